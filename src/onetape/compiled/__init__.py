@@ -1,0 +1,5 @@
+"""Building blocks that compile: kernels, rows, words, the key index, timers, checksums."""
+
+from onetape.compiled.kernel import Kernel, kernel
+
+__all__ = ["Kernel", "kernel"]

@@ -1,0 +1,326 @@
+"""Everything that speaks to the compiler itself. Loaded only when something is compiled.
+
+Three things live here: `jit` (the flags), the `Row` type (a pointer to one record whose integer
+fields read as int64, exactly as in the Python twin), and the machine form of each operation that
+`rows`, `memory` and `atomics` declare by its twin.
+"""
+
+import threading
+from typing import Any
+
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils, config
+from numba.core.datamodel import models
+from numba.core.imputils import lower_getattr_generic, lower_setattr_generic
+from numba.core.registry import cpu_target
+from numba.core.typing.templates import AttributeTemplate, infer_getattr
+from numba.core.typing.typeof import typeof_impl
+from numba.extending import intrinsic, register_model
+from numba.np import arrayobj
+
+from onetape.compiled.kernel import Kernel
+
+_FOLDER_LOCK = threading.Lock()  # the compiler reads its cache folder from a global
+
+
+def jit(py_func: Any, folder: str | None, *, boundscheck: bool) -> Any:
+    """Compile `py_func` lazily with the project's flags, cached in `folder` (None: not cached)."""
+    with _FOLDER_LOCK:
+        before, config.CACHE_DIR = config.CACHE_DIR, folder or config.CACHE_DIR
+        try:
+            return njit(nogil=True, _nrt=False, boundscheck=boundscheck, cache=folder is not None)(
+                py_func
+            )
+        finally:
+            config.CACHE_DIR = before
+
+
+@typeof_impl.register(Kernel)
+def _typeof_kernel(kernel: Kernel, _context: Any) -> Any:
+    """A kernel named inside a kernel has the type of its machine form."""
+    return cpu_target.typing_context.resolve_value_type(kernel.dispatcher)
+
+
+# --- rows: a pointer to one record ----------------------------------------------------------------
+
+
+class Row(types.Type):
+    """One record in place. Every integer field reads as int64; u64 as its int64 bit pattern."""
+
+    def __init__(self, record: types.Record) -> None:
+        self.record = record
+        super().__init__(f"Row({record.name})")
+
+
+@register_model(Row)
+class RowModel(models.PrimitiveModel):
+    def __init__(self, dmm: Any, fe_type: Row) -> None:
+        super().__init__(dmm, fe_type, ir.IntType(8).as_pointer())
+
+
+@infer_getattr
+class RowAttributes(AttributeTemplate):
+    key = Row
+
+    def generic_resolve(self, row: Row, attr: str) -> Any:
+        if attr not in row.record.fields:
+            return None
+        field = row.record.typeof(attr)
+        return types.int64 if isinstance(field, types.Integer) else field
+
+
+def _member(context: Any, builder: Any, row: Row, value: Any, attr: str) -> tuple[Any, Any]:
+    """(type of the field, pointer to it)."""
+    field = row.record.typeof(attr)
+    scalar = field.dtype if isinstance(field, types.NestedArray) else field
+    at = builder.gep(value, [context.get_constant(types.intp, row.record.offset(attr))])
+    return field, builder.bitcast(at, context.get_data_type(scalar).as_pointer())
+
+
+@lower_getattr_generic(Row)
+def _row_get(context: Any, builder: Any, row: Row, value: Any, attr: str) -> Any:
+    field, pointer = _member(context, builder, row, value, attr)
+    if isinstance(field, types.NestedArray):
+        array = arrayobj.make_array(field)(context, builder)
+        arrayobj.populate_array(
+            array,
+            data=pointer,
+            shape=cgutils.pack_array(
+                builder, [context.get_constant(types.intp, n) for n in field.shape]
+            ),
+            strides=cgutils.pack_array(
+                builder, [context.get_constant(types.intp, n) for n in field.strides]
+            ),
+            itemsize=context.get_constant(types.intp, field.dtype.bitwidth // 8),
+            meminfo=None,
+            parent=None,
+        )
+        return array._getvalue()
+    loaded = context.unpack_value(builder, field, pointer, 1)
+    if isinstance(field, types.Integer):
+        return context.cast(builder, loaded, field, types.int64)
+    return loaded
+
+
+@lower_setattr_generic(Row)
+def _row_set(context: Any, builder: Any, sig: Any, args: Any, attr: str) -> None:
+    row, given = sig.args
+    field, pointer = _member(context, builder, row, args[0], attr)
+    if isinstance(field, types.Integer) and not isinstance(given, types.Integer | types.Boolean):
+        raise TypeError(
+            f"field {attr} holds an integer ({field}), was given {given}: "
+            "write the conversion out, for example int(x)"
+        )
+    context.pack_value(builder, field, context.cast(builder, args[1], given, field), pointer, 1)
+
+
+def _element(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
+    """Byte pointer to array[index], checked when the mode checks bounds."""
+    view = context.make_array(array_type)(context, builder, array)
+    if context.enable_boundscheck:
+        cgutils.do_boundscheck(context, builder, index, builder.extract_value(view.shape, 0))
+    pointer = builder.gep(view.data, [index])
+    return builder.bitcast(pointer, ir.IntType(8).as_pointer())
+
+
+def _is_records(array: Any) -> bool:
+    return isinstance(array, types.Array) and isinstance(array.dtype, types.Record)
+
+
+@intrinsic
+def row(typing_context, array, index):  # type: ignore[no-untyped-def]
+    if not _is_records(array):
+        return None
+
+    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        return _element(context, builder, sig.args[0], args[0], args[1])
+
+    return Row(array.dtype)(array, types.int64), codegen
+
+
+@intrinsic
+def clear_row(typing_context, array, index):  # type: ignore[no-untyped-def]
+    if not _is_records(array):
+        return None
+
+    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        pointer = _element(context, builder, sig.args[0], args[0], args[1])
+        cgutils.memset(builder, pointer, context.get_constant(types.intp, array.dtype.size), 0)
+        return pointer
+
+    return Row(array.dtype)(array, types.int64), codegen
+
+
+@intrinsic
+def copy_row(typing_context, target, i, source, j):  # type: ignore[no-untyped-def]
+    if not _is_records(target) or not _is_records(source) or target.dtype != source.dtype:
+        return None
+
+    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        to = _element(context, builder, sig.args[0], args[0], args[1])
+        start = _element(context, builder, sig.args[2], args[2], args[3])
+        cgutils.raw_memcpy(
+            builder, to, start, context.get_constant(types.intp, target.dtype.size), 1, align=8
+        )
+        return context.get_dummy_value()
+
+    return types.void(target, types.int64, source, types.int64), codegen
+
+
+@intrinsic
+def load_row(typing_context, target, i, buffer, at):  # type: ignore[no-untyped-def]
+    if not _is_records(target):
+        return None
+    size = target.dtype.size
+
+    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        to = _element(context, builder, sig.args[0], args[0], args[1])
+        start = _bytes_at(context, builder, sig.args[2], args[2], args[3], size)
+        cgutils.raw_memcpy(builder, to, start, context.get_constant(types.intp, size), 1, align=1)
+        return context.get_dummy_value()
+
+    return types.void(target, types.int64, buffer, types.int64), codegen
+
+
+# --- memory: integers in a byte buffer --------------------------------------------------------------
+
+
+def _bytes_at(context: Any, builder: Any, buffer_type: Any, buffer: Any, at: Any, n: int) -> Any:
+    """Byte pointer to buffer[at]; in the checked mode buffer[at + n - 1] must exist too."""
+    if context.enable_boundscheck:
+        last = builder.add(at, context.get_constant(types.intp, n - 1))
+        _element(context, builder, buffer_type, buffer, last)
+    return _element(context, builder, buffer_type, buffer, at)
+
+
+def _load(bits: int, *, big_endian: bool, signed: bool = False) -> Any:
+    @intrinsic
+    def load(typing_context, buffer, at):  # type: ignore[no-untyped-def]
+        def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+            kind = ir.IntType(bits)
+            pointer = _bytes_at(context, builder, sig.args[0], args[0], args[1], bits // 8)
+            value = builder.load(builder.bitcast(pointer, kind.as_pointer()), align=1)
+            if big_endian:
+                value = builder.bswap(value)
+            if bits == 64:
+                return value
+            extend = builder.sext if signed else builder.zext
+            return extend(value, ir.IntType(64))
+
+        return types.int64(buffer, types.int64), codegen
+
+    return load
+
+
+def _store(bits: int, *, big_endian: bool) -> Any:
+    @intrinsic
+    def store(typing_context, buffer, at, value):  # type: ignore[no-untyped-def]
+        def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+            kind = ir.IntType(bits)
+            pointer = _bytes_at(context, builder, sig.args[0], args[0], args[1], bits // 8)
+            word = args[2] if bits == 64 else builder.trunc(args[2], kind)
+            if big_endian:
+                word = builder.bswap(word)
+            builder.store(word, builder.bitcast(pointer, kind.as_pointer()), align=1)
+            return context.get_dummy_value()
+
+        return types.void(buffer, types.int64, types.int64), codegen
+
+    return store
+
+
+load_u16be = _load(16, big_endian=True)
+load_u32be = _load(32, big_endian=True)
+load_i64be = _load(64, big_endian=True)
+load_u16le = _load(16, big_endian=False)
+load_u32le = _load(32, big_endian=False)
+load_i64le = _load(64, big_endian=False)
+store_u16be = _store(16, big_endian=True)
+store_u32be = _store(32, big_endian=True)
+store_i64be = _store(64, big_endian=True)
+store_u16le = _store(16, big_endian=False)
+store_u32le = _store(32, big_endian=False)
+store_i64le = _store(64, big_endian=False)
+
+
+@intrinsic
+def copy_bytes(typing_context, target, to, source, start, count):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        if context.enable_boundscheck:
+            one = context.get_constant(types.intp, 1)
+            some = builder.icmp_signed(">", args[4], context.get_constant(types.intp, 0))
+            with builder.if_then(some):
+                for array, index in ((0, 1), (2, 3)):
+                    last = builder.sub(builder.add(args[index], args[4]), one)
+                    _element(context, builder, sig.args[array], args[array], last)
+                    _element(context, builder, sig.args[array], args[array], args[index])
+        unchecked = context.make_array(sig.args[0])(context, builder, args[0])
+        to_pointer = builder.gep(unchecked.data, [args[1]])
+        unchecked = context.make_array(sig.args[2])(context, builder, args[2])
+        from_pointer = builder.gep(unchecked.data, [args[3]])
+        cgutils.raw_memcpy(builder, to_pointer, from_pointer, args[4], 1, align=1)
+        return context.get_dummy_value()
+
+    i64 = types.int64
+    return types.void(target, i64, source, i64, i64), codegen
+
+
+# --- atomics: words shared between threads ----------------------------------------------------------
+
+
+@intrinsic
+def load_acquire(typing_context, array, index):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        pointer = _element(context, builder, sig.args[0], args[0], args[1])
+        word = builder.bitcast(pointer, ir.IntType(64).as_pointer())
+        return builder.load_atomic(word, "acquire", 8)
+
+    return types.int64(array, types.int64), codegen
+
+
+@intrinsic
+def store_release(typing_context, array, index, value):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        pointer = _element(context, builder, sig.args[0], args[0], args[1])
+        word = builder.bitcast(pointer, ir.IntType(64).as_pointer())
+        builder.store_atomic(args[2], word, "release", 8)
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, types.int64), codegen
+
+
+# --- arithmetic on 64-bit words ---------------------------------------------------------------------
+
+
+@intrinsic
+def mul_wrap(typing_context, a, b):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        return builder.mul(args[0], args[1])
+
+    return types.int64(types.int64, types.int64), codegen
+
+
+@intrinsic
+def add_wrap(typing_context, a, b):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        return builder.add(args[0], args[1])
+
+    return types.int64(types.int64, types.int64), codegen
+
+
+@intrinsic
+def shift_right(typing_context, word, count):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        return builder.lshr(args[0], args[1])
+
+    return types.int64(types.int64, types.int64), codegen
+
+
+@intrinsic
+def bit_length(typing_context, word):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        zeros = builder.ctlz(args[0], ir.IntType(1)(0))
+        return builder.sub(ir.IntType(64)(64), zeros)
+
+    return types.int64(types.int64), codegen

@@ -1,0 +1,84 @@
+"""The one kernel decorator: where flags live, and where Python turns into machine code.
+
+A kernel is a pure function over scalars and arrays. Decorating costs nothing and does not load
+the compiler (importing onetape must stay fast): it compiles at its first call, or when another
+kernel that calls it compiles, and the result is cached on disk under the hash of this package's
+source, so an edit can never run stale machine code.
+
+Flags, for every kernel: `nogil` (runs beside Python threads), no allocation (`_nrt=False`: an
+allocation is then a compile error and calls are 3-4x cheaper), the on-disk cache, Python's rules
+for division. No fastmath and no parallel: results are compared bit for bit.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from onetape.compiled import cache, mode
+
+
+class Kernel:
+    """A function with two lives: machine code when called from kernels, plain Python in its twin.
+
+    `twin` is what runs interpreted, where it differs from the source itself: operations that wrap
+    at 64 bits, memory access, system calls. `load` names a hand-written compiler intrinsic in
+    `onetape.compiled.intrinsics` instead of a Python body.
+    """
+
+    def __init__(
+        self,
+        py_func: Callable[..., Any],
+        twin: Callable[..., Any] | None = None,
+        intrinsic: str | None = None,
+    ) -> None:
+        self.py_func = py_func
+        self.twin = twin or py_func
+        self.intrinsic = intrinsic
+        self.__name__ = py_func.__name__
+        self.__doc__ = py_func.__doc__
+        self.__module__ = py_func.__module__
+        self.__wrapped__ = py_func
+        self._dispatchers: dict[str, Any] = {}
+
+    def __repr__(self) -> str:
+        return f"<kernel {self.__module__}.{self.__name__}>"
+
+    def __call__(self, *args: Any) -> Any:
+        if mode.is_interpreted():
+            return self.twin(*args)
+        return self.dispatcher(*args)
+
+    @property
+    def dispatcher(self) -> Any:
+        """The compiler's object for this kernel in the current mode (made on first use)."""
+        found = self._dispatchers.get(mode.current())
+        if found is None:
+            found = self._dispatchers[mode.current()] = self._make()
+        return found
+
+    def _make(self) -> Any:
+        from onetape.compiled import intrinsics  # loads the compiler
+
+        if self.intrinsic is not None:
+            return getattr(intrinsics, self.intrinsic)
+        return compile_function(self.py_func, cache.package_folder())
+
+
+def kernel(
+    py_func: Callable[..., Any] | None = None, *, twin: Callable[..., Any] | None = None
+) -> Any:
+    """Declare a kernel: `@kernel`, or `@kernel(twin=f)` when plain Python needs another body."""
+    if py_func is None:
+        return lambda f: Kernel(f, twin=twin)
+    return Kernel(py_func)
+
+
+def intrinsic(twin: Callable[..., Any]) -> Any:
+    """Declare a compiler intrinsic by its Python twin; the machine form has the same name."""
+    return Kernel(twin, intrinsic=twin.__name__)
+
+
+def compile_function(py_func: Callable[..., Any], folder: str | None) -> Any:
+    """Hand `py_func` to the compiler with the project's flags; `folder` caches it on disk."""
+    from onetape.compiled import intrinsics
+
+    return intrinsics.jit(py_func, folder, boundscheck=mode.current() == "boundscheck")

@@ -1,0 +1,151 @@
+"""The records of a market feed. Field names follow Databento's DBN where it has them.
+
+Prices are integer ticks, quantities integer lots, times int64 ns since 1970-01-01 UTC.
+`sequence` is the venue's own number of the message that caused the record (the ordinal in the
+file where the venue gives none), so it does not change with framing or with a lost tail.
+"""
+
+from onetape.records.declare import record
+from onetape.records.types import Array, i32, i64, u8, u16, u32, u64
+
+# What happened to an order: the values of MarketEvent.action (DBN's letters, as bytes).
+ADD = ord("A")
+CANCEL = ord("C")  # all or part of an order withdrawn
+MODIFY = ord("M")  # replaced: new id, price and size, time priority lost
+FILL = ord("F")  # a resting order was executed
+TRADE = ord("T")  # an execution against an order that was never shown
+OTHER = ord("N")  # a message that changes no order (status, directory, imbalance ...)
+
+BID = ord("B")
+ASK = ord("A")
+NO_SIDE = ord("N")
+
+# Bits of `flags`.
+LATE = 1  # older than its source's watermark when it arrived
+NOT_PRINTABLE = 2  # an execution that other reports count already
+HAS_PRICE = 4  # a FILL that states its own price (ITCH 'C'), not the order's
+WHOLE = 8  # a CANCEL that withdraws the whole order; qty_lots is then UNSET
+CROSS = 16  # a trade of an auction
+LAST = 128  # the last event of one message
+
+
+@record
+class MarketEvent:
+    """One message about one order, as the venue sent it; one cache line."""
+
+    ts_event_ns: i64
+    ts_recv_ns: i64
+    order_id: u64
+    other_id: u64  # MODIFY: the new order id; FILL and TRADE: the match number
+    price_ticks: i64  # UNSET where the message has none
+    qty_lots: i64
+    sequence: i64
+    instrument_id: u32
+    action: u8
+    side: u8
+    flags: u8
+    kind: u8  # the venue's own message type letter
+
+
+@record
+class Trade:
+    """An execution, at the price it happened."""
+
+    ts_event_ns: i64
+    price_ticks: i64
+    qty_lots: i64
+    order_id: u64  # the resting order, 0 where it was never shown
+    match_id: u64
+    sequence: i64
+    instrument_id: u32
+    side: u8  # of the resting order
+    flags: u8
+    kind: u8
+
+
+@record
+class TopOfBook:
+    """Best bid and ask. A side without orders has price UNSET and size 0."""
+
+    ts_event_ns: i64
+    bid_price_ticks: i64
+    ask_price_ticks: i64
+    bid_qty_lots: i64
+    ask_qty_lots: i64
+    sequence: i64
+    instrument_id: u32
+    flags: u32
+
+
+@record
+class Depth:
+    """The ten best levels of each side, best first; empty levels have price UNSET and size 0."""
+
+    ts_event_ns: i64
+    sequence: i64
+    bid_price_ticks: Array[i64, 10]
+    ask_price_ticks: Array[i64, 10]
+    bid_qty_lots: Array[i64, 10]
+    ask_qty_lots: Array[i64, 10]
+    instrument_id: u32
+    flags: u32
+
+
+@record
+class Vwap:
+    """Volume-weighted price of the window [ts_event_ns - width_ns, ts_event_ns).
+
+    The average is notional_ticklots / qty_lots; the division is left to the reader.
+    """
+
+    ts_event_ns: i64  # the end of the window
+    width_ns: i64
+    notional_ticklots: i64
+    qty_lots: i64
+    instrument_id: u32
+    trades_count: u32
+
+
+@record
+class Bar:
+    """Open, high, low, close and volume of [ts_event_ns - width_ns, ts_event_ns)."""
+
+    ts_event_ns: i64  # the end of the bar
+    width_ns: i64
+    open_ticks: i64
+    high_ticks: i64
+    low_ticks: i64
+    close_ticks: i64
+    qty_lots: i64
+    instrument_id: u32
+    trades_count: u32
+
+
+@record
+class Alert:
+    """A pattern was seen; updated once when its episode ends.
+
+    `alert_id` is the same in both and in every replay: it is made from the rule, the instrument
+    and the venue sequence of the first event. Evidence is the first events of the episode.
+    """
+
+    ts_event_ns: i64
+    alert_id: u64
+    first_ts_ns: i64
+    events_count: i64
+    evidence_order_id: Array[u64, 16]
+    evidence_sequence: Array[i64, 16]
+    instrument_id: u32
+    rule: u16
+    state: u8  # OPEN or CLOSED
+    severity: u8
+    evidence_count: i32
+
+
+OPEN, CLOSED = 1, 2
+WARN, CRITICAL = 1, 2
+RULE_BURST_CANCEL = 1
+
+assert MarketEvent.dtype.itemsize == 64  # type: ignore[attr-defined]
+assert Trade.dtype.itemsize == 56  # type: ignore[attr-defined]
+assert TopOfBook.dtype.itemsize == 56  # type: ignore[attr-defined]

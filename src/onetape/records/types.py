@@ -1,0 +1,151 @@
+"""Field types and units, as annotations. To a type checker each is an int or a float.
+
+    ts_event_ns: ot.i64            a signed 64-bit field
+    order_ids: ot.Array[ot.u64, 16]  sixteen of them, in place
+
+Unit types name what an integer parameter counts, and parse what a person writes: a `Duration`
+given as "5ms" is 5_000_000 (nanoseconds).
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+import numpy as np
+
+from onetape.records.errors import DeclarationError
+
+UNSET = -(2**63)  # "undefined" for i64 fields: never 0, never NaN
+
+
+@dataclass(frozen=True)
+class Field:
+    """What an annotation says of a field: its scalar code ('i8', 'u4', ...) and its length."""
+
+    code: str
+    length: int | None = None
+
+    def numpy(self) -> Any:
+        return self.code if self.length is None else (self.code, (self.length,))
+
+
+i64 = Annotated[int, Field("<i8")]
+i32 = Annotated[int, Field("<i4")]
+u64 = Annotated[int, Field("<u8")]
+u32 = Annotated[int, Field("<u4")]
+u16 = Annotated[int, Field("<u2")]
+u8 = Annotated[int, Field("|u1")]
+f64 = Annotated[float, Field("<f8")]
+
+
+class Array:
+    """A fixed-length array field: `Array[u64, 16]`."""
+
+    def __class_getitem__(cls, of: Any) -> Any:
+        scalar, length = of
+        field = field_of(scalar)
+        if field is None or field.length is not None or not 0 < length <= 4096:
+            raise DeclarationError(
+                f"Array[{scalar!r}, {length!r}]: expected a scalar type and 1 to 4096"
+            )
+        return Annotated[list[int], Field(field.code, length)]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """The unit of an integer parameter and how its text form is read."""
+
+    name: str
+
+    def parse(self, value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int | str):
+            raise DeclarationError(f"{value!r} is not a number of {self.name}")
+        if isinstance(value, int):
+            return value
+        return parse_duration_ns(value) if self.name == "ns" else _parse_int(value, self.name)
+
+
+Duration = Annotated[int | str, Unit("ns")]
+Ticks = Annotated[int | str, Unit("ticks")]
+Lots = Annotated[int | str, Unit("lots")]
+
+_DURATION = re.compile(r"(\d+)\s*(ns|us|µs|ms|s|m|h|d)")
+_DURATION_NS = {
+    "ns": 1,
+    "us": 10**3,
+    "µs": 10**3,
+    "ms": 10**6,
+    "s": 10**9,
+    "m": 60 * 10**9,
+    "h": 3600 * 10**9,
+    "d": 86400 * 10**9,
+}
+
+
+def parse_duration_ns(text: int | str) -> int:
+    """Nanoseconds of "250us", "5ms", "1s", "2m", "1h", "1d"; an int is nanoseconds already."""
+    if isinstance(text, int):
+        return text
+    found = _DURATION.fullmatch(text.strip())
+    if not found:
+        raise DeclarationError(
+            f"duration {text!r} is not a whole number and a unit; write for example '5ms' "
+            f"(units: {', '.join(_DURATION_NS)})"
+        )
+    return int(found[1]) * _DURATION_NS[found[2]]
+
+
+def _parse_int(text: str, unit: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise DeclarationError(f"{text!r} is not a whole number of {unit}") from None
+
+
+def field_of(annotation: Any) -> Field | None:
+    """The `Field` an annotation carries, or None."""
+    if get_origin(annotation) is Annotated:
+        for extra in get_args(annotation)[1:]:
+            if isinstance(extra, Field):
+                return extra
+    return None
+
+
+def unit_of(annotation: Any) -> Unit | None:
+    """The `Unit` an annotation carries, or None."""
+    if get_origin(annotation) is Annotated:
+        for extra in get_args(annotation)[1:]:
+            if isinstance(extra, Unit):
+                return extra
+    return None
+
+
+def fields_of(cls: type) -> dict[str, Field]:
+    """The fields a class declares, in order; DeclarationError names what is not a field type."""
+    fields: dict[str, Field] = {}
+    for name, annotation in get_type_hints(cls, include_extras=True).items():
+        field = field_of(annotation)
+        if field is None:
+            raise DeclarationError(
+                f"{cls.__qualname__}.{name}: {annotation!r} is not a field type; use one of "
+                "i64, i32, u64, u32, u16, u8, f64 or Array[type, length]"
+            )
+        if name.startswith("_"):
+            raise DeclarationError(f"{cls.__qualname__}.{name}: a field may not start with _")
+        fields[name] = field
+    if not fields:
+        raise DeclarationError(f"{cls.__qualname__} declares no fields")
+    return fields
+
+
+def layout(fields: dict[str, Field]) -> np.dtype[Any]:
+    """The C layout of the fields, aligned, its size a multiple of 8 bytes."""
+    plain = np.dtype([(name, field.numpy()) for name, field in fields.items()], align=True)
+    return np.dtype(
+        {
+            "names": list(plain.names or ()),
+            "formats": [plain[name] for name in plain.names or ()],
+            "offsets": [plain.fields[name][1] for name in plain.names or ()],  # type: ignore[index]
+            "itemsize": -(-plain.itemsize // 8) * 8,
+        }
+    )
