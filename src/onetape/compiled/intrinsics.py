@@ -15,7 +15,7 @@ from numba.core.datamodel import models
 from numba.core.imputils import lower_getattr_generic, lower_setattr_generic
 from numba.core.registry import cpu_target
 from numba.core.typing.templates import AttributeTemplate, infer_getattr
-from numba.core.typing.typeof import typeof_impl
+from numba.core.typing.typeof import typeof, typeof_impl
 from numba.extending import intrinsic, register_model
 from numba.np import arrayobj
 

@@ -44,9 +44,9 @@ class Array:
     def __class_getitem__(cls, of: Any) -> Any:
         scalar, length = of
         field = field_of(scalar)
-        if field is None or field.length is not None or not 0 < length <= 4096:
+        if field is None or field.length is not None or not 0 < length <= 65536:
             raise DeclarationError(
-                f"Array[{scalar!r}, {length!r}]: expected a scalar type and 1 to 4096"
+                f"Array[{scalar!r}, {length!r}]: expected a scalar type and 1 to 65536"
             )
         return Annotated[list[int], Field(field.code, length)]
 

@@ -1,0 +1,70 @@
+"""A hash over everything a function's machine code depends on: code, constants, helpers, dtypes.
+
+Two functions with equal fingerprints compile to the same machine code. This package's own source
+is left out: the cache folder is named by a hash of all of it already.
+"""
+
+import hashlib
+import types
+from typing import Any
+
+import numpy as np
+
+from onetape.compiled.kernel import Kernel
+from onetape.records import is_record
+
+
+def fingerprint(text: str, names: dict[str, Any]) -> str:
+    """Hash of a driver's text and of all it names; 24 hex digits."""
+    digest = hashlib.sha256(text.encode())
+    seen: set[int] = set()
+    for name in sorted(names):
+        digest.update(name.encode())
+        _add(digest, names[name], seen)
+    return digest.hexdigest()[:24]
+
+
+def _add(digest: Any, thing: Any, seen: set[int]) -> None:
+    if id(thing) in seen:
+        return
+    if isinstance(thing, Kernel):
+        thing = thing.py_func
+    if isinstance(thing, types.FunctionType):
+        seen.add(id(thing))
+        _add_function(digest, thing, seen)
+    elif is_record(thing):
+        digest.update(repr((thing.__name__, thing.dtype.descr, thing.dtype.itemsize)).encode())
+    elif isinstance(thing, np.dtype):
+        digest.update(repr(thing.descr).encode())
+    elif isinstance(thing, int | float | str | bytes | tuple | bool | type(None)):
+        digest.update(repr(thing).encode())
+    elif isinstance(thing, type):
+        digest.update(repr((thing.__qualname__, getattr(thing, "_fields", None))).encode())
+    elif isinstance(thing, np.ndarray):
+        digest.update(thing.tobytes())
+
+
+def _add_function(digest: Any, function: Any, seen: set[int]) -> None:
+    digest.update(f"{function.__module__}.{function.__qualname__}".encode())
+    _add_code(digest, function.__code__, function, seen)
+    _add(digest, tuple(function.__defaults__ or ()), seen)
+    for cell in function.__closure__ or ():
+        _add(digest, cell.cell_contents, seen)
+
+
+def _add_code(digest: Any, code: Any, function: Any, seen: set[int]) -> None:
+    digest.update(code.co_code)
+    names = set(code.co_names)
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            _add_code(digest, constant, function, seen)
+        else:
+            digest.update(repr(constant).encode())
+    for name in sorted(names):
+        found = function.__globals__.get(name)
+        digest.update(name.encode())
+        if isinstance(found, types.ModuleType):
+            for attribute in sorted(names):
+                _add(digest, getattr(found, attribute, None), seen)
+        else:
+            _add(digest, found, seen)

@@ -1,0 +1,137 @@
+"""A pipeline that runs: its driver and the memory it works on. Pure: frames in, rows out.
+
+    engine = Engine(plan(pipeline))
+    for name, rows, origins in engine.feed(buffer, begin, end): ...
+
+The buffer holds frames as they stand on the tape. `feed` returns when all of them are consumed;
+what it yields are views that are good until the next step.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from onetape.engine import compile as compiler
+from onetape.engine import layout
+from onetape.engine.planner import OUTPUT_ROWS, Plan
+from onetape.records import OnetapeError, OperatorError
+
+Rows = tuple[str, Any, Any]
+
+
+class StepError(OnetapeError):
+    """An operator raised: the pipeline halts at (offset, index, operator)."""
+
+    def __init__(self, offset: int, index: int, operator: str, why: BaseException) -> None:
+        self.offset, self.index, self.operator, self.why = offset, index, operator, why
+        super().__init__(
+            f"operator {operator} raised {type(why).__name__}: {why} at offset {offset}, event "
+            f"{index} of its frame; the pipeline halts there. Correct the operator and replay, or "
+            "leave the event out with a skip frame"
+        )
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a run has seen so far."""
+
+    events: int
+    frames: int
+    ticks: int
+    late: int
+    ahead: int
+    bad_frames: int
+    rows: dict[str, int]
+
+
+class Engine:
+    """A planned pipeline with its state. One thread at a time."""
+
+    def __init__(self, plan: Plan, output_rows: int = OUTPUT_ROWS) -> None:
+        if output_rows & (output_rows - 1):
+            raise ValueError(f"output_rows was {output_rows}; expected a power of two")
+        self.plan = plan
+        self.run = layout.new_run()
+        self.sources = layout.new_sources(len(plan.pipeline.sources))
+        self.heads = np.zeros(layout.LINE * max(len(plan.outputs), 1), np.int64)
+        self.tails = np.zeros_like(self.heads)
+        self.counts_words = np.zeros(2 * len(plan.node_names), np.int64)
+        self.arrays = {name: make() for name, make in plan.arrays.items()}
+        for k, _ in enumerate(plan.outputs):
+            if f"o{k}" in self.arrays:
+                for name in (f"o{k}", f"g{k}"):
+                    self.arrays[name] = np.zeros(output_rows, self.arrays[name].dtype)
+        self._turn = compiler.driver(plan, self.arguments(np.zeros(8, np.uint8), 0))
+
+    def arguments(self, buffer: Any, end: int) -> list[Any]:
+        """The driver's arguments, in its order."""
+        fixed = [self.run, self.sources, buffer, end, self.heads, self.tails, self.counts_words]
+        return fixed + list(self.arrays.values())
+
+    @property
+    def turn(self) -> Any:
+        """The compiled driver itself, for a loop that calls it from compiled code."""
+        return self._turn
+
+    def feed(self, buffer: Any, begin: int, end: int) -> Iterator[Rows]:
+        """Run the frames in buffer[begin:end]; yields (output, rows, origins) as rings fill."""
+        self.run["frame_at"] = begin
+        arguments = self.arguments(buffer, end)
+        while True:
+            try:
+                status = self._turn(*arguments)
+            except Exception as why:
+                raise self.step_error(why) from why
+            yield from self.drain()
+            if status == layout.DONE:
+                return
+            if status == layout.AT_CAPACITY:
+                raise self.capacity_error()
+
+    def drain(self) -> Iterator[Rows]:
+        """What is in the output rings, in order; releases it after each step."""
+        for k, name in enumerate(self.plan.outputs):
+            head, tail = int(self.heads[k * layout.LINE]), int(self.tails[k * layout.LINE])
+            while tail < head:
+                rows, origins = self.arrays[f"o{k}"], self.arrays[f"g{k}"]
+                at = tail & (len(rows) - 1)
+                count = min(head - tail, len(rows) - at)
+                yield name, rows[at : at + count], origins[at : at + count]
+                tail += count
+                self.tails[k * layout.LINE] = tail
+
+    def step_error(self, why: BaseException) -> OnetapeError:
+        run = self.run[0]
+        operator = self.plan.node_names[int(run["node"])]
+        return StepError(int(run["offset"]), int(run["index"]), operator, why)
+
+    def capacity_error(self) -> OperatorError:
+        run = self.run[0]
+        operator = self.plan.node_names[int(run["node"])]
+        return OperatorError(
+            f"operator {operator} is at capacity at offset {int(run['offset'])}, event "
+            f"{int(run['index'])}: all reserved state is in use, and nothing is dropped to make "
+            f"room; raise its capacity, for example {operator}(..., capacity={{...}})"
+        )
+
+    def counts(self) -> Counts:
+        run = self.run[0]
+        rows = {n: int(self.heads[k * layout.LINE]) for k, n in enumerate(self.plan.outputs)}
+        return Counts(
+            events=int(run["events"]),
+            frames=int(run["frames"]),
+            ticks=int(run["ticks"]),
+            late=int(run["late_events"]),
+            ahead=int(self.counts_words[1::2].sum()),
+            bad_frames=int(run["bad_frames"]),
+            rows=rows,
+        )
+
+    def feed_state(self, source: str) -> Any:
+        """The row of a feed source (sequence, gaps, refusals, symbols), as a NumPy record."""
+        for n, node in enumerate(self.plan.pipeline.sources):
+            if node.name == source:
+                return self.arrays[f"n{n}_feed"][0]
+        raise KeyError(source)

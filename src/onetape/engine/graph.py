@@ -1,0 +1,244 @@
+"""The pipeline graph: a value. Nothing runs until a runtime takes it.
+
+Sources, operators and windows are nodes; a `Stream` is one output of a node. Nodes can only be
+made from streams that exist, so a graph has no cycles by construction.
+"""
+
+import itertools
+import typing
+from dataclasses import dataclass, field
+from typing import Any
+
+from onetape.engine.operators import OperatorSpec, UpTo, describe
+from onetape.records import DeclarationError, is_record, snake_name
+from onetape.records.types import parse_duration_ns
+
+__all__ = ["Node", "Operator", "Pipeline", "Source", "Stream", "UpTo", "merge", "operator"]
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """One step of a pipeline. `inputs` name the streams it takes."""
+
+    name: str
+    inputs: tuple[tuple[str, "Stream"], ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """One output of a node: records of type `of`."""
+
+    node: Node
+    output: str
+    of: Any
+
+    def __repr__(self) -> str:
+        return f"<stream {self.node.name}.{self.output} of {self.of.__name__}>"
+
+
+@dataclass(frozen=True, eq=False)
+class Source(Node):
+    """Where events enter. `feed` names a codec ('itch'), or None: blocks of `of` records.
+
+    lateness_ns  how far behind the newest an event may be before it is late
+    idle_ns      how long a silent source holds back the watermark
+    """
+
+    of: Any = None
+    feed: str | None = None
+    url: str = ""
+    lateness_ns: int = 0
+    idle_ns: int = 1_000_000_000
+
+    def stream(self) -> Stream:
+        return Stream(self, "events", self.of)
+
+
+@dataclass(frozen=True, eq=False)
+class OperatorNode(Node):
+    """A use of an operator, with its settings resolved to integers."""
+
+    spec: Any = None
+    settings: dict[str, int] = field(default_factory=dict)
+    capacity: dict[str, int] = field(default_factory=dict)
+
+    def stream(self, output: str) -> Stream:
+        return Stream(self, output, self.spec.outputs[output].of)
+
+
+@dataclass(frozen=True, eq=False)
+class Merge(Node):
+    """Streams of one record type as one, in the order the events happen to be made."""
+
+
+class Operator:
+    """A declared operator: call it with streams and settings to put it into a pipeline.
+
+    The class or function as written is `.source`; it runs in plain Python as it stands.
+    """
+
+    def __init__(self, spec: OperatorSpec) -> None:
+        self.spec = spec
+        self.source = spec.source
+        self.__doc__ = spec.source.__doc__
+        self.__name__ = spec.name
+
+    def __repr__(self) -> str:
+        return f"<operator {self.spec.name}>"
+
+    def __call__(self, *streams: Stream, **named: Any) -> Any:
+        """A stream (one output) or an `Outputs` (several). Inputs in order or by name."""
+        node = self.node(*streams, **named)
+        if len(self.spec.outputs) == 1:
+            return node.stream(next(iter(self.spec.outputs)))
+        return Outputs(node)
+
+    def node(self, *streams: Stream, **named: Any) -> OperatorNode:
+        spec = self.spec
+        order = named.pop("order", "arrival")
+        if order != "arrival":
+            raise DeclarationError(f"{spec.name}: order {order!r} is not known; use 'arrival'")
+        capacity = spec.capacity | named.pop("capacity", {})
+        unknown = set(capacity) - set(spec.capacity)
+        if unknown:
+            raise DeclarationError(
+                f"{spec.name}: capacity has no {sorted(unknown)}; it has {sorted(spec.capacity)}"
+            )
+        wired = dict(zip(spec.inputs, streams, strict=False))
+        if len(streams) > len(spec.inputs):
+            raise DeclarationError(
+                f"{spec.name} has {len(spec.inputs)} inputs, was given {len(streams)} streams"
+            )
+        wired |= {name: named.pop(name) for name in list(named) if name in spec.inputs}
+        missing = [name for name in spec.inputs if name not in wired]
+        if missing:
+            raise DeclarationError(f"{spec.name} needs a stream for input {missing[0]!r}")
+        for name, stream in wired.items():
+            _check_input(spec, name, stream)
+        return OperatorNode(
+            name=spec.name,
+            inputs=tuple(wired.items()),
+            spec=spec,
+            settings=_settings(spec, named),
+            capacity=capacity,
+        )
+
+
+class Outputs:
+    """The named outputs of an operator, as attributes."""
+
+    def __init__(self, node: OperatorNode) -> None:
+        self._node = node
+
+    def __getattr__(self, name: str) -> Stream:
+        if name not in self._node.spec.outputs:
+            raise AttributeError(
+                f"{self._node.name} has no output {name!r}; it has "
+                f"{', '.join(self._node.spec.outputs)}"
+            )
+        return self._node.stream(name)
+
+
+def operator(thing: Any = None, *, key: str | None = None) -> Any:
+    """Declare an operator from a class or a function; see `onetape.engine.operators`."""
+    if thing is None:
+        return lambda t: Operator(describe(t, key))
+    return Operator(describe(thing, key))
+
+
+def merge(*streams: Stream) -> Stream:
+    """One stream from several of the same record type."""
+    kinds = {stream.of for stream in streams}
+    if len(kinds) != 1:
+        raise DeclarationError(
+            f"merge takes streams of one record, was given {sorted(k.__name__ for k in kinds)}"
+        )
+    of = streams[0].of
+    node = Merge(f"merge_{snake_name(of)}", tuple((f"s{i}", s) for i, s in enumerate(streams)))
+    return Stream(node, "merged", of)
+
+
+def records_source(
+    of: Any, *, name: str | None = None, lateness: str | int = 0, idle: str | int = "1s"
+) -> Stream:
+    """A source whose frames are blocks of `of` records; `ts_event_ns` is its event time."""
+    if not is_record(of):
+        raise DeclarationError(f"a source gives records, was given {of!r}")
+    if "ts_event_ns" not in of._fields:
+        raise DeclarationError(f"{of.__name__} has no field ts_event_ns, its event time")
+    return Source(
+        name=name or snake_name(of),
+        of=of,
+        lateness_ns=parse_duration_ns(lateness),
+        idle_ns=parse_duration_ns(idle),
+    ).stream()
+
+
+class Pipeline:
+    """A graph with named outputs: `Pipeline(vwap=stream, alert=stream)`."""
+
+    def __init__(self, **outputs: Stream) -> None:
+        if not outputs:
+            raise DeclarationError("a pipeline needs at least one named output")
+        for name, stream in outputs.items():
+            if not isinstance(stream, Stream):
+                raise DeclarationError(f"output {name!r} was {stream!r}; expected a stream")
+        self.outputs = outputs
+        self.nodes = _in_order(outputs.values())
+        self.sources = [n for n in self.nodes if isinstance(n, Source)]
+
+    def __repr__(self) -> str:
+        return f"<pipeline {' '.join(self.outputs)}: {len(self.nodes)} nodes>"
+
+
+def _in_order(streams: typing.Iterable[Stream]) -> list[Node]:
+    """All nodes that the streams need, inputs first, in a stable order."""
+    seen: dict[int, Node] = {}
+
+    def visit(node: Node) -> None:
+        if id(node) not in seen:
+            for _, stream in node.inputs:
+                visit(stream.node)
+            seen[id(node)] = node
+
+    for stream in streams:
+        visit(stream.node)
+    sources = [n for n in seen.values() if isinstance(n, Source)]
+    return sources + [n for n in seen.values() if not isinstance(n, Source)]
+
+
+def _check_input(spec: OperatorSpec, name: str, stream: Any) -> None:
+    if not isinstance(stream, Stream):
+        raise DeclarationError(f"{spec.name}: input {name!r} was {stream!r}; expected a stream")
+    expected = spec.inputs[name].event
+    if stream.of is not expected:
+        raise DeclarationError(
+            f"{spec.name}: input {name!r} takes {expected.__name__}, "
+            f"was given a stream of {stream.of.__name__}"
+        )
+    if spec.key is not None and spec.key not in stream.of._fields:
+        raise DeclarationError(
+            f"{spec.name} is keyed by {spec.key!r}, which {stream.of.__name__} does not have; "
+            f"its fields are {', '.join(stream.of._fields)}"
+        )
+
+
+def _settings(spec: OperatorSpec, given: dict[str, Any]) -> dict[str, int]:
+    known = spec.settings()
+    resolved = {}
+    for name in itertools.chain(known, given):
+        if name not in known:
+            raise DeclarationError(
+                f"{spec.name} has no input or setting {name!r}; it has inputs "
+                f"{', '.join(spec.inputs)} and settings {', '.join(known) or 'none'}"
+            )
+        default, unit = known[name]
+        value = given.get(name, default)
+        value = unit.parse(value) if unit else value
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise DeclarationError(
+                f"{spec.name}: setting {name!r} was {value!r}; expected a whole number"
+                + (f" of {unit.name}" if unit else "")
+            )
+        resolved[name] = value
+    return resolved

@@ -1,0 +1,53 @@
+"""Keyed state: one record a key, in slots handed out in order of first appearance."""
+
+from onetape.compiled.index import count, find, insert
+from onetape.compiled.kernel import kernel
+from onetape.compiled.rows import copy_row, row
+from onetape.compiled.timers import NEVER, set_timer
+from onetape.records.types import UNSET
+
+
+@kernel
+def slot_of(index, keys, state, initial, key):
+    """The key's slot; a new key gets a fresh one with the initial state. Room was reserved."""
+    slot = find(index, key)
+    if slot < 0:
+        slot = count(index)
+        insert(index, key, slot)
+        keys[slot] = key
+        copy_row(state, slot, initial, 0)
+    return slot
+
+
+@kernel
+def slot_only(index, keys, key):
+    """As `slot_of`, for state that is not one record a key."""
+    slot = find(index, key)
+    if slot < 0:
+        slot = count(index)
+        insert(index, key, slot)
+        keys[slot] = key
+    return slot
+
+
+@kernel
+def rearm(timers, heap, slot, key, wake_ns):
+    """Make the slot's timer due at wake_ns (UNSET: never); returns when, or NEVER."""
+    timer = row(timers, slot)
+    if wake_ns == UNSET:
+        if timer.place > 0:
+            set_timer(timers, heap, slot, key, NEVER)
+        return NEVER
+    if timer.place == 0 or timer.wake_ns != wake_ns:
+        set_timer(timers, heap, slot, key, wake_ns)
+    return wake_ns
+
+
+@kernel
+def rearm_earlier(timers, heap, slot, key, wake_ns):
+    """Make the slot's timer due at wake_ns unless it is due earlier; returns when."""
+    timer = row(timers, slot)
+    if timer.place > 0 and timer.wake_ns <= wake_ns:
+        return timer.wake_ns
+    set_timer(timers, heap, slot, key, wake_ns)
+    return wake_ns

@@ -1,0 +1,75 @@
+"""The records a driver keeps for itself: where it is in its input, and where rows come from."""
+
+from typing import Any
+
+import numpy as np
+
+from onetape.records import UNSET
+
+# What a turn came back with.
+DONE = 0  # all frames are consumed
+OUT_FULL = 1  # an output ring is full: drain, call again
+AT_CAPACITY = 2  # operator `node` holds as much state as was reserved: halt
+
+STATUSES = ("done", "an output is full", "an operator is at capacity")
+
+LINE = 8  # int64 words of a cache line: shared words stand apart
+FAR = 2**62  # the watermark after the end
+
+RUN = np.dtype(
+    [
+        ("frame_at", "<i8"),  # byte position of the next frame in the buffer
+        ("at", "<i8"),  # position in the payload of the frame being read
+        ("stop", "<i8"),  # and its end; at == stop: no frame is being read
+        ("ts_recv_ns", "<i8"),
+        ("offset", "<i8"),  # of the frame being read
+        ("index", "<i8"),  # of the event in its frame
+        ("source", "<i8"),
+        ("pending", "<i8"),  # 1 + source of an event that is decoded and waits for room
+        ("late", "<i8"),
+        ("sequence", "<i8"),
+        ("watermark_ns", "<i8"),
+        ("next_wake_ns", "<i8"),
+        ("node", "<i8"),  # the operator that runs, for messages
+        ("events", "<i8"),
+        ("frames", "<i8"),
+        ("ticks", "<i8"),
+        ("late_events", "<i8"),
+        ("bad_frames", "<i8"),  # frames of a source the pipeline does not have, or odd blocks
+    ]
+)
+
+SOURCE = np.dtype(
+    [
+        ("watermark_ns", "<i8"),
+        ("events", "<i8"),
+        ("ended", "<i8"),
+    ]
+)
+
+EVENT_ROOT, TIMER_ROOT = 0, 1
+
+ORIGIN = np.dtype(
+    [
+        ("tape_offset", "<i8"),  # of the frame that caused the row (not part of its identity)
+        ("sequence", "<i8"),  # the venue's sequence, or the time a timer was due
+        ("key", "<i8"),  # of the timer; 0 for events
+        ("index", "<i4"),  # of the row among those of the same cause
+        ("node", "<u2"),  # the operator that made it
+        ("source", "u1"),
+        ("root", "u1"),  # EVENT_ROOT or TIMER_ROOT
+    ]
+)
+
+
+def new_run() -> Any:
+    run = np.zeros(1, RUN)
+    run["watermark_ns"] = UNSET
+    run["next_wake_ns"] = 2**63 - 1
+    return run
+
+
+def new_sources(count: int) -> Any:
+    sources = np.zeros(count, SOURCE)
+    sources["watermark_ns"] = UNSET
+    return sources

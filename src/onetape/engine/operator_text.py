@@ -1,0 +1,125 @@
+"""The driver's text for operators: find the key's state, call the handler, pass its rows on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from onetape.engine.emit import Emitter
+from onetape.engine.graph import OperatorNode
+from onetape.engine.operators import WAKE, Handler
+from onetape.records import UNSET
+
+if TYPE_CHECKING:
+    from onetape.engine.planner import _Planner
+
+
+def on_event(planner: _Planner, node: OperatorNode, name: str, block: str, index: str) -> None:
+    """One event at an input of an operator."""
+    spec, label = node.spec, planner.label(node)
+    handler: Handler = spec.inputs[name]
+    event = f"row({block}, {index})"
+    if spec.tables:
+        planner.count_call(node)
+        _call(planner, node, handler, [tables(planner, node), event])
+    elif spec.state is None:
+        _call(planner, node, handler, [event])
+    else:
+        planner.count_call(node)
+        _keyed_arrays(planner, node)
+        planner.text.add(
+            f"key = {event}.{spec.key}",
+            f"{label}_slot = slot_of({label}_index, {label}_keys, {label}_state, "
+            f"{label}_initial, key)",
+        )
+        own = f"row({label}_state, {label}_slot)"
+        order = [own, event] if isinstance(spec.source, type) else [event, own]
+        _call(planner, node, handler, order, key="key", slot=f"{label}_slot")
+
+
+def on_timer(planner: _Planner, node: OperatorNode) -> None:
+    """The timer in `slot` is due at `due`, for `key`."""
+    label = planner.label(node)
+    _keyed_arrays(planner, node)
+    planner.text.add(f"{label}_slot = slot", f"row({label}_state, slot).{WAKE} = {UNSET}")
+    own = f"row({label}_state, {label}_slot)"
+    _call(planner, node, node.spec.timer, [own, "due"], key="root_key", slot=f"{label}_slot")
+    planner.text.add(*[f"next_wake = {_earliest(planner)}"])
+
+
+def tables(planner: _Planner, node: OperatorNode) -> str:
+    """The expression for an operator's `self` when its state is tables."""
+    label = planner.label(node)
+    planner.name(f"{label}_tables", node.spec.tables_type())
+    names = []
+    for name, table in node.spec.tables.items():
+        make = lambda table=table: table.make(node.capacity)  # noqa: E731
+        names.append(planner.array(f"{label}_{name}", make))
+    return f"{label}_tables({', '.join(names)})"
+
+
+def _keyed_arrays(planner: _Planner, node: OperatorNode) -> None:
+    spec, label, keys = node.spec, planner.label(node), node.capacity["keys"]
+    planner.keyed_arrays(node, keys)
+    planner.array(f"{label}_state", lambda: np.zeros(keys, spec.state))
+    planner.array(f"{label}_initial", lambda: initial_block(spec.state, spec.initial))
+
+
+def initial_block(dtype: Any, values: tuple[Any, ...]) -> Any:
+    block = np.zeros(1, dtype)
+    for name, value in zip(dtype.names, values, strict=True):
+        block[name] = value
+    return block
+
+
+def _call(
+    planner: _Planner,
+    node: OperatorNode,
+    handler: Handler,
+    arguments: list[str],
+    *,
+    key: str = "0",
+    slot: str = "",
+) -> None:
+    spec, label, text = node.spec, planner.label(node), planner.text
+    function = planner.name(f"{label}_{handler.name}", handler.function)
+    text.add(f"r.node = {planner.number[id(node)]}")
+    made: list[tuple[Any, str, str]] = []
+    for output in handler.outputs:
+        block = f"{label}_{output.name}"
+        planner.array(block, lambda o=output: np.zeros(spec.outputs[o.name].at_most, o.of.dtype))
+        used = planner.array(f"{block}_used", lambda: np.zeros(1, np.int64))
+        made.append((output, block, used))
+        if not handler.returns:
+            planner.name("Emitter", Emitter)
+            text.add(f"{used}[0] = 0")
+            arguments.append(f"Emitter({block}, {used})")
+    for setting in handler.settings:
+        wired = setting.removeprefix("with_")
+        if setting != wired and wired in spec.outputs:  # asks whether anyone reads the output
+            arguments.append(str(int(planner.is_wired(node.stream(wired)))))
+        else:
+            arguments.append(str(node.settings[setting]))
+    call = f"{function}({', '.join(arguments)})"
+    if handler.returns:
+        output, block, used = made[0]
+        text.add(f"{used}[0] = 0")
+        planner.take(call, output.of, block, f"{used}[0] = 1")
+    else:
+        text.add(call)
+    if spec.timer is not None:
+        text.add(
+            f"wake = rearm({label}_timers, {label}_heap, {slot}, {key}, "
+            f"row({label}_state, {slot}).{WAKE})",
+            "next_wake = min(next_wake, wake)",
+        )
+    for output, block, used in made:
+        planner.push_each(node.stream(output.name), block, f"{used}[0]", output.at_most)
+
+
+def _earliest(planner: _Planner) -> str:
+    wakes = [
+        f"next_wake_of({planner.label(n)}_timers, {planner.label(n)}_heap)" for n in planner.timed
+    ]
+    return wakes[0] if len(wakes) == 1 else f"min({', '.join(wakes)})"

@@ -1,0 +1,276 @@
+"""Operators by signature: the annotations are the declaration, nothing is said twice.
+
+    @ot.operator(key="instrument_id")
+    class LeadLag:
+        mid: ot.i64 = ot.UNSET                   # one key's state
+        wake_ns: ot.i64 = ot.UNSET               # reserved: when on_timer is due
+
+        def on_lead(self, q: TopOfBook) -> None: ...
+        def on_lag(self, t: Trade, *, edge: ot.Ticks = 3) -> Edge | None: ...
+        def on_timer(self, now_ns: int) -> Edge | None: ...
+
+Methods `on_<input>` take one event and return a record or None; or they take emitters, named
+parameters annotated `ot.UpTo[n, X]`, each a named output. Keyword-only parameters are settings.
+A function is an operator with one input:
+
+    @ot.operator(key="instrument_id")
+    def big(t: Trade, s: Seen, *, at_least: ot.Lots = 100) -> Big | None: ...
+
+An operator whose state is not one record a key (an order book) declares `Table` attributes
+instead and gets them all as `self`.
+"""
+
+import inspect
+import types as python_types
+import typing
+from collections import namedtuple
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from onetape.records import DeclarationError, is_record, snake_name
+from onetape.records.types import Unit, field_of, layout, unit_of
+
+WAKE = "wake_ns"
+
+
+class UpTo:
+    """`UpTo[n, X]`: an output of at most n records of X for each event."""
+
+    def __class_getitem__(cls, of: Any) -> Any:
+        at_most, made = of
+        if not is_record(made) or not 0 < at_most <= 4096:
+            raise DeclarationError(f"UpTo[{at_most!r}, {made!r}]: expected 1 to 4096 and a record")
+        return typing.Annotated[Any, Output("", made, at_most)]
+
+
+@dataclass(frozen=True)
+class Output:
+    """A named output: at most `at_most` records of type `of` for each event."""
+
+    name: str
+    of: Any
+    at_most: int
+
+
+@dataclass(frozen=True)
+class Table:
+    """Shared state of an operator: `make(capacity)` returns the array."""
+
+    make: Callable[[dict[str, int]], Any]
+
+
+@dataclass(frozen=True)
+class Handler:
+    """One method of an operator, as the planner sees it."""
+
+    name: str
+    function: Callable[..., Any]
+    event: Any  # the record it takes; None for a timer
+    outputs: tuple[Output, ...]
+    returns: bool  # one record or None comes back by value
+    settings: dict[str, tuple[Any, Unit | None]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class OperatorSpec:
+    """Everything an operator declares."""
+
+    name: str
+    key: str | None
+    state: np.dtype[Any] | None
+    initial: tuple[Any, ...]
+    tables: dict[str, Table]
+    inputs: dict[str, Handler]
+    timer: Handler | None
+    outputs: dict[str, Output]
+    capacity: dict[str, int]
+    headroom: Callable[..., Any] | None  # tables -> events it can surely take
+    canonical: Callable[..., Any] | None  # tables -> arrays in an order that means nothing
+    source: Any  # the class or function as written
+
+    def handlers(self) -> list[Handler]:
+        return [*self.inputs.values(), *([self.timer] if self.timer else [])]
+
+    def settings(self) -> dict[str, tuple[Any, Unit | None]]:
+        return {k: v for handler in self.handlers() for k, v in handler.settings.items()}
+
+    def tables_type(self) -> Any:
+        return namedtuple(self.name, list(self.tables))  # type: ignore[misc]  # noqa: PYI024
+
+
+def describe(thing: Any, key: str | None) -> OperatorSpec:
+    """Read the declaration of a class or function; DeclarationError says what is wrong where."""
+    if inspect.isclass(thing):
+        return _describe_class(thing, key)
+    if inspect.isfunction(thing):
+        return _describe_function(thing, key)
+    raise DeclarationError(f"@operator takes a class or a function, was given {thing!r}")
+
+
+def _describe_class(cls: type, key: str | None) -> OperatorSpec:
+    inputs: dict[str, Handler] = {}
+    timer = None
+    for name, function in vars(cls).items():
+        if name == "on_timer":
+            timer = _handler(cls.__name__, name, function, skip=1, timer=True)
+        elif name.startswith("on_"):
+            inputs[name[3:]] = _handler(cls.__name__, name, function, skip=1)
+    if not inputs:
+        raise DeclarationError(
+            f"operator {cls.__name__} has no inputs: write a method on_<input>(self, event)"
+        )
+    tables = {n: t for n, t in vars(cls).items() if isinstance(t, Table)}
+    state, initial = (None, ()) if tables else _state(cls)
+    if state is not None and key is None:
+        raise DeclarationError(
+            f"operator {cls.__name__} has state but no key: write @operator(key='instrument_id')"
+        )
+    if timer is not None and (state is None or WAKE not in (state.names or ())):
+        raise DeclarationError(
+            f"operator {cls.__name__} has on_timer but no attribute '{WAKE}: ot.i64 = ot.UNSET' "
+            "to say when it is due"
+        )
+    return OperatorSpec(
+        name=cls.__name__,
+        key=key,
+        state=state,
+        initial=initial,
+        tables=tables,
+        inputs=inputs,
+        timer=timer,
+        outputs=_merged_outputs(cls.__name__, [*inputs.values(), *([timer] if timer else [])]),
+        capacity=dict(getattr(cls, "capacity", {"keys": 1 << 16})),
+        headroom=getattr(cls, "headroom", None),
+        canonical=getattr(cls, "canonical", None),
+        source=cls,
+    )
+
+
+def _describe_function(function: Any, key: str | None) -> OperatorSpec:
+    hints = typing.get_type_hints(function, include_extras=True)
+    names = [
+        p.name for p in inspect.signature(function).parameters.values() if p.kind != p.KEYWORD_ONLY
+    ]
+    states = [n for n in names[1:] if inspect.isclass(hints.get(n))]
+    if len(states) > 1:
+        raise DeclarationError(f"operator {function.__name__} takes more than one state: {states}")
+    state, initial = _state(hints[states[0]]) if states else (None, ())
+    if (state is None) != (key is None):
+        raise DeclarationError(
+            f"operator {function.__name__}: state and key belong together; "
+            + ("give key=..." if key is None else "take a state as the second parameter")
+        )
+    handler = _handler(function.__name__, function.__name__, function, skip=0, state=states)
+    return OperatorSpec(
+        name=function.__name__,
+        key=key,
+        state=state,
+        initial=initial,
+        tables={},
+        inputs={"events": handler},
+        timer=None,
+        outputs=_merged_outputs(function.__name__, [handler]),
+        capacity={"keys": 1 << 16},
+        headroom=None,
+        canonical=None,
+        source=function,
+    )
+
+
+def _state(cls: type) -> tuple[np.dtype[Any] | None, tuple[Any, ...]]:
+    hints = typing.get_type_hints(cls, include_extras=True)
+    fields = {}
+    for name, annotation in hints.items():
+        found = field_of(annotation)
+        if found is None:
+            raise DeclarationError(
+                f"{cls.__name__}.{name}: {annotation!r} cannot be state; use i64, u32, f64 ... or "
+                "Array[type, length] (state has a fixed size)"
+            )
+        fields[name] = found
+    if not fields:
+        return None, ()
+    dtype = layout(fields)
+    return dtype, tuple(getattr(cls, name, 0) for name in fields)
+
+
+def _handler(
+    owner: str,
+    name: str,
+    function: Any,
+    *,
+    skip: int,
+    timer: bool = False,
+    state: list[str] | None = None,
+) -> Handler:
+    hints = typing.get_type_hints(function, include_extras=True)
+    parameters = list(inspect.signature(function).parameters.values())[skip:]
+    plain = [p for p in parameters if p.kind != p.KEYWORD_ONLY and p.name not in (state or ())]
+    if not plain:
+        raise DeclarationError(f"{owner}.{name} takes no event")
+    event = hints.get(plain[0].name)
+    if not timer and not is_record(event):
+        raise DeclarationError(
+            f"{owner}.{name}: parameter {plain[0].name!r} was annotated {event!r}; "
+            "expected the record it takes"
+        )
+    outputs = [_output(owner, name, p.name, hints.get(p.name)) for p in plain[1:]]
+    made = _returned(owner, name, hints.get("return", None))
+    if made is not None:
+        if outputs:
+            raise DeclarationError(f"{owner}.{name} both returns a record and takes emitters")
+        outputs = [Output(snake_name(made), made, 1)]
+    settings = {
+        p.name: (p.default, unit_of(hints.get(p.name)))
+        for p in parameters
+        if p.kind == p.KEYWORD_ONLY
+    }
+    return Handler(
+        name=name,
+        function=function,
+        event=None if timer else event,
+        outputs=tuple(outputs),
+        returns=made is not None,
+        settings=settings,
+    )
+
+
+def _output(owner: str, name: str, parameter: str, hint: Any) -> Output:
+    if typing.get_origin(hint) is typing.Annotated:
+        for extra in typing.get_args(hint)[1:]:
+            if isinstance(extra, Output):
+                return Output(parameter, extra.of, extra.at_most)
+    raise DeclarationError(
+        f"{owner}.{name}: parameter {parameter!r} was annotated {hint!r}; expected UpTo[n, Record] "
+        "for an output, or make it keyword-only (after *) for a setting"
+    )
+
+
+def _returned(owner: str, name: str, hint: Any) -> Any:
+    if hint is None or hint is type(None):
+        return None
+    options = (
+        typing.get_args(hint)
+        if typing.get_origin(hint) in (typing.Union, python_types.UnionType)
+        else (hint,)
+    )
+    records = [o for o in options if is_record(o)]
+    if len(records) != 1 or any(o is not type(None) and not is_record(o) for o in options):
+        raise DeclarationError(f"{owner}.{name} returns {hint!r}; expected X | None, X a record")
+    return records[0]
+
+
+def _merged_outputs(owner: str, handlers: list[Handler]) -> dict[str, Output]:
+    outputs: dict[str, Output] = {}
+    for handler in handlers:
+        for output in handler.outputs:
+            known = outputs.setdefault(output.name, output)
+            if known.of is not output.of:
+                raise DeclarationError(
+                    f"{owner}: output {output.name!r} is {known.of.__name__} in one method and "
+                    f"{output.of.__name__} in {handler.name}"
+                )
+    return outputs

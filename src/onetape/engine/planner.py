@@ -1,0 +1,333 @@
+"""Graph in, one readable Python module out: the event-major driver.
+
+The driver is a loop with three cases, tried in this order: a timer is due; an event is decoded
+and waits; read on. Each timer and each event (a *root*) goes depth-first through the whole graph
+before the next. Before a root touches any state the driver knows that there is room for all it can
+cause: the planner has counted, for each output, the most rows, and for each keyed operator the most
+new keys, that one root can make. `budget` is the number of roots that surely fit, worked out anew
+only when it is used up.
+
+An operator reached by several paths appears in the text once a path; its handler is one function.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from onetape.compiled.index import new_index
+from onetape.compiled.timers import new_timers
+from onetape.engine import layout, operator_text, source_text, window_text
+from onetape.engine.graph import Merge, Node, OperatorNode, Pipeline, Source, Stream
+from onetape.engine.text import Text
+from onetape.engine.window import Window
+from onetape.records import DeclarationError
+
+OUTPUT_ROWS = 1 << 14  # rows of an output ring, unless a runtime asks for more
+
+
+@dataclass
+class Plan:
+    """A planned pipeline: the driver's text, what it names, and the arrays it works on."""
+
+    pipeline: Pipeline
+    framing: dict[str, str]
+    text: str = ""
+    names: dict[str, Any] = field(default_factory=dict)
+    arrays: dict[str, Callable[[], Any]] = field(default_factory=dict)
+    outputs: list[str] = field(default_factory=list)
+    node_names: list[str] = field(default_factory=list)
+
+
+def plan(pipeline: Pipeline, framing: dict[str, str] | None = None) -> Plan:
+    """Plan `pipeline`. `framing` says how the bytes of each feed source are framed."""
+    return _Planner(pipeline, framing or {}).plan()
+
+
+class _Planner:
+    """The state of writing one driver; `*_text` modules write the parts through it."""
+
+    def __init__(self, pipeline: Pipeline, framing: dict[str, str]) -> None:
+        self.pipeline = pipeline
+        self.outputs = list(pipeline.outputs)
+        self.framing = {s.name: framing.get(s.name, "length_prefixed") for s in pipeline.sources}
+        self.names: dict[str, Any] = {}
+        self.arrays: dict[str, Callable[[], Any]] = {}
+        self.number = {id(node): n for n, node in enumerate(pipeline.nodes)}
+        self.text = Text()
+        self.consumers = self._consumers()
+        self.timed = [n for n in pipeline.nodes if has_timer(n)]
+        # What the root being written can cause, and the most of any root so far.
+        self.times = 1
+        self.rows = [0] * len(self.outputs)
+        self.rows_most = [0] * len(self.outputs)
+        self.calls: dict[int, int] = {}
+        self.calls_most: dict[int, int] = {}
+        self._loops = 0
+        self._takes = 0
+        if len({s.name for s in pipeline.sources}) != len(pipeline.sources):
+            raise DeclarationError("two sources have one name; give them different names")
+
+    # --- what the parts use ---------------------------------------------------------------------
+
+    def label(self, node: Node) -> str:
+        """Prefix of everything that belongs to a node: n0, n1 ..."""
+        return f"n{self.number[id(node)]}"
+
+    def array(self, name: str, make: Callable[[], Any]) -> str:
+        self.arrays.setdefault(name, make)
+        return name
+
+    def name(self, name: str, thing: Any) -> str:
+        self.names[name] = thing
+        return name
+
+    def is_wired(self, stream: Stream) -> bool:
+        return bool(self.consumers.get((id(stream.node), stream.output)))
+
+    def keyed_arrays(self, node: Node, keys: int) -> None:
+        label = self.label(node)
+        self.array(f"{label}_index", lambda: new_index(keys))
+        self.array(f"{label}_keys", lambda: np.zeros(keys, np.int64))
+        if has_timer(node):
+            self.array(f"{label}_timers", lambda: new_timers(keys)[0])
+            self.array(f"{label}_heap", lambda: new_timers(keys)[1])
+
+    def count_call(self, node: Node) -> None:
+        """This root can bring one (times the loops around it) new key to the node."""
+        number = self.number[id(node)]
+        self.calls[number] = self.calls.get(number, 0) + self.times
+
+    def push(self, stream: Stream, block: str, index: str) -> None:
+        """Write what happens to one row: copied to outputs first, then through operators."""
+        for kind, what in self.consumers.get((id(stream.node), stream.output), []):
+            if kind == "output":
+                self._emit(what, block, index, self.number[id(stream.node)])
+            elif isinstance(what[0], Merge):
+                self.push(Stream(what[0], "merged", stream.of), block, index)
+            elif isinstance(what[0], Window):
+                window_text.on_event(self, what[0], block, index)
+            else:
+                operator_text.on_event(self, what[0], what[1], block, index)
+
+    def push_each(self, stream: Stream, block: str, used: str, at_most: int) -> None:
+        """Write what happens to each of the `used` rows of a block, in order."""
+        if not self.is_wired(stream):
+            return
+        if at_most == 1:
+            with self.text.block(f"if {used} > 0"):
+                self.push(stream, block, "0")
+            return
+        variable, self._loops = f"i{self._loops}", self._loops + 1
+        self.times *= at_most
+        with self.text.block(f"for {variable} in range({used})"):
+            self.push(stream, block, variable)
+        self.times //= at_most
+
+    def take(self, call: str, of: Any, block: str, then: str) -> None:
+        """Write: call a handler that returns one record or None; put the record into `block`."""
+        made, target = f"made{self._takes}", f"o{self._takes}_row"
+        self._takes += 1
+        self.text.add(f"{made} = {call}")
+        with self.text.block(f"if {made} is not None"):
+            self.text.add(f"{target} = clear_row({block}, 0)", then)
+            self.text.add(*[f"{target}.{name} = {made}.{name}" for name in of._fields])
+
+    def root_done(self) -> None:
+        """A root's text is complete: remember what it can cause."""
+        self.rows_most = [max(a, b) for a, b in zip(self.rows, self.rows_most, strict=True)]
+        for number, calls in self.calls.items():
+            self.calls_most[number] = max(calls, self.calls_most.get(number, 0))
+        self.rows = [0] * len(self.outputs)
+        self.calls = {}
+
+    # --- the driver -----------------------------------------------------------------------------
+
+    def plan(self) -> Plan:
+        body = self._body()
+        self.text = Text()
+        heading = f"Driver of {self.pipeline!r}, generated: see onetape/engine/planner.py."
+        self.text.add(f'"""{heading}"""', "", "")
+        fixed = ["run", "sources", "buffer", "end", "heads", "tails", "counts"]
+        with self.text.block(f"def turn({', '.join(fixed + list(self.arrays))})"):
+            self.text.add("r = row(run, 0)", *_loads(self))
+            self.text.add(*body.lines)
+            self.text.add(*_saves(self), "return status")
+        return Plan(
+            pipeline=self.pipeline,
+            framing=self.framing,
+            text=str(self.text),
+            names=self.names,
+            arrays=self.arrays,
+            outputs=self.outputs,
+            node_names=[node.name for node in self.pipeline.nodes],
+        )
+
+    def _body(self) -> Text:
+        source_text.import_names(self)
+        roots = self._roots()  # first: the room a root needs is known only when all are written
+        self.text = Text()
+        text = self.text
+        with text.block("while True"):
+            with text.block("if next_wake <= watermark or pending > 0"):
+                with text.block("if budget == 0"):
+                    self._budget()
+                    with text.block("if budget == 0"):
+                        text.add("break")
+                text.add("budget -= 1", "made_rows = 0", *roots.lines, "continue")
+            with text.block("if at < stop"):
+                source_text.next_event(self)
+                text.add("continue")
+            source_text.next_frame(self)
+        return text
+
+    def _roots(self) -> Text:
+        self.text = Text()
+        with self.text.block("if next_wake <= watermark"):
+            self._timer_roots()
+            self.text.add("continue")
+        for n, source in enumerate(self.pipeline.sources):
+            head = "if" if n == 0 else "elif"
+            with self.text.block(f"{head} pending == {n + 1}"):
+                source_text.begin_root(self, source, n)
+                self.push(source.stream(), f"{self.label(source)}_events", "0")
+                self.root_done()
+        self.text.add("pending = 0")
+        return self.text
+
+    def _timer_roots(self) -> None:
+        """Fire the earliest timer; among equal times the operator that comes first."""
+        text = self.text
+        text.add("due = NEVER", "which = -1")
+        for node in self.timed:
+            label = self.label(node)
+            text.add(f"wake = next_wake_of({label}_timers, {label}_heap)")
+            with text.block("if wake < due"):
+                text.add("due = wake", f"which = {self.number[id(node)]}")
+        # An event may be waiting: what it came with must stay as it is. To what a timer causes,
+        # time has come as far as the timer, even where the watermark is ahead already.
+        text.add(
+            "next_wake = due",
+            "root = TIMER_ROOT",
+            "root_sequence = due",
+            "root_source = 0",
+            "root_late = 0",
+            "root_time = due",
+        )
+        for n, node in enumerate(self.timed):
+            label = self.label(node)
+            with text.block(
+                f"{'if' if n == 0 else 'elif'} which == {self.number[id(node)]} and due <= watermark"
+            ):
+                text.add(
+                    f"slot = first({label}_heap)",
+                    f"key = row({label}_timers, slot).key",
+                    "root_key = key",
+                    f"set_timer({label}_timers, {label}_heap, slot, key, NEVER)",
+                )
+                write = window_text if isinstance(node, Window) else operator_text
+                write.on_timer(self, node)
+                self.root_done()
+
+    def _budget(self) -> None:
+        """How many roots surely fit; `status` and `r.node` say what is lacking if none does."""
+        text = self.text
+        text.add(f"budget = {1 << 20}", "status = DONE")
+        for k, most in enumerate(self.rows_most):
+            if most:
+                text.add(
+                    f"room = (o{k}.shape[0] - (h{k} - load_acquire(tails, {k * layout.LINE})))"
+                    f" // {most}"
+                )
+                with text.block("if room < budget"):
+                    text.add("budget = room", "status = OUT_FULL")
+        for number, most in self.calls_most.items():
+            node = self.pipeline.nodes[number]
+            text.add(f"room = {_headroom(self, node)} // {most}")
+            with text.block("if room < budget"):
+                text.add("budget = room", "status = AT_CAPACITY", f"r.node = {number}")
+        with text.block("if budget > 0"):
+            text.add("status = DONE")
+
+    def _emit(self, k: int, block: str, index: str, node: int) -> None:
+        """Copy one row to output k, with where it comes from."""
+        self.rows[k] += self.times
+        of = self.pipeline.outputs[self.outputs[k]].of
+        rows = self.array(f"o{k}", lambda: np.zeros(OUTPUT_ROWS, of.dtype))
+        origins = self.array(f"g{k}", lambda: np.zeros(OUTPUT_ROWS, layout.ORIGIN))
+        self.text.add(
+            f"copy_row({rows}, h{k} & m{k}, {block}, {index})",
+            f"g = row({origins}, h{k} & m{k})",
+            "g.tape_offset = offset",
+            "g.sequence = root_sequence",
+            "g.key = root_key",
+            "g.index = made_rows",
+            f"g.node = {node}",
+            "g.source = root_source",
+            "g.root = root",
+            f"h{k} += 1",
+            "made_rows += 1",
+        )
+
+    def _consumers(self) -> dict[tuple[int, str], list[tuple[str, Any]]]:
+        found: dict[tuple[int, str], list[tuple[str, Any]]] = {}
+        for k, stream in enumerate(self.pipeline.outputs.values()):
+            found.setdefault((id(stream.node), stream.output), []).append(("output", k))
+        for node in self.pipeline.nodes:
+            for name, stream in node.inputs:
+                found.setdefault((id(stream.node), stream.output), []).append(("node", (node, name)))
+        return found
+
+
+def has_timer(node: Node) -> bool:
+    return isinstance(node, Window) or (
+        isinstance(node, OperatorNode) and node.spec.timer is not None
+    )
+
+
+def _headroom(planner: _Planner, node: Node) -> str:
+    label = planner.label(node)
+    if isinstance(node, OperatorNode) and node.spec.tables:
+        planner.name(f"{label}_headroom", node.spec.headroom)
+        return f"{label}_headroom({operator_text.tables(planner, node)})"
+    return f"({label}_index[LIMIT] - {label}_index[COUNT])"
+
+
+def _loads(planner: _Planner) -> list[str]:
+    """Fields of `run` become local variables, and back at the end."""
+    lines = [f"{name} = r.{name}" for name in _LOCALS]
+    lines += ["watermark = r.watermark_ns", "next_wake = r.next_wake_ns"]
+    for n, _ in enumerate(planner.pipeline.sources):
+        lines.append(f"w{n} = row(sources, {n}).watermark_ns")
+    for k, _ in enumerate(planner.outputs):
+        if f"o{k}" in planner.arrays:
+            lines += [f"h{k} = heads[{k * layout.LINE}]", f"m{k} = o{k}.shape[0] - 1"]
+    return [*lines, "budget = 0", "status = DONE"]
+
+
+def _saves(planner: _Planner) -> list[str]:
+    lines = [f"r.{name} = {name}" for name in _LOCALS]
+    lines += ["r.watermark_ns = watermark", "r.next_wake_ns = next_wake"]
+    for n, _ in enumerate(planner.pipeline.sources):
+        lines.append(f"row(sources, {n}).watermark_ns = w{n}")
+    for k, _ in enumerate(planner.outputs):
+        if f"o{k}" in planner.arrays:
+            lines.append(f"store_release(heads, {k * layout.LINE}, h{k})")
+    return lines
+
+
+_LOCALS = (
+    "frame_at",
+    "at",
+    "stop",
+    "ts_recv_ns",
+    "offset",
+    "index",
+    "source",
+    "pending",
+    "late",
+    "sequence",
+)
+
+__all__ = ["OUTPUT_ROWS", "Plan", "Source", "plan"]

@@ -1,0 +1,167 @@
+"""The driver's text for sources: frames, the events in them, and the watermark they move."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from onetape.codecs import FRAMINGS
+from onetape.codecs.feed import EVENT, FeedState
+from onetape.compiled import atomics, bits, frame, index, rows, timers
+from onetape.engine import keyed, layout
+from onetape.engine.graph import Source
+from onetape.records import UNSET
+
+if TYPE_CHECKING:
+    from onetape.engine.planner import _Planner
+
+
+def import_names(planner: _Planner) -> None:
+    """Everything the fixed parts of a driver name."""
+    for module, names in (
+        (rows, ("row", "clear_row", "copy_row", "load_row")),
+        (atomics, ("load_acquire", "store_release")),
+        (timers, ("NEVER", "first", "set_timer")),
+        (keyed, ("slot_of", "slot_only", "rearm", "rearm_earlier")),
+        (layout, ("DONE", "OUT_FULL", "AT_CAPACITY", "EVENT_ROOT", "TIMER_ROOT", "FAR")),
+        (index, ("LIMIT", "COUNT")),
+        (bits, ()),
+        (
+            frame,
+            (
+                "HEADER_BYTES",
+                "DATA",
+                "TICK",
+                "END",
+                "frame_bytes",
+                "frame_kind",
+                "frame_length",
+                "frame_offset",
+                "frame_source",
+                "frame_ts_recv_ns",
+            ),
+        ),
+    ):
+        for name in names:
+            planner.name(name, getattr(module, name))
+    planner.name("next_wake_of", timers.next_wake)
+    planner.name("EVENT", EVENT)
+
+
+def begin_root(planner: _Planner, source: Source, n: int) -> None:
+    label = planner.label(source)
+    planner.text.add(
+        "root = EVENT_ROOT",
+        "root_sequence = sequence",
+        f"root_source = {n}",
+        "root_key = 0",
+        "root_late = late",
+        "root_time = watermark",
+        f"r.offset = offset  # for the message, if a step of {label} raises",
+        "r.index = index",
+    )
+
+
+def next_event(planner: _Planner) -> None:
+    """Read the next event of the frame; the watermark moves before the event is processed."""
+    text = planner.text
+    for n, source in enumerate(planner.pipeline.sources):
+        label = planner.label(source)
+        planner.array(f"{label}_events", lambda s=source: np.zeros(1, s.of.dtype))
+        with text.block(f"{'if' if n == 0 else 'elif'} source == {n}"):
+            if source.feed:
+                step = planner.name(f"{label}_next", _framing(planner, source)[1])
+                text.add(
+                    f"at, result = {step}(row({label}_feed, 0), buffer, at, stop, ts_recv_ns, "
+                    f"{label}_events)"
+                )
+                with text.block("if result != EVENT"):
+                    text.add("continue")
+                text.add(f"sequence = row({label}_events, 0).sequence")
+            else:
+                text.add(
+                    f"load_row({label}_events, 0, buffer, at)",
+                    f"at += {source.of.dtype.itemsize}",
+                    f"sequence = row(sources, {n}).events + 1",
+                )
+            text.add(
+                f"row(sources, {n}).events += 1",
+                f"ts = row({label}_events, 0).ts_event_ns",
+                f"late = 1 if ts < w{n} else 0",
+                "r.late_events += late",
+            )
+            lag = f" - {source.lateness_ns}" if source.lateness_ns else ""
+            with text.block(f"if ts{lag} > w{n}"):
+                text.add(f"w{n} = ts{lag}", f"watermark = {_watermark(planner)}")
+            text.add(f"pending = {n + 1}")
+    text.add("r.events += 1", "index += 1")
+
+
+def next_frame(planner: _Planner) -> None:
+    """Open the next frame, or leave the loop when there is none."""
+    text = planner.text
+    with text.block("if frame_at >= end"):
+        text.add("break")
+    text.add(
+        "payload = frame_at + HEADER_BYTES",
+        "length = frame_length(buffer, frame_at)",
+        "kind = frame_kind(buffer, frame_at)",
+        "offset = frame_offset(buffer, frame_at)",
+        "source = frame_source(buffer, frame_at)",
+        "ts_recv_ns = frame_ts_recv_ns(buffer, frame_at)",
+        "frame_at += frame_bytes(length)",
+        "index = -1",
+        "r.frames += 1",
+    )
+    for n, source in enumerate(planner.pipeline.sources):
+        label = planner.label(source)
+        with text.block(f"{'if' if n == 0 else 'elif'} source == {n}"):
+            with text.block("if kind == DATA"):
+                if source.feed:
+                    planner.array(f"{label}_feed", lambda: new_feed())
+                    start = planner.name(f"{label}_open", _framing(planner, source)[0])
+                    text.add(
+                        "stop = payload + length",
+                        f"at = {start}(row({label}_feed, 0), buffer, payload, stop)",
+                    )
+                else:
+                    with text.block(f"if length % {source.of.dtype.itemsize} == 0"):
+                        text.add("at = payload", "stop = payload + length")
+                    with text.block("else"):
+                        text.add("r.bad_frames += 1")
+            with text.block("elif kind == TICK"):
+                text.add("r.ticks += 1")
+                with text.block(f"if ts_recv_ns - {source.idle_ns} > w{n}"):
+                    text.add(
+                        f"w{n} = ts_recv_ns - {source.idle_ns}",
+                        f"watermark = {_watermark(planner)}",
+                    )
+            with text.block("elif kind == END"):
+                text.add(
+                    f"w{n} = FAR",
+                    f"row(sources, {n}).ended = 1",
+                    f"watermark = {_watermark(planner)}",
+                )
+    with text.block("elif kind == DATA"):
+        text.add("r.bad_frames += 1")
+
+
+def new_feed() -> np.ndarray:  # type: ignore[type-arg]
+    """The state of a feed before its first message."""
+    feed = np.zeros(1, FeedState.dtype)
+    feed["next_sequence"] = 1
+    return feed
+
+
+def _framing(planner: _Planner, source: Source):  # type: ignore[no-untyped-def]
+    return FRAMINGS[planner.framing[source.name]]
+
+
+def _watermark(planner: _Planner) -> str:
+    """The least of all sources' watermarks."""
+    names = [f"w{n}" for n in range(len(planner.pipeline.sources))]
+    return names[0] if len(names) == 1 else f"min({', '.join(names)})"
+
+
+assert UNSET < 0

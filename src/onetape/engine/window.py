@@ -1,0 +1,160 @@
+"""Event-time windows, tumbling and sliding, at a cost per event that does not depend on overlap.
+
+    @ot.aggregate
+    class VwapSum:
+        notional: ot.i64 = 0
+        lots: ot.i64 = 0
+
+        def add(self, t: Trade) -> None: ...
+        def merge(self, later: "VwapSum") -> None: ...
+        def result(self, key: int, start_ns: int, end_ns: int) -> Vwap | None: ...
+
+    vwap = ot.window(trades, VwapSum, width="1s", every="100ms", key="instrument_id")
+
+Time is cut into panes of `every`; an event is added to one pane; when the watermark reaches the
+end of a window its panes are merged, oldest first, into one result. Windows are [start, end),
+aligned to the epoch; an empty window gives nothing.
+
+A key holds a ring of panes. An event older than the watermark is late: it is counted, goes to the
+output `late` and changes nothing. An event so far ahead that its pane would overwrite one still
+needed (possible only when another source holds the watermark back) is counted as `ahead` and goes
+the same way.
+"""
+
+import inspect
+import typing
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from onetape.compiled.kernel import kernel
+from onetape.engine.graph import Node, Stream
+from onetape.engine.operators import Handler, _handler, _state
+from onetape.records import DeclarationError, is_record
+from onetape.records.types import parse_duration_ns
+
+
+@dataclass(frozen=True)
+class AggregateSpec:
+    """What an aggregate class declares."""
+
+    name: str
+    state: np.dtype[Any]
+    initial: tuple[Any, ...]
+    event: Any
+    of: Any
+    add: Any
+    merge: Any
+    result: Any
+
+
+@dataclass(frozen=True, eq=False)
+class Window(Node):
+    """A window node; outputs `windows` (results) and `late` (the events themselves)."""
+
+    spec: Any = None
+    key: str = ""
+    width_ns: int = 0
+    every_ns: int = 0
+    capacity: int = 1 << 16
+
+    def panes_count(self) -> int:
+        """Panes in one window."""
+        return self.width_ns // self.every_ns
+
+    def windows(self) -> Stream:
+        return Stream(self, "windows", self.spec.of)
+
+    def late(self) -> Stream:
+        return Stream(self, "late", self.spec.event)
+
+
+class WindowStream(Stream):
+    """The results of a window; `.late` is the stream of late events."""
+
+    @property
+    def late(self) -> Stream:
+        return typing.cast(Window, self.node).late()
+
+
+def aggregate(cls: type) -> AggregateSpec:
+    """Declare an aggregate: fields with defaults, and add, merge, result."""
+    state, initial = _state(cls)
+    if state is None:
+        raise DeclarationError(f"aggregate {cls.__name__} declares no fields")
+    for name in ("add", "result"):
+        if not inspect.isfunction(getattr(cls, name, None)):
+            raise DeclarationError(f"aggregate {cls.__name__} has no method {name}")
+    add: Handler = _handler(cls.__name__, "add", vars(cls)["add"], skip=1)
+    hints = typing.get_type_hints(vars(cls)["result"])
+    made = [r for r in (*typing.get_args(hints.get("return")), hints.get("return")) if is_record(r)]
+    if not made:
+        raise DeclarationError(f"{cls.__name__}.result must be annotated to return a record")
+    return AggregateSpec(
+        name=cls.__name__,
+        state=state,
+        initial=initial,
+        event=add.event,
+        of=made[0],
+        add=vars(cls)["add"],
+        merge=vars(cls).get("merge"),
+        result=vars(cls)["result"],
+    )
+
+
+def window(
+    stream: Stream,
+    spec: AggregateSpec,
+    *,
+    width: str | int,
+    every: str | int | None = None,
+    key: str,
+    capacity: int = 1 << 16,
+) -> WindowStream:
+    """Windows of `width`, moved every `every` (default: width, tumbling), per value of `key`."""
+    width_ns = parse_duration_ns(width)
+    every_ns = width_ns if every is None else parse_duration_ns(every)
+    if width_ns <= 0 or every_ns <= 0 or width_ns % every_ns:
+        raise DeclarationError(
+            f"window width {width_ns} ns must be a multiple of every {every_ns} ns"
+        )
+    if width_ns // every_ns > 1024:
+        raise DeclarationError(f"a window of {width_ns // every_ns} panes; at most 1024")
+    if width_ns != every_ns and spec.merge is None:
+        raise DeclarationError(f"{spec.name} needs merge(self, later) for a sliding window")
+    if stream.of is not spec.event:
+        raise DeclarationError(
+            f"{spec.name} adds {spec.event.__name__}, was given a stream of {stream.of.__name__}"
+        )
+    if key not in stream.of._fields:
+        raise DeclarationError(
+            f"{spec.name} is keyed by {key!r}, which {stream.of.__name__} does not have"
+        )
+    node = Window(
+        name=f"{spec.name}_{width_ns}ns",
+        inputs=(("events", stream),),
+        spec=spec,
+        key=key,
+        width_ns=width_ns,
+        every_ns=every_ns,
+        capacity=capacity,
+    )
+    return WindowStream(node, "windows", spec.of)
+
+
+@kernel
+def next_end(numbers, slot, ring, panes, end_number):
+    """Number of the next window end after `end_number` that has an event, or -1.
+
+    numbers  int64[slots * ring]: pane number + 1 of each cell, 0 when never used
+    A window with end number b is made of the panes b - panes ... b - 1.
+    """
+    earliest = -1
+    for cell in range(slot * ring, (slot + 1) * ring):
+        pane = numbers[cell] - 1
+        if pane > end_number - panes and (earliest < 0 or pane < earliest):
+            earliest = pane
+    if earliest < 0:
+        return -1
+    return max(end_number, earliest) + 1

@@ -1,0 +1,120 @@
+"""The driver's text for windows: add to a pane; when a window ends, merge its panes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from onetape.engine.operator_text import _earliest, initial_block
+from onetape.engine.window import Window, next_end
+from onetape.records import DeclarationError
+
+if TYPE_CHECKING:
+    from onetape.engine.planner import _Planner
+
+LATE, AHEAD = 0, 1  # words of a node's counts
+
+
+def on_event(planner: _Planner, node: Window, block: str, index: str) -> None:
+    """One event: to its pane, or to `late`."""
+    text, label, every = planner.text, planner.label(node), node.every_ns
+    planner.count_call(node)
+    ring = _arrays(planner, node)
+    number = planner.number[id(node)]
+    text.add(
+        f"ts = row({block}, {index}).ts_event_ns",
+        f"pane = ts // {every}",
+        "fits = root_late == 0 and ts >= root_time",
+    )
+    with text.block("if not fits"):
+        text.add(f"counts[{number * 2 + LATE}] += 1")
+    with text.block("else"):
+        text.add(
+            f"key = row({block}, {index}).{node.key}",
+            f"slot = slot_only({label}_index, {label}_keys, key)",
+            f"cell = slot * {ring} + pane % {ring}",
+        )
+        with text.block(f"if {label}_numbers[cell] != pane + 1"):
+            # The cell's pane is still needed by a window that has not ended.
+            needed = f"root_time // {every} + 1 - {node.panes_count()}"
+            with text.block(f"if {label}_numbers[cell] != 0 and {label}_numbers[cell] > {needed}"):
+                text.add(f"counts[{number * 2 + AHEAD}] += 1", "fits = False")
+            with text.block("else"):
+                text.add(
+                    f"{label}_numbers[cell] = pane + 1",
+                    f"copy_row({label}_panes, cell, {label}_initial, 0)",
+                )
+        with text.block("if fits"):
+            add = planner.name(f"{label}_add", node.spec.add)
+            text.add(
+                f"r.node = {number}",
+                f"{add}(row({label}_panes, cell), row({block}, {index}))",
+                f"wake = rearm_earlier({label}_timers, {label}_heap, slot, key, "
+                f"(pane + 1) * {every})",
+                "next_wake = min(next_wake, wake)",
+            )
+    if planner.is_wired(node.late()):
+        with text.block("if not fits"):
+            planner.push(node.late(), block, index)
+
+
+def on_timer(planner: _Planner, node: Window) -> None:
+    """The window that ends at `due` is complete, for the key in `slot`."""
+    text, label, every, panes = planner.text, planner.label(node), node.every_ns, node.panes_count()
+    ring = _arrays(planner, node)
+    result = planner.name(f"{label}_result", node.spec.result)
+    planner.name("next_end", next_end)
+    block = planner.array(f"{label}_window", lambda: np.zeros(1, node.spec.of.dtype))
+    used = planner.array(f"{label}_window_used", lambda: np.zeros(1, np.int64))
+    text.add(f"r.node = {planner.number[id(node)]}", f"last = due // {every}")
+    if panes == 1:
+        text.add(f"{label}_sum = row({label}_panes, slot * {ring} + (last - 1) % {ring})")
+    else:
+        merge = planner.name(f"{label}_merge", node.spec.merge)
+        planner.array(f"{label}_total", lambda: np.zeros(1, node.spec.state))
+        text.add(
+            f"copy_row({label}_total, 0, {label}_initial, 0)",
+            f"{label}_sum = row({label}_total, 0)",
+        )
+        with text.block(f"for pane in range(last - {panes}, last)"):
+            text.add(f"cell = slot * {ring} + pane % {ring}")
+            with text.block(f"if {label}_numbers[cell] == pane + 1"):
+                text.add(f"{merge}({label}_sum, row({label}_panes, cell))")
+    text.add(
+        f"following = next_end({label}_numbers, slot, {ring}, {panes}, last)",
+    )
+    with text.block("if following >= 0"):
+        text.add(f"set_timer({label}_timers, {label}_heap, slot, key, following * {every})")
+    text.add(
+        f"next_wake = {_earliest(planner)}",
+        f"{used}[0] = 0",
+    )
+    call = f"{result}({label}_sum, root_key, due - {node.width_ns}, due)"
+    planner.take(call, node.spec.of, block, f"{used}[0] = 1")
+    planner.push_each(node.windows(), block, f"{used}[0]", 1)
+
+
+def _arrays(planner: _Planner, node: Window) -> int:
+    """Reserve the window's arrays; returns the panes a key's ring holds."""
+    label, spec, keys = planner.label(node), node.spec, node.capacity
+    ring = ring_panes(planner, node)
+    if keys * ring > 1 << 28:
+        raise DeclarationError(
+            f"{node.name}: {keys} keys of {ring} panes need {keys * ring * spec.state.itemsize} "
+            "bytes; lower capacity, the lateness or the idle limit of its sources"
+        )
+    planner.keyed_arrays(node, keys)
+    planner.array(f"{label}_numbers", lambda: np.zeros(keys * ring, np.int64))
+    planner.array(f"{label}_panes", lambda: np.zeros(keys * ring, spec.state))
+    planner.array(f"{label}_initial", lambda: initial_block(spec.state, spec.initial))
+    return ring
+
+
+def ring_panes(planner: _Planner, node: Window) -> int:
+    """Panes a key keeps: a window, what may still arrive late, and how far sources may differ."""
+    sources = planner.pipeline.sources
+    slack_ns = max(s.lateness_ns for s in sources)
+    if len(sources) > 1:
+        slack_ns += 2 * max(s.idle_ns for s in sources)
+    return node.panes_count() + -(-slack_ns // node.every_ns) + 2
