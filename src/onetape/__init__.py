@@ -1,0 +1,64 @@
+"""onetape: low-latency stream processing for financial markets.
+
+    import onetape as ot
+    from onetape import market as mk
+
+Declare records and operators, build a `Pipeline`, run it at the edge or over history: the answers
+are the same. The compiler is loaded when something runs, not by this import.
+"""
+
+from onetape.compiled.kernel import kernel
+from onetape.engine import (
+    Pipeline,
+    Stream,
+    UpTo,
+    aggregate,
+    merge,
+    operator,
+    window,
+)
+from onetape.market.feed import source
+from onetape.records import (
+    UNSET,
+    Array,
+    Duration,
+    Lots,
+    OnetapeError,
+    Ticks,
+    f64,
+    i32,
+    i64,
+    record,
+    u8,
+    u16,
+    u32,
+    u64,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "UNSET",
+    "Array",
+    "Duration",
+    "Lots",
+    "OnetapeError",
+    "Pipeline",
+    "Stream",
+    "Ticks",
+    "UpTo",
+    "aggregate",
+    "f64",
+    "i32",
+    "i64",
+    "kernel",
+    "merge",
+    "operator",
+    "record",
+    "source",
+    "u8",
+    "u16",
+    "u32",
+    "u64",
+    "window",
+]

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from onetape.codecs import FRAMINGS
-from onetape.codecs.feed import EVENT, FeedState
-from onetape.compiled import atomics, bits, frame, index, rows, timers
+from onetape.codecs.feed import EVENT, new_feed
+from onetape.compiled import atomics, frame, index, rows, timers
 from onetape.engine import keyed, layout
 from onetape.engine.graph import Source
-from onetape.records import UNSET
 
 if TYPE_CHECKING:
     from onetape.engine.planner import _Planner
@@ -26,7 +25,6 @@ def import_names(planner: _Planner) -> None:
         (keyed, ("slot_of", "slot_only", "rearm", "rearm_earlier")),
         (layout, ("DONE", "OUT_FULL", "AT_CAPACITY", "EVENT_ROOT", "TIMER_ROOT", "FAR")),
         (index, ("LIMIT", "COUNT")),
-        (bits, ()),
         (
             frame,
             (
@@ -119,7 +117,7 @@ def next_frame(planner: _Planner) -> None:
         with text.block(f"{'if' if n == 0 else 'elif'} source == {n}"):
             with text.block("if kind == DATA"):
                 if source.feed:
-                    planner.array(f"{label}_feed", lambda: new_feed())
+                    planner.array(f"{label}_feed", new_feed)
                     start = planner.name(f"{label}_open", _framing(planner, source)[0])
                     text.add(
                         "stop = payload + length",
@@ -147,13 +145,6 @@ def next_frame(planner: _Planner) -> None:
         text.add("r.bad_frames += 1")
 
 
-def new_feed() -> np.ndarray:  # type: ignore[type-arg]
-    """The state of a feed before its first message."""
-    feed = np.zeros(1, FeedState.dtype)
-    feed["next_sequence"] = 1
-    return feed
-
-
 def _framing(planner: _Planner, source: Source):  # type: ignore[no-untyped-def]
     return FRAMINGS[planner.framing[source.name]]
 
@@ -163,5 +154,3 @@ def _watermark(planner: _Planner) -> str:
     names = [f"w{n}" for n in range(len(planner.pipeline.sources))]
     return names[0] if len(names) == 1 else f"min({', '.join(names)})"
 
-
-assert UNSET < 0

@@ -1,0 +1,68 @@
+"""A venue's feed as a source: its events, and the streams a book makes of them."""
+
+from functools import cached_property
+from typing import Any
+
+from onetape.engine.graph import Source, Stream
+from onetape.market.book import Book
+from onetape.records import DeclarationError
+from onetape.records.market import MarketEvent
+from onetape.records.types import parse_duration_ns
+
+SCHEMES = ("itch",)
+
+
+class Feed:
+    """A feed in a pipeline. All streams of one feed share one book.
+
+    A feed is named by an address, `itch` or `itch:path/to/file`; a runtime may be given another
+    file. `lateness` is how far an event may lag behind the newest one and still be on time; `idle`
+    is how long a silent feed holds windows open.
+    """
+
+    def __init__(
+        self, address: str, *, name: str | None = None, lateness: str = "0s", idle: str = "1s"
+    ) -> None:
+        scheme, _, rest = address.partition(":")
+        if scheme not in SCHEMES:
+            raise DeclarationError(
+                f"source {address!r}: scheme {scheme!r} is not known; known are "
+                f"{', '.join(SCHEMES)} (for example 'itch:day.itch')"
+            )
+        self._source = Source(
+            name=name or scheme,
+            of=MarketEvent,
+            feed=scheme,
+            url=rest,
+            lateness_ns=parse_duration_ns(lateness),
+            idle_ns=parse_duration_ns(idle),
+        )
+
+    @cached_property
+    def _book(self) -> Any:
+        return Book(self.events())
+
+    def events(self) -> Stream:
+        """Each message, as a MarketEvent."""
+        return self._source.stream()
+
+    def trades(self) -> Stream:
+        """Each printable execution."""
+        return self._book.trade  # type: ignore[no-any-return]
+
+    def top_of_book(self) -> Stream:
+        """Best bid and ask, each time a best price or its size changes."""
+        return self._book.top  # type: ignore[no-any-return]
+
+    def depth(self) -> Stream:
+        """The ten best levels, each time one of them changes."""
+        return self._book.depth  # type: ignore[no-any-return]
+
+
+def source(of: Any, **options: Any) -> Any:
+    """A source: of a feed (an address) or of blocks of a record type of your own."""
+    if isinstance(of, str):
+        return Feed(of, **options)
+    from onetape.engine import records_source
+
+    return records_source(of, **options)
