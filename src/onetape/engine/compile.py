@@ -24,25 +24,34 @@ from onetape.records import DeclarationError
 
 def driver(plan: Plan, arguments: list[Any]) -> Callable[..., int]:
     """The plan's `turn` for these arguments, in the current mode."""
-    module = _load(plan)
+    return generated(plan.text, plan.names, "turn", arguments)
+
+
+def generated(
+    text: str, names: dict[str, Any], function: str, arguments: list[Any]
+) -> Callable[..., int]:
+    """The function of that name in a generated module, for exactly these arguments."""
+    folder = _folder(text, names)
+    module = _load(folder, text, names)
     if mode.is_interpreted():
-        return module.turn  # type: ignore[no-any-return]
+        return module.__dict__[function]  # type: ignore[no-any-return]
     from onetape.compiled import intrinsics
     from onetape.engine import emit
 
     emit.teach_compiler()
-    for name, thing in plan.names.items():
+    for name, thing in names.items():
         if isinstance(thing, types.FunctionType):
             module.__dict__[name] = compile_function(positional(thing), None)
-    turn = intrinsics.jit(module.turn, str(_folder(plan)), boundscheck=mode.current() == "boundscheck")
-    turn.compile(tuple(intrinsics.typeof(a) for a in arguments))
-    turn.disable_compile()
-    return turn  # type: ignore[no-any-return]
+    checked = mode.current() == "boundscheck"
+    made = intrinsics.jit(module.__dict__[function], str(folder), boundscheck=checked)
+    made.compile(tuple(intrinsics.typeof(a) for a in arguments))
+    made.disable_compile()
+    return made  # type: ignore[no-any-return]
 
 
 def is_cached(plan: Plan) -> bool:
     """Is the plan's machine code on disk already?"""
-    return any(_folder(plan).rglob("*.nbi"))
+    return any(_folder(plan.text, plan.names).rglob("*.nbi"))
 
 
 def positional(function: Any) -> Any:
@@ -60,19 +69,19 @@ def positional(function: Any) -> Any:
     return made
 
 
-def _folder(plan: Plan) -> Path:
-    return cache.drivers_folder() / closure.fingerprint(plan.text, plan.names)
+def _folder(text: str, names: dict[str, Any]) -> Path:
+    return cache.drivers_folder() / closure.fingerprint(text, names)
 
 
-def _load(plan: Plan) -> Any:
+def _load(folder: Path, text: str, names: dict[str, Any]) -> Any:
     """Import the generated module from its folder, writing it first if it is not there."""
-    path = _folder(plan) / "driver.py"
+    path = folder / "driver.py"
     if not path.exists():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             handle, temporary = tempfile.mkstemp(dir=path.parent)
             with os.fdopen(handle, "w") as out:
-                out.write(plan.text)
+                out.write(text)
             os.replace(temporary, path)
         except OSError as error:
             raise DeclarationError(
@@ -84,7 +93,7 @@ def _load(plan: Plan) -> Any:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # machine code found on disk looks its module up by name
-    for named, thing in plan.names.items():
+    for named, thing in names.items():
         module.__dict__[named] = thing if not mode.is_interpreted() else _plain(thing)
     spec.loader.exec_module(module)
     return module
