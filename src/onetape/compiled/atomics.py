@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from onetape.compiled.kernel import intrinsic
+from onetape.compiled.kernel import intrinsic, kernel
 
 
 @intrinsic
@@ -15,3 +15,15 @@ def load_acquire(words: Any, index: int) -> int:
 def store_release(words: Any, index: int, value: int) -> None:
     """words[index] = value (int64), after all earlier writes of this thread."""
     words[index] = value
+
+
+@kernel
+def peek(words, index):
+    """`load_acquire` for callers in Python."""
+    return load_acquire(words, index)
+
+
+@kernel
+def poke(words, index, value):
+    """`store_release` for callers in Python."""
+    store_release(words, index, value)

@@ -1,7 +1,7 @@
 """The frame: what one read of one source put on the tape. Its layout, for writers and drivers.
 
     byte  0  length_bytes  u32   of the payload
-          4  crc32c        u32   over bytes 8 to the end of the payload
+          4  crc32c        u32   over bytes 8 to the end of the frame, begun with the length
           8  offset        u64   of this frame on its tape: 0, 1, 2 ...
          16  ts_recv_ns    i64   when it was read
          24  source_id     u16   which source of the pipeline
@@ -10,6 +10,7 @@
          32  payload, padded with zeros to the next multiple of 8
 """
 
+from onetape.compiled.crc32c import crc32c
 from onetape.compiled.kernel import kernel
 from onetape.compiled.memory import load_i64le, load_u16le, load_u32le
 
@@ -22,12 +23,20 @@ MANIFEST = 3  # what code reads this tape (JSON)
 SKIP = 4  # an event that a person decided to leave out (JSON)
 END = 5  # the source is complete: windows close
 CONTROL = 6  # limits, swaps, membership (JSON)
+PAD = 7  # zeros up to where the next frame fits; readers of a tape never see one
 
 
 @kernel
 def frame_bytes(length):
     """Bytes a frame with a payload of `length` bytes takes on the tape."""
     return HEADER_BYTES + ((length + 7) & ~7)
+
+
+@kernel
+def frame_checksum(buffer, at):
+    """The checksum this frame should carry: of its length, then of all behind the checksum."""
+    length = frame_length(buffer, at)
+    return crc32c(length, buffer, at + 8, frame_bytes(length) - 8)
 
 
 @kernel

@@ -5,9 +5,11 @@ fields read as int64, exactly as in the Python twin), and the machine form of ea
 `rows`, `memory` and `atomics` declare by its twin.
 """
 
+import platform
 import threading
 from typing import Any
 
+import llvmlite.binding
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils, config
@@ -324,3 +326,55 @@ def bit_length(typing_context, word):  # type: ignore[no-untyped-def]
         return builder.sub(ir.IntType(64)(64), zeros)
 
     return types.int64(types.int64), codegen
+
+
+# --- checksums --------------------------------------------------------------------------------------
+
+
+def crc_instruction() -> str | None:
+    """The host's CRC-32C instruction as the compiler is set to use it: its family, or None."""
+    enabled = config.CPU_FEATURES  # set by NUMBA_CPU_FEATURES, or by a generic NUMBA_CPU_NAME
+    if enabled is None:
+        enabled = llvmlite.binding.get_host_cpu_features().flatten()
+    features = enabled.split(",")
+    machine = platform.machine().lower()
+    if machine in ("x86_64", "amd64") and "+sse4.2" in features:
+        return "x86"
+    if machine in ("aarch64", "arm64") and "+crc" in features:
+        return "arm"
+    return None
+
+
+# family, bits of the data: the instruction, and how wide it takes the checksum
+_CRC = {
+    ("x86", 64): ("llvm.x86.sse42.crc32.64.64", 64, 64),
+    ("x86", 8): ("llvm.x86.sse42.crc32.32.8", 32, 8),
+    ("arm", 64): ("llvm.aarch64.crc32cx", 32, 64),
+    ("arm", 8): ("llvm.aarch64.crc32cb", 32, 32),
+}
+
+
+def _crc_step(data_bits: int) -> Any:
+    @intrinsic
+    def step(typing_context, crc, data):  # type: ignore[no-untyped-def]
+        def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+            name, crc_bits, taken_bits = _CRC[crc_instruction(), data_bits]
+            wide = ir.IntType(64)
+            kinds = [ir.IntType(crc_bits), ir.IntType(taken_bits)]
+            function = cgutils.get_or_insert_function(
+                builder.module, ir.FunctionType(kinds[0], kinds), name
+            )
+            given = [
+                value if kind == wide else builder.trunc(value, kind)
+                for value, kind in zip(args, kinds, strict=True)
+            ]
+            made = builder.call(function, given)
+            return made if kinds[0] == wide else builder.zext(made, wide)
+
+        return types.int64(types.int64, types.int64), codegen
+
+    return step
+
+
+crc_word = _crc_step(64)
+crc_byte = _crc_step(8)

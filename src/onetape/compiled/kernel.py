@@ -11,6 +11,7 @@ for division. No fastmath and no parallel: results are compared bit for bit.
 """
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 from onetape.compiled import cache, mode
@@ -20,8 +21,10 @@ class Kernel:
     """A function with two lives: machine code when called from kernels, plain Python in its twin.
 
     `twin` is what runs interpreted, where it differs from the source itself: operations that wrap
-    at 64 bits, memory access, system calls. `load` names a hand-written compiler intrinsic in
-    `onetape.compiled.intrinsics` instead of a Python body.
+    at 64 bits, memory access, system calls. `intrinsic` names a hand-written machine form in the
+    module `home` instead of a Python body: it exists only inside compiled code, so a call from
+    Python runs the twin. `load` returns the machine form of another kernel, chosen when the
+    compiler is loaded.
     """
 
     def __init__(
@@ -29,10 +32,14 @@ class Kernel:
         py_func: Callable[..., Any],
         twin: Callable[..., Any] | None = None,
         intrinsic: str | None = None,
+        home: str = "onetape.compiled.intrinsics",
+        load: Callable[[], Any] | None = None,
     ) -> None:
         self.py_func = py_func
         self.twin = twin or py_func
         self.intrinsic = intrinsic
+        self.home = home
+        self.load = load
         self.__name__ = py_func.__name__
         self.__doc__ = py_func.__doc__
         self.__module__ = py_func.__module__
@@ -43,7 +50,7 @@ class Kernel:
         return f"<kernel {self.__module__}.{self.__name__}>"
 
     def __call__(self, *args: Any) -> Any:
-        if mode.is_interpreted():
+        if mode.is_interpreted() or self.intrinsic is not None:
             return self.twin(*args)
         return self.dispatcher(*args)
 
@@ -56,10 +63,12 @@ class Kernel:
         return found
 
     def _make(self) -> Any:
-        from onetape.compiled import intrinsics  # loads the compiler
+        from onetape.compiled import intrinsics  # noqa: F401  loads the compiler, and our types
 
+        if self.load is not None:
+            return self.load()
         if self.intrinsic is not None:
-            return getattr(intrinsics, self.intrinsic)
+            return getattr(import_module(self.home), self.intrinsic)
         return compile_function(self.py_func, cache.package_folder())
 
 
@@ -72,9 +81,13 @@ def kernel(
     return Kernel(py_func)
 
 
-def intrinsic(twin: Callable[..., Any]) -> Any:
-    """Declare a compiler intrinsic by its Python twin; the machine form has the same name."""
-    return Kernel(twin, intrinsic=twin.__name__)
+def intrinsic(
+    twin: Callable[..., Any] | None = None, *, home: str = "onetape.compiled.intrinsics"
+) -> Any:
+    """Declare a compiler intrinsic by its twin; the machine form has the same name in `home`."""
+    if twin is None:
+        return lambda f: Kernel(f, intrinsic=f.__name__, home=home)
+    return Kernel(twin, intrinsic=twin.__name__, home=home)
 
 
 def compile_function(py_func: Callable[..., Any], folder: str | None) -> Any:

@@ -37,15 +37,29 @@ def new_emitter(of: Any, at_most: int) -> Emitter:
     return Emitter(np.zeros(at_most, of.dtype), np.zeros(1, np.int64))
 
 
+def _put(made: Any, block: Any, used: Any) -> None:
+    """Put what a handler returned (a record or None) into block[0]; used[0] says whether."""
+    used[0] = 0
+    if made is not None:
+        Emitter(block, used).append(made)
+
+
+def _machine_put() -> Any:
+    teach_compiler()
+    return _TAUGHT[0]
+
+
+put = Kernel(_put, load=_machine_put)
+
+
 def teach_compiler() -> None:
     """Tell the compiler what `row` and `append` mean. Called once, before the first driver."""
     if _TAUGHT:
         return
-    _TAUGHT.append(True)
     from numba import types
-    from numba.extending import overload_method
+    from numba.extending import overload, overload_method
 
-    next_row: Any = clear_row.dispatcher if isinstance(clear_row, Kernel) else clear_row
+    next_row = clear_row.dispatcher
 
     @overload_method(types.NamedTuple, "row")
     def _row(self):  # type: ignore[no-untyped-def]
@@ -69,5 +83,26 @@ def teach_compiler() -> None:
         exec("\n".join(lines), names)
         return names["impl"]
 
+    def machine_put(made, block, used):  # type: ignore[no-untyped-def]
+        raise AssertionError("compiled only")
 
-_TAUGHT: list[bool] = []
+    @overload(machine_put)
+    def _overload_put(made, block, used):  # type: ignore[no-untyped-def]
+        if isinstance(made, types.NoneType):  # a handler that never makes a record
+
+            def nothing(made, block, used):  # type: ignore[no-untyped-def]
+                used[0] = 0
+
+            return nothing
+        record = made.type if isinstance(made, types.Optional) else made
+        lines = ["def impl(made, block, used):", "    used[0] = 0", "    if made is not None:"]
+        lines += ["        used[0] = 1", "        target = clear_row(block, 0)"]
+        lines += [f"        target.{name} = made.{name}" for name in record.fields]
+        names: dict[str, Any] = {"clear_row": next_row}
+        exec("\n".join(lines), names)
+        return names["impl"]
+
+    _TAUGHT.append(machine_put)
+
+
+_TAUGHT: list[Any] = []  # the machine form of `put`, once the compiler knows it

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from onetape.compiled.atomics import peek, poke
 from onetape.engine import compile as compiler
 from onetape.engine import layout
 from onetape.engine.planner import OUTPUT_ROWS, Plan
@@ -93,14 +94,15 @@ class Engine:
     def drain(self) -> Iterator[Rows]:
         """What is in the output rings, in order; releases it after each step."""
         for k, name in enumerate(self.plan.outputs):
-            head, tail = int(self.heads[k * layout.LINE]), int(self.tails[k * layout.LINE])
+            head = int(peek(self.heads, k * layout.LINE))
+            tail = int(self.tails[k * layout.LINE])
             while tail < head:
                 rows, origins = self.arrays[f"o{k}"], self.arrays[f"g{k}"]
                 at = tail & (len(rows) - 1)
                 count = min(head - tail, len(rows) - at)
                 yield name, rows[at : at + count], origins[at : at + count]
                 tail += count
-                self.tails[k * layout.LINE] = tail
+                poke(self.tails, k * layout.LINE, tail)
 
     def step_error(self, why: BaseException) -> OnetapeError:
         run = self.run[0]

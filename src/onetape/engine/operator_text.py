@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from onetape.engine.emit import Emitter
+from onetape.engine.emit import Emitter, put
 from onetape.engine.graph import OperatorNode
 from onetape.engine.operators import WAKE, Handler
 from onetape.records import UNSET
@@ -103,9 +103,9 @@ def _call(
             arguments.append(str(node.settings[setting]))
     call = f"{function}({', '.join(arguments)})"
     if handler.returns:
-        output, block, used = made[0]
-        text.add(f"{used}[0] = 0")
-        planner.take(call, output.of, block, f"{used}[0] = 1")
+        _, block, used = made[0]
+        planner.name("put", put)
+        text.add(f"put({call}, {block}, {used})")
     else:
         text.add(call)
     if spec.timer is not None:

@@ -65,7 +65,6 @@ class _Planner:
         self.calls: dict[int, int] = {}
         self.calls_most: dict[int, int] = {}
         self._loops = 0
-        self._takes = 0
         if len({s.name for s in pipeline.sources}) != len(pipeline.sources):
             raise DeclarationError("two sources have one name; give them different names")
 
@@ -124,15 +123,6 @@ class _Planner:
         with self.text.block(f"for {variable} in range({used})"):
             self.push(stream, block, variable)
         self.times //= at_most
-
-    def take(self, call: str, of: Any, block: str, then: str) -> None:
-        """Write: call a handler that returns one record or None; put the record into `block`."""
-        made, target = f"made{self._takes}", f"o{self._takes}_row"
-        self._takes += 1
-        self.text.add(f"{made} = {call}")
-        with self.text.block(f"if {made} is not None"):
-            self.text.add(f"{target} = clear_row({block}, 0)", then)
-            self.text.add(*[f"{target}.{name} = {made}.{name}" for name in of._fields])
 
     def root_done(self) -> None:
         """A root's text is complete: remember what it can cause."""

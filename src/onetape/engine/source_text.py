@@ -32,6 +32,7 @@ def import_names(planner: _Planner) -> None:
                 "DATA",
                 "TICK",
                 "END",
+                "PAD",
                 "frame_bytes",
                 "frame_kind",
                 "frame_length",
@@ -110,8 +111,10 @@ def next_frame(planner: _Planner) -> None:
         "ts_recv_ns = frame_ts_recv_ns(buffer, frame_at)",
         "frame_at += frame_bytes(length)",
         "index = -1",
-        "r.frames += 1",
     )
+    with text.block("if kind == PAD"):
+        text.add("continue")
+    text.add("r.frames += 1")
     for n, source in enumerate(planner.pipeline.sources):
         label = planner.label(source)
         with text.block(f"{'if' if n == 0 else 'elif'} source == {n}"):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from onetape.engine.emit import put
 from onetape.engine.operator_text import _earliest, initial_block
 from onetape.engine.window import Window, next_end
 from onetape.records import DeclarationError
@@ -88,10 +89,9 @@ def on_timer(planner: _Planner, node: Window) -> None:
         text.add(f"set_timer({label}_timers, {label}_heap, slot, key, following * {every})")
     text.add(
         f"next_wake = {_earliest(planner)}",
-        f"{used}[0] = 0",
+        f"put({result}({label}_sum, root_key, due - {node.width_ns}, due), {block}, {used})",
     )
-    call = f"{result}({label}_sum, root_key, due - {node.width_ns}, due)"
-    planner.take(call, node.spec.of, block, f"{used}[0] = 1")
+    planner.name("put", put)
     planner.push_each(node.windows(), block, f"{used}[0]", 1)
 
 

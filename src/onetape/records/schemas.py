@@ -19,22 +19,6 @@ def arrow_schema(of: Any, metadata: dict[str, str] | None = None) -> Any:
     return pa.schema(fields, metadata=base | (metadata or {}))
 
 
-def arrow_table(of: Any, block: Any, metadata: dict[str, str] | None = None) -> Any:
-    """A block as an Arrow table; copies each column once."""
-    import numpy as np
-    import pyarrow as pa
-
-    schema = arrow_schema(of, metadata)
-    columns = []
-    for name, field in of.fields.items():
-        values = np.ascontiguousarray(block[name])
-        if field.length is None:
-            columns.append(pa.array(values))
-        else:
-            columns.append(pa.FixedSizeListArray.from_arrays(values.reshape(-1), field.length))
-    return pa.Table.from_arrays(columns, schema=schema)
-
-
 def avro_schema(of: Any, namespace: str = "onetape") -> dict[str, Any]:
     """The record as an Avro schema (a dict, JSON-ready).
 

@@ -1,0 +1,90 @@
+"""What is known of one feed: where its numbering stands, and how much of everything was seen.
+
+One row a source, changed only by the framing kernels and `decode`, checkpointed with the pipeline.
+Nothing is lost without a count here: a message is an event (`messages`, `by_type`), a duplicate,
+refused with a reason (`refused`), or missing (`gap_messages`).
+"""
+
+from typing import Any
+
+from onetape.compiled.kernel import kernel
+from onetape.records import Array, empty_block, i64, record
+
+# What reading one message came to.
+EVENT, NOTHING, REFUSED = 1, 0, -1
+
+# Why a message or a packet was refused: index into FeedState.refused, and its name.
+REASONS = (
+    "unknown type",
+    "wrong length for its type",
+    "truncated",
+    "zero length",
+    "bad packet",  # header incomplete, impossible numbers, or a message that runs past its end
+    "bad session",  # the name of a session is not printable ASCII
+    "time out of day",
+    "bad side",
+    "price out of range",
+    "quantity out of range",
+    "bad printable flag",
+)
+(
+    UNKNOWN_TYPE,
+    WRONG_LENGTH,
+    TRUNCATED,
+    ZERO_LENGTH,
+    BAD_PACKET,
+    BAD_SESSION,
+    TIME_OUT_OF_DAY,
+    BAD_SIDE,
+    PRICE_OUT_OF_RANGE,
+    QTY_OUT_OF_RANGE,
+    BAD_PRINTABLE,
+) = range(len(REASONS))
+
+
+@record
+class FeedState:
+    """The state of one feed. Half a megabyte, most of it the symbols by locate code."""
+
+    next_sequence: i64  # the venue sequence expected next
+    at_sequence: i64  # of the next message in the packet being read
+    remaining: i64  # messages left in the packet being read
+    session: Array[i64, 2]  # ten letters of MoldUDP64: the first eight and the last two
+    sessions: i64  # number of sessions seen
+    ended: i64  # 1 when the venue has said that the session is over
+    midnight_ns: i64  # UTC, of midnight in New York on the trading date
+    messages: i64  # that became events
+    heartbeats: i64
+    duplicates: i64  # messages seen before
+    gaps: i64
+    gap_messages: i64  # messages missing in all gaps
+    refused: Array[i64, 16]  # by reason
+    by_type: Array[i64, 256]  # events by the letter of their message
+    symbols: Array[i64, 65536]  # stock_word by locate code, from the directory
+
+
+def new_feed(midnight_ns: int = 0) -> Any:
+    """A block of one FeedState before its first message."""
+    feed = empty_block(FeedState, 1)
+    feed["next_sequence"] = 1
+    feed["midnight_ns"] = midnight_ns
+    return feed
+
+
+def refusals(feed: Any) -> dict[str, int]:
+    """{reason: count} of what the feed in a block of one FeedState refused, without the zeros."""
+    counts = feed["refused"][0]
+    return {reason: int(n) for reason, n in zip(REASONS, counts) if n}
+
+
+def symbol_of(stock_word: int) -> str:
+    """The text of a symbol word: 'AAPL'. Letters that are not ASCII show as '?'."""
+    raw = (stock_word % (1 << 64)).to_bytes(8, "big")
+    return raw.decode("ascii", "replace").replace("\ufffd", "?").rstrip(" \0")
+
+
+@kernel
+def refuse(feed, reason):
+    """Count the reason; returns REFUSED."""
+    feed.refused[reason] += 1
+    return REFUSED

@@ -1,0 +1,38 @@
+"""What all tests share: the recorded data, and how hard Hypothesis looks."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+# HYPOTHESIS_PROFILE=ci draws the same examples at every run; a failure there is a failure here.
+hypothesis.settings.register_profile("default", max_examples=50, deadline=None)
+hypothesis.settings.register_profile("ci", max_examples=50, deadline=None, derandomize=True)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def data() -> Path:
+    """The folder of recorded market data, which is not part of the repository."""
+    chosen = os.environ.get("ONETAPE_DATA")
+    folder = Path(chosen) if chosen else ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"no recorded data: {folder} is not a folder; set ONETAPE_DATA to one")
+    return folder
+
+
+@pytest.fixture
+def data_file(data: Path) -> Callable[[str], Path]:
+    """`data_file("itch/day.bin")` is that file's path; the test skips where it is missing."""
+
+    def find(name: str) -> Path:
+        path = data / name
+        if not path.exists():
+            pytest.skip(f"recorded data lacks {name} (looked in {data})")
+        return path
+
+    return find
