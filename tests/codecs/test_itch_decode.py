@@ -3,11 +3,6 @@
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-
-from onetape.codecs.feed import REASONS, symbol_of
-from onetape.codecs.itch50.message import encode_message
-from onetape.codecs.itch50.spec import BY_LETTER
-from onetape.codecs.itch50.write import stock_word
 from tests.codecs.itch_driver import (
     DAY_NS,
     Reader,
@@ -19,6 +14,11 @@ from tests.codecs.itch_driver import (
     prefixed,
 )
 from tests.naive import itch as naive
+
+from onetape.codecs.feed import REASONS, symbol_of
+from onetape.codecs.itch50.message import encode_message
+from onetape.codecs.itch50.spec import BY_LETTER
+from onetape.codecs.itch50.write import stock_word
 
 MIDNIGHT = 1_548_824_400 * 10**9
 
@@ -55,6 +55,7 @@ def test_damaged_messages_are_refused_as_the_twin_does(some, rubbish):
 @example(b"\0\0D" + bytes(18))
 @example(b"\0\0D" + bytes(17))
 @example(b"\0\0?" + bytes(30))
+@example(b"\0\0")
 @example(b"\0\1")
 @example(b"\0\1?\0")
 def test_any_bytes_in_a_file_are_read_as_the_twin_does(data):

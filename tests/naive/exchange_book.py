@@ -6,7 +6,7 @@
 from collections import Counter, defaultdict, deque
 from struct import unpack_from
 
-LENGTHS = dict(S=12, R=39, H=25, A=36, F=40, E=31, C=36, X=23, D=19, U=35, P=44)  # noqa: C408
+LENGTHS = dict(S=12, R=39, H=25, A=36, F=40, E=31, C=36, X=23, D=19, U=35, P=44)
 PRICE_STEP = 100  # one cent
 WINDOW_NS = 10_000_000
 

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.naive.exchange_book import bursts, messages, replay
 
 from onetape.compiled import mode
 from onetape.records import OperatorError
 from onetape.sim import generate, simulate, write_file
 from onetape.sim.exchange_options import ExchangeOptions
 from onetape.sim.exchange_setup import alias_table, new_exchange
-from tests.naive.exchange_book import bursts, messages, replay
 
 TINY = {"seed": 3, "instruments": 3, "seconds": 0.4, "messages_per_s": 2000.0, "episodes": 1}
-TINY_SHA256 = "?"
+TINY_SHA256 = "64c63ae14d6d5b7963962c52228be70667eaf6b3b9ae1c20d8149aaeca73e176"
 
 settings_of_days = st.fixed_dictionaries(
     {
@@ -127,7 +127,7 @@ def test_longer_days_hold_too(options):
 
 
 def test_episodes_are_what_their_labels_say():
-    day = simulate(seconds=2.0, instruments=4, episodes=28)
+    day = simulate(seconds=2.0, instruments=4, episodes=32)
     by_instrument = {}
     for letter, locate, ts_ns, _ in messages(day.data):
         by_instrument.setdefault(locate, []).append((ts_ns, letter))
@@ -150,7 +150,7 @@ def test_episodes_are_what_their_labels_say():
         assert e.last_ts_ns <= day.options.duration_ns + 34_200 * 10**9 - 50_000_000
         assert e.last_ts_event_ns - e.first_ts_event_ns == e.last_ts_ns - e.first_ts_ns
         ends[e.instrument_id] = e.last_ts_ns
-    assert len(day.labels) == 28 == day.options.episodes_max
+    assert len(day.labels) == 32 == day.options.episodes_max
 
 
 def test_the_mix_is_that_of_equities():

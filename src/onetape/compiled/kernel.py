@@ -11,7 +11,6 @@ for division. No fastmath and no parallel: results are compared bit for bit.
 """
 
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any
 
 from onetape.compiled import cache, mode
@@ -63,12 +62,12 @@ class Kernel:
         return found
 
     def _make(self) -> Any:
-        from onetape.compiled import intrinsics  # noqa: F401  loads the compiler, and our types
+        from onetape.compiled import intrinsics  # loads the compiler
 
         if self.load is not None:
             return self.load()
         if self.intrinsic is not None:
-            return getattr(import_module(self.home), self.intrinsic)
+            return intrinsics.machine_form(self.home, self.intrinsic)
         return compile_function(self.py_func, cache.package_folder())
 
 

@@ -70,9 +70,7 @@ def _take_out(timers, heap, place):
 def _before(timers, a, b):
     left = row(timers, a)
     right = row(timers, b)
-    return left.wake_ns < right.wake_ns or (
-        left.wake_ns == right.wake_ns and left.key < right.key
-    )
+    return left.wake_ns < right.wake_ns or (left.wake_ns == right.wake_ns and left.key < right.key)
 
 
 @kernel

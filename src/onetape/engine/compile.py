@@ -14,7 +14,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-
 from onetape.compiled import cache, mode
 from onetape.compiled.kernel import Kernel, compile_function
 from onetape.engine import closure
@@ -44,7 +43,7 @@ def generated(
             module.__dict__[name] = compile_function(positional(thing), None)
     checked = mode.current() == "boundscheck"
     made = intrinsics.jit(module.__dict__[function], str(folder), boundscheck=checked)
-    made.compile(tuple(intrinsics.typeof(a) for a in arguments))
+    made.compile(intrinsics.signature(arguments))
     made.disable_compile()
     return made  # type: ignore[no-any-return]
 
@@ -59,9 +58,7 @@ def positional(function: Any) -> Any:
     code = function.__code__
     if not code.co_kwonlyargcount:
         return function
-    flat = code.replace(
-        co_argcount=code.co_argcount + code.co_kwonlyargcount, co_kwonlyargcount=0
-    )
+    flat = code.replace(co_argcount=code.co_argcount + code.co_kwonlyargcount, co_kwonlyargcount=0)
     made = types.FunctionType(
         flat, function.__globals__, function.__name__, None, function.__closure__
     )
@@ -104,5 +101,3 @@ def _plain(thing: Any) -> Any:
     if isinstance(thing, Kernel):
         return thing
     return positional(thing) if isinstance(thing, types.FunctionType) else thing
-
-

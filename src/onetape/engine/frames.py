@@ -47,7 +47,7 @@ class FramePacker:
         if len(self._buffer) < total:
             self._buffer = np.zeros(total + (1 << 16), np.uint8)
         header = (size, 0, self.offset, ts_recv_ns, self.source_id, kind, 0)
-        _HEADER.pack_into(self._buffer, 0, *header)
+        _HEADER.pack_into(self._buffer.data, 0, *header)
         if size:
             self._buffer[HEADER_BYTES : HEADER_BYTES + size] = np.frombuffer(payload, np.uint8)
         self.offset += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,8 +55,7 @@ def tables(planner: _Planner, node: OperatorNode) -> str:
     planner.name(f"{label}_tables", node.spec.tables_type())
     names = []
     for name, table in node.spec.tables.items():
-        make = lambda table=table: table.make(node.capacity)  # noqa: E731
-        names.append(planner.array(f"{label}_{name}", make))
+        names.append(planner.array(f"{label}_{name}", partial(table.make, node.capacity)))
     return f"{label}_tables({', '.join(names)})"
 
 
@@ -88,7 +88,7 @@ def _call(
     made: list[tuple[Any, str, str]] = []
     for output in handler.outputs:
         block = f"{label}_{output.name}"
-        planner.array(block, lambda o=output: np.zeros(spec.outputs[o.name].at_most, o.of.dtype))
+        planner.array(block, partial(np.zeros, spec.outputs[output.name].at_most, output.of.dtype))
         used = planner.array(f"{block}_used", lambda: np.zeros(1, np.int64))
         made.append((output, block, used))
         if not handler.returns:

@@ -98,7 +98,7 @@ class OperatorSpec:
         return {k: v for handler in self.handlers() for k, v in handler.settings.items()}
 
     def tables_type(self) -> Any:
-        return namedtuple(self.name, list(self.tables))  # type: ignore[misc]  # noqa: PYI024
+        return namedtuple(self.name, list(self.tables))  # type: ignore[misc]
 
 
 def describe(thing: Any, key: str | None) -> OperatorSpec:

@@ -207,9 +207,8 @@ class _Planner:
         )
         for n, node in enumerate(self.timed):
             label = self.label(node)
-            with text.block(
-                f"{'if' if n == 0 else 'elif'} which == {self.number[id(node)]} and due <= watermark"
-            ):
+            head = "if" if n == 0 else "elif"
+            with text.block(f"{head} which == {self.number[id(node)]} and due <= watermark"):
                 text.add(
                     f"slot = first({label}_heap)",
                     f"key = row({label}_timers, slot).key",
@@ -266,7 +265,9 @@ class _Planner:
             found.setdefault((id(stream.node), stream.output), []).append(("output", k))
         for node in self.pipeline.nodes:
             for name, stream in node.inputs:
-                found.setdefault((id(stream.node), stream.output), []).append(("node", (node, name)))
+                found.setdefault((id(stream.node), stream.output), []).append(
+                    ("node", (node, name))
+                )
         return found
 
 

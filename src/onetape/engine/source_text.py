@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -67,7 +68,7 @@ def next_event(planner: _Planner) -> None:
     text = planner.text
     for n, source in enumerate(planner.pipeline.sources):
         label = planner.label(source)
-        planner.array(f"{label}_events", lambda s=source: np.zeros(1, s.of.dtype))
+        planner.array(f"{label}_events", partial(np.zeros, 1, source.of.dtype))
         with text.block(f"{'if' if n == 0 else 'elif'} source == {n}"):
             if source.feed:
                 step = planner.name(f"{label}_next", _framing(planner, source)[1])
@@ -156,4 +157,3 @@ def _watermark(planner: _Planner) -> str:
     """The least of all sources' watermarks."""
     names = [f"w{n}" for n in range(len(planner.pipeline.sources))]
     return names[0] if len(names) == 1 else f"min({', '.join(names)})"
-

@@ -7,7 +7,6 @@ import time
 from onetape.compiled.kernel import intrinsic
 from onetape.records.errors import OperatorError
 
-
 _native = intrinsic(home="onetape.native.calls")
 
 

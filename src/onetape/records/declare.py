@@ -37,7 +37,7 @@ def record(cls: type[T] | None = None, *, version: int = 1) -> Any:
     if cls is None:
         return lambda c: record(c, version=version)
     fields = fields_of(cls)
-    base = namedtuple(cls.__name__, list(fields))  # type: ignore[misc]  # noqa: PYI024
+    base = namedtuple(cls.__name__, list(fields))  # type: ignore[misc]
     body = {
         "__slots__": (),
         "__doc__": cls.__doc__,

@@ -65,9 +65,10 @@ class Unit:
         return parse_duration_ns(value) if self.name == "ns" else _parse_int(value, self.name)
 
 
-Duration = Annotated[int | str, Unit("ns")]
-Ticks = Annotated[int | str, Unit("ticks")]
-Lots = Annotated[int | str, Unit("lots")]
+# Any, to a type checker: a default may be text ("5ms"), the value an operator sees is an integer.
+Duration = Annotated[Any, Unit("ns")]
+Ticks = Annotated[Any, Unit("ticks")]
+Lots = Annotated[Any, Unit("lots")]
 
 _DURATION = re.compile(r"(\d+)\s*(ns|us|µs|ms|s|m|h|d)")
 _DURATION_NS = {
@@ -140,12 +141,12 @@ def fields_of(cls: type) -> dict[str, Field]:
 
 def layout(fields: dict[str, Field]) -> np.dtype[Any]:
     """The C layout of the fields, aligned, its size a multiple of 8 bytes."""
-    plain = np.dtype([(name, field.numpy()) for name, field in fields.items()], align=True)
-    return np.dtype(
-        {
-            "names": list(plain.names or ()),
-            "formats": [plain[name] for name in plain.names or ()],
-            "offsets": [plain.fields[name][1] for name in plain.names or ()],  # type: ignore[index]
-            "itemsize": -(-plain.itemsize // 8) * 8,
-        }
-    )
+    described: Any = [(name, field.numpy()) for name, field in fields.items()]
+    plain: Any = np.dtype(described, align=True)
+    parts: Any = {
+        "names": list(plain.names),
+        "formats": [plain[name] for name in plain.names],
+        "offsets": [plain.fields[name][1] for name in plain.names],
+        "itemsize": -(-plain.itemsize // 8) * 8,
+    }
+    return np.dtype(parts)

@@ -111,7 +111,8 @@ def _check_labels(out: Path, labels: Path | None) -> None:
         )
     if not labels.parent.is_dir():
         raise OperatorError(
-            f"cannot write {labels}: {labels.parent} is not a folder; make it first, or name another"
+            f"cannot write {labels}: {labels.parent} is not a folder; make it first, "
+            f"or name another"
         )
 
 

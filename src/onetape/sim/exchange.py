@@ -6,13 +6,14 @@
 
 The same options give the same bytes on every platform: everything is integers. The exchange keeps
 real books, so each execution, cancel, deletion and replacement names an order that is there, no
-book ever crosses or locks, and executions take the best orders, oldest first. Three files make the
-flow: `exchange_flow` (who acts when), `exchange_episodes` (the stuffing), `exchange_book`.
+book ever crosses or locks, and executions take the best orders, oldest first. Read `exchange_flow`
+(who acts when), `exchange_acts` (what they do), `exchange_episodes` (the stuffing).
 
 It is a model. Prices, sizes and the mix of messages are like those of NASDAQ equities; nothing in
-them predicts anything. The flow sends no more than five cancel-like messages (D, X, U) of one
-instrument in any 10 ms; asked for over about 1 000 messages a second an instrument it
-executes where it would cancel, so the share of D falls and that of E rises.
+them predicts anything. Books begin empty, so the first seconds have more A than D. The flow sends
+no more than five cancel-like messages (D, X, U) of one instrument in any 10 ms; asked for more
+than about 500 messages a second an instrument it executes where it would cancel, so the share of D
+falls and that of E rises (at 2 000: D 18 %, E 34 %), and there are a few messages more.
 """
 
 import hashlib
@@ -266,7 +267,7 @@ def write_whole(path: Path, pieces: Iterable[Any]) -> int:
     OperatorError says what to do about a folder that is missing or may not be written, or a full
     disk.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.parent / f".{path.name}.{os.getpid()}.part"
     try:
         if path.is_dir():
             raise IsADirectoryError

@@ -11,6 +11,7 @@ from onetape.compiled.bits import shift_right
 from onetape.compiled.kernel import kernel
 from onetape.compiled.rows import row
 from onetape.compiled.timers import NEVER, first, set_timer
+from onetape.sim.exchange_acts import note_cancel
 from onetape.sim.exchange_book import (
     NO_RANK,
     best_rank,
@@ -19,7 +20,7 @@ from onetape.sim.exchange_book import (
     insert_order,
     remove_order,
 )
-from onetape.sim.exchange_flow import note_cancel, touch_rank
+from onetape.sim.exchange_draws import touch_rank
 from onetape.sim.exchange_send import send_add, send_delete
 from onetape.sim.exchange_state import CANCELS_QUIET, EPISODES, NEVER_NS, NO_ORDER, WINDOW_NS
 from onetape.sim.random import below, draw

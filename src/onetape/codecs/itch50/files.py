@@ -98,7 +98,7 @@ def cut(buffer, at, end, chunk_bytes, cuts):
             cuts[found] = at
             found += 1
             start = at
-            if found == cuts.shape[0] - 1:  # room for the one that is closed on return
+            if found == cuts.shape[0]:
                 return found, DONE
         at = following
     return _close(cuts, found, start, at), DONE

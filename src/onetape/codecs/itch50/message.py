@@ -47,7 +47,9 @@ def decode_message(body: bytes) -> Any:
 
 def encode_message(message: Any) -> bytes:
     """The body of a message. ValueError names a field whose value does not fit."""
-    of = BY_LETTER[message.message_type.decode("ascii")]
+    of = BY_LETTER.get(message.message_type.decode("latin-1"))
+    if of is None or type(message) is not MESSAGE_CLASSES[of.letter]:
+        raise ValueError(f"{type(message).__name__}.message_type was {message.message_type!r}")
     parts = []
     for field, value in zip(of.fields, message):
         where = f"{of.name}.{field.name}"

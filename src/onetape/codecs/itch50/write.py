@@ -5,7 +5,7 @@ bytes; the caller leaves room (`BODY_BYTES_MAX`). All arguments are integers: `s
 symbol's eight ASCII bytes, padded with spaces, as one big-endian word (`stock_word("AAPL")`);
 `ts_ns` counts from midnight New York and has 48 bits; prices are ticks of 0.0001; side is BID or
 ASK of records.market (the letter 'S' is taken too). Layouts as in `spec.py`, held equal by a test.
-About 2 ns a message.
+About 6 ns a message, in a random order of types.
 """
 
 from onetape.compiled.kernel import kernel

@@ -1,0 +1,93 @@
+"""`onetape`: one entry point; `onetape --help` is the map."""
+
+import argparse
+import os
+import sys
+from typing import Any
+
+DESCRIPTION = """\
+onetape: low-latency stream processing for financial markets.
+
+One tape, one compiled operator, every runtime, the same answer.
+"""
+
+EPILOG = """\
+begin with
+  onetape demo                          a simulated exchange, live in the terminal
+  onetape replay FILE --out out/        the standard pipeline over a recorded ITCH file
+  onetape explain pipeline.py           what a pipeline is made of
+`onetape COMMAND --help` says more about each.
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; the exit status. Errors meant for a person are one line on stderr."""
+    try:
+        _check_python()
+        return _run(sys.argv[1:] if argv is None else argv)
+    except KeyboardInterrupt:
+        print("onetape: interrupted; nothing half-written is left behind", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _run(argv: list[str]) -> int:
+    from onetape.records import OnetapeError
+
+    parser = make_parser()
+    args = parser.parse_args(argv)
+    if not hasattr(args, "run"):
+        parser.print_help()
+        return 2
+    try:
+        return int(args.run(args))
+    except OnetapeError as error:
+        if args.traceback:
+            raise
+        print(f"onetape: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if args.traceback or error.filename is None:
+            raise
+        print(f"onetape: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 1
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of all commands; each lives beside what it runs."""
+    from onetape import __version__
+    from onetape.runtimes import bench, demo, replay, run, verify
+    from onetape.sim import commands as sim
+    from onetape.tape import commands as tape
+
+    parser = argparse.ArgumentParser(
+        prog="onetape",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"onetape {__version__}")
+    parser.add_argument("--traceback", action="store_true", help="show where an error came from")
+    commands: Any = parser.add_subparsers(title="commands", metavar="COMMAND")
+    demo.add_parser(commands)
+    replay.add_parser(commands)
+    run.add_parser(commands)
+    verify.add_parser(commands)
+    run.add_explain_parser(commands)
+    tape.add_tape_parser(commands)
+    sim.add_parser(commands)
+    bench.add_parser(commands)
+    return parser
+
+
+def _check_python() -> None:
+    if not (3, 11) <= sys.version_info[:2] <= (3, 13):
+        version = ".".join(str(part) for part in sys.version_info[:3])
+        print(f"onetape: Python {version} is not supported; use 3.11 to 3.13", file=sys.stderr)
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,167 @@
+"""A node: the hot loop on its thread, and what stands beside it.
+
+    producer --inbox ring--> hot loop --output rings--> drain() in the caller's thread
+                                |
+                                +--tape ring--> journal writer --> segments, durable watermark
+
+The caller pushes bytes (or lets a `FileFeeder` do it) and drains rows. The hot loop runs off the
+main thread, so Ctrl-C reaches Python at once.
+"""
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from onetape.tape.tape import Tape
+
+from onetape.compiled.atomics import peek, poke
+from onetape.compiled.counts import percentile_ns
+from onetape.compiled.frame import DATA, END
+from onetape.engine.engine import Engine, Rows
+from onetape.engine.graph import Pipeline
+from onetape.engine.planner import plan
+from onetape.records import OperatorError
+from onetape.runtimes.batch import set_midnight
+from onetape.runtimes.edge import loop
+from onetape.runtimes.manifest import manifest_of
+from onetape.tape.ring import HEAD, LIMIT, OFFSET, RING_FULL, TOO_LONG, WRITTEN, append, new_ring
+
+INBOX_BYTES = 1 << 22
+OUTPUT_ROWS = 1 << 16
+DRAIN_PAUSE_S = 0.001
+
+
+class EdgeNode:
+    """A pipeline running live on a tape. Use as a context manager.
+
+    folder       of the tape; made if it is not there, recovered if it is
+    framing      how the bytes of each feed source are framed
+    wait_ns      how long the loop sleeps when there is nothing to do; 0 spins (one core, all of it)
+    live         whether silent sources get tick frames from this machine's clock
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        folder: Path,
+        *,
+        framing: dict[str, str] | None = None,
+        midnight_ns: int = 0,
+        wait_ns: int = 50_000,
+        live: bool = False,
+        origin: dict[str, Any] | None = None,
+    ) -> None:
+        self.plan = plan(pipeline, framing)
+        self.engine = Engine(self.plan, output_rows=OUTPUT_ROWS)
+        set_midnight(self.engine, midnight_ns)
+        self.manifest = manifest_of(self.plan, midnight_ns, origin or {})
+        self.tape = Tape.create(folder, self.manifest)
+        self.inbox, self.inbox_control = new_ring(INBOX_BYTES)
+        self.inbox_control[LIMIT] = 1 << 62  # only the tape's ring has a disk behind it
+        self._loop, self._arguments = loop.build(
+            self.engine, (self.inbox, self.inbox_control), (self.tape.ring, self.tape.control)
+        )
+        self.words, self.service = self._arguments[4], self._arguments[7]
+        self.words[loop.WAIT_NS] = wait_ns
+        self.words[loop.TICKS] = int(live)
+        self._fault: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="hot-loop", daemon=True)
+
+    def __enter__(self) -> "EdgeNode":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+    def push(
+        self, payload: Any, *, source: int = 0, ts_recv_ns: int | None = None, kind: int = DATA
+    ) -> bool:
+        """Hand one read of a source to the loop; False while the inbox is full (try again)."""
+        now_ns = time.time_ns() if ts_recv_ns is None else ts_recv_ns
+        data = np.frombuffer(payload, np.uint8) if len(payload) else _NO_BYTES
+        if not data.flags.writeable:
+            data = data.copy()  # the compiled signature takes arrays that could be written
+        at = append(self.inbox, self.inbox_control, source, kind, now_ns, data, 0, len(data))
+        if at == TOO_LONG:
+            raise OperatorError(f"a read of {len(data)} bytes is too long for the inbox")
+        return bool(at != RING_FULL)
+
+    def push_end(self, source: int = 0) -> bool:
+        """The source is complete: its windows close."""
+        return self.push(b"", source=source, kind=END)
+
+    def drain(self) -> Iterator[Rows]:
+        """Rows made since the last call, per output in order. Raises what stopped the loop."""
+        yield from self.engine.drain()
+        self._check()
+
+    def drain_until_idle(self) -> Iterator[Rows]:
+        """Drain until everything pushed so far has been run."""
+        while not self.is_idle():
+            yield from self.drain()
+            time.sleep(DRAIN_PAUSE_S)
+        yield from self.drain()
+
+    def is_idle(self) -> bool:
+        """Has the loop taken and finished all that is in the inbox?"""
+        if not self._thread.is_alive():
+            return True
+        taken = peek(self.inbox_control, WRITTEN) == peek(self.inbox_control, HEAD)
+        return bool(taken and peek(self.words, loop.DONE_OFFSET) == self.next_offset())
+
+    def next_offset(self) -> int:
+        """Offset the next frame will get."""
+        return int(peek(self.tape.control, OFFSET))
+
+    def stop(self) -> Iterator[Rows]:
+        """Let the loop finish what is in the inbox, and drain it; then it has ended."""
+        poke(self.words, loop.STOP, 1)
+        while self._thread.is_alive():
+            yield from self.engine.drain()
+            self._thread.join(DRAIN_PAUSE_S)
+        yield from self.engine.drain()
+        self._check()
+
+    def close(self) -> None:
+        """End the loop without waiting for the inbox; what is on the tape becomes durable."""
+        poke(self.words, loop.STOP, 2)
+        while self._thread.is_alive():
+            for _ in self.engine.drain():
+                pass
+            self._thread.join(DRAIN_PAUSE_S)
+        self.tape.close()
+
+    def statistics(self) -> dict[str, int]:
+        """Counters of the loop: waits, and how long a frame takes inside the engine."""
+        return {
+            "frames": int(peek(self.words, loop.DONE_OFFSET)),
+            "waits_output": int(self.words[loop.WAITS_OUTPUT]),
+            "waits_tape": int(self.words[loop.WAITS_TAPE]),
+            "waits_disk_full": int(self.words[loop.WAITS_FULL]),
+            "service_ns_p50": percentile_ns(self.service, 50),
+            "service_ns_p99": percentile_ns(self.service, 99),
+        }
+
+    def _run(self) -> None:
+        try:
+            self._loop(*self._arguments)
+        except BaseException as why:
+            self._fault = self.engine.step_error(why)
+
+    def _check(self) -> None:
+        if self._fault is not None:
+            raise self._fault
+        state = int(peek(self.words, loop.STATE))
+        if state == loop.AT_CAPACITY:
+            raise self.engine.capacity_error()
+        if state == loop.TAPE_FAULT:
+            self.tape.sync()  # raises, with the disk's own error
+        if state == loop.FRAME_TOO_LONG:
+            raise OperatorError("a frame in the inbox is too long for the tape")
+
+
+_NO_BYTES = np.zeros(1, np.uint8)[:0]

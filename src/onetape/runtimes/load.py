@@ -1,0 +1,46 @@
+"""Load a person's pipeline file: the Python file's variable `pipeline`."""
+
+import runpy
+import sys
+import traceback
+from pathlib import Path
+
+from onetape.engine.graph import Pipeline
+from onetape.records import DeclarationError, OnetapeError, OperatorError
+
+STANDARD = "standard"
+
+
+def load_pipeline(path: str) -> Pipeline:
+    """The pipeline in the file at `path`, or the one that is shipped for 'standard'."""
+    if path == STANDARD:
+        from onetape.runtimes.standard import pipeline
+
+        return pipeline
+    if not Path(path).is_file():
+        raise OperatorError(
+            f"no such file: {path}; give a Python file that defines `pipeline`, or 'standard'"
+        )
+    sys.path.insert(0, str(Path(path).resolve().parent))
+    try:
+        names = runpy.run_path(path, run_name="__onetape_pipeline__")
+    except OnetapeError as error:
+        raise DeclarationError(f"{_where(error, path)}{error}") from error
+    except Exception as error:
+        raise DeclarationError(f"{_where(error, path)}{type(error).__name__}: {error}") from error
+    found = names.get("pipeline")
+    if not isinstance(found, Pipeline):
+        raise DeclarationError(
+            f"{path} defines no `pipeline`; expected pipeline = ot.Pipeline(name=stream, ...)"
+        )
+    return found
+
+
+def _where(error: BaseException, path: str) -> str:
+    """'file:line: ' of the innermost line of the person's own file."""
+    if isinstance(error, SyntaxError):
+        return f"{error.filename}:{error.lineno}: "
+    for step in reversed(traceback.extract_tb(error.__traceback__)):
+        if Path(step.filename).name == Path(path).name:
+            return f"{path}:{step.lineno}: "
+    return f"{path}: "

@@ -1,0 +1,242 @@
+"""`onetape verify PIPELINE TAPE`: one answer in every runtime, or the first event that differs.
+
+live         the digests the run that made the tape left beside it
+replay       the tape through the batch runtime
+other split  the same, one frame a call and with output rings of a few rows
+edge         the tape's frames through the hot loop, onto a new tape
+plain python the first events of the tape with the compiler off, against the same events on
+"""
+
+import argparse
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from onetape.tape.reader import read_manifest, read_segments
+
+from onetape.compiled import mode
+from onetape.compiled.frame import (
+    DATA,
+    END,
+    HEADER_BYTES,
+    TICK,
+    frame_bytes,
+    frame_kind,
+    frame_length,
+    frame_source,
+    frame_ts_recv_ns,
+)
+from onetape.engine.digest import OutputDigest, state_digest
+from onetape.engine.engine import Engine
+from onetape.engine.frames import Run
+from onetape.engine.graph import Pipeline
+from onetape.engine.planner import plan
+from onetape.records import OperatorError
+from onetape.runtimes.batch import set_midnight
+from onetape.runtimes.edge.node import EdgeNode
+from onetape.runtimes.load import load_pipeline
+from onetape.runtimes.manifest import read_result
+
+PLAIN_PYTHON_BYTES = 64 << 10  # of the tape: some two thousand messages, half a minute
+
+DESCRIPTION = """\
+Run the tape through every runtime and compare digests of all outputs and of all state:
+live (what the run that made it left), replay, another split into blocks, the hot loop again, and,
+for the first events, plain Python with the compiler off. Exit status 0: all equal. Otherwise the
+first differing row is named, with the event that caused it.
+"""
+
+
+@dataclass
+class Answer:
+    """What one way of running came to."""
+
+    way: str
+    digests: dict[str, str]
+    state_digest: str
+    events: int
+
+
+def add_parser(subparsers: Any) -> None:
+    parser = subparsers.add_parser(
+        "verify",
+        help="check that every runtime gives the same answer on a tape",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="example:\n  onetape verify standard tape/",
+    )
+    parser.add_argument("pipeline", metavar="PIPELINE", help="a Python file, or 'standard'")
+    parser.add_argument("tape", type=Path, metavar="TAPE", help="folder of a tape")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    if not args.tape.is_dir():
+        raise OperatorError(f"no such tape: {args.tape}; give a folder that `onetape run` made")
+    pipeline = load_pipeline(args.pipeline)
+    equal, facts, lines = verify(pipeline, args.tape)
+    print(json.dumps(facts) if args.json else "\n".join(lines))
+    return 0 if equal else 1
+
+
+def verify(pipeline: Pipeline, folder: Path) -> tuple[bool, dict[str, Any], list[str]]:
+    """(all equal, facts for --json, lines for people)."""
+    manifest = read_manifest(folder)
+    make = lambda rows=1 << 16: _engine(pipeline, manifest, rows)  # noqa: E731
+    whole: list[Answer] = []
+    left = read_result(folder)
+    if left is not None:
+        whole.append(Answer("live", left["digests"], left["state_digest"], left["messages"]))
+    ways: dict[str, Callable[[], Iterator[Any]]] = {
+        "replay": lambda: _rows(make(), read_segments(folder)),
+        "other split": lambda: _rows(make(64), _one_by_one(read_segments(folder))),
+        "edge": lambda: _edge(pipeline, manifest, folder),
+    }
+    for way, steps in ways.items():
+        whole.append(_answer(way, steps(), pipeline))
+    first = {
+        "compiled, first events": lambda: _rows(make(), _prefix(folder)),
+        "plain python, first events": lambda: _plain_python(pipeline, manifest, folder),
+    }
+    start = [_answer(way, steps(), pipeline) for way, steps in first.items()]
+    lines, equal = [], True
+    for group, known in ((whole, ways), (start, first)):
+        for answer in group:
+            lines.append(
+                f"{answer.way:28s} {answer.events:>12,} events  state {answer.state_digest}"
+            )
+        for a, b in pairwise(group):
+            for name in sorted(set(a.digests) | set(b.digests)):
+                if a.digests.get(name) != b.digests.get(name):
+                    equal = False
+                    lines.append(_difference(name, a, b, known))
+            if a.state_digest != b.state_digest:
+                equal = False
+                lines.append(f"state differs between {a.way} and {b.way}")
+    lines.append("all equal" if equal else "NOT EQUAL")
+    facts = {
+        "equal": equal,
+        "answers": [vars(answer) for answer in whole + start],
+        "lines": lines,
+    }
+    return equal, facts, lines
+
+
+def _engine(pipeline: Pipeline, manifest: dict[str, Any], output_rows: int) -> Engine:
+    engine = Engine(plan(pipeline, manifest["framing"]), output_rows=output_rows)
+    set_midnight(engine, manifest["midnight_ns"])
+    return engine
+
+
+def _rows(engine: Engine, runs: Iterator[Run]) -> Iterator[Any]:
+    """Blocks of rows, and at the end the engine they came from."""
+    for buffer, begin, end in runs:
+        yield from engine.feed(buffer, begin, end)
+    yield engine
+
+
+def _answer(way: str, steps: Iterator[Any], pipeline: Pipeline) -> Answer:
+
+    engine: Any = None
+    blocks = iter(steps)
+
+    digests = {n: OutputDigest(s.of, "instrument_id") for n, s in pipeline.outputs.items()}
+    for step in blocks:
+        if isinstance(step, Engine):
+            engine = step
+        else:
+            name, rows, origins = step
+            digests[name].update(rows, origins)
+    found = {name: digest.hexdigest() for name, digest in digests.items()}
+    return Answer(way, found, state_digest(engine), engine.counts().events)
+
+
+def _one_by_one(runs: Iterator[Run]) -> Iterator[Run]:
+    for buffer, begin, end in runs:
+        at = begin
+        while at < end:
+            following = at + int(frame_bytes(frame_length(buffer, at)))
+            yield buffer, at, following
+            at = following
+
+
+def _prefix(folder: Path) -> Iterator[Run]:
+    """Whole frames from the start, as many as fit PLAIN_PYTHON_BYTES."""
+    seen = 0
+    for buffer, begin, end in _one_by_one(read_segments(folder)):
+        seen += end - begin
+        if seen > PLAIN_PYTHON_BYTES:
+            return
+        yield buffer, begin, end
+
+
+def _plain_python(pipeline: Pipeline, manifest: Any, folder: Path) -> Iterator[Any]:
+    runs = [(buffer, begin, end) for buffer, begin, end in _prefix(folder)]
+    with mode.running("interpreted"):
+        engine = _engine(pipeline, manifest, 1 << 10)
+        yield from _rows(engine, iter(runs))
+
+
+def _edge(pipeline: Pipeline, manifest: dict[str, Any], folder: Path) -> Iterator[Any]:
+    """The tape's data through a hot loop of its own."""
+    scratch = Path(tempfile.mkdtemp(prefix="onetape-verify-"))
+    try:
+        with EdgeNode(
+            pipeline,
+            scratch / "tape",
+            framing=manifest["framing"],
+            midnight_ns=manifest["midnight_ns"],
+        ) as node:
+            for buffer, begin, _ in _one_by_one(read_segments(folder)):
+                kind = int(frame_kind(buffer, begin))
+                if kind not in (DATA, TICK, END):
+                    continue
+                size = int(frame_length(buffer, begin))
+                payload = np.array(buffer[begin + HEADER_BYTES : begin + HEADER_BYTES + size])
+                while not node.push(
+                    payload,
+                    source=int(frame_source(buffer, begin)),
+                    ts_recv_ns=int(frame_ts_recv_ns(buffer, begin)),
+                    kind=kind,
+                ):
+                    yield from node.drain()
+            yield from node.stop()
+            yield node.engine
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _difference(name: str, a: Answer, b: Answer, ways: dict[str, Any]) -> str:
+    """Say where two ways part: the first row of the output that differs, and what caused it."""
+    if a.way not in ways or b.way not in ways:
+        return f"{name} differs between {a.way} and {b.way}: the tape was made by other code"
+    rows_a, from_a = _collect(name, ways[a.way]())
+    rows_b, from_b = _collect(name, ways[b.way]())
+    for i in range(min(len(rows_a), len(rows_b))):
+        if rows_a[i] != rows_b[i]:
+            return (
+                f"{name} differs between {a.way} and {b.way} at row {i}, caused by tape offset "
+                f"{from_a[i]['tape_offset']}, sequence {from_a[i]['sequence']}:\n"
+                f"  {a.way}: {rows_a[i]}\n  {b.way}: {rows_b[i]}"
+            )
+    longer, origins = (a.way, from_a) if len(rows_a) > len(rows_b) else (b.way, from_b)
+    at = min(len(rows_a), len(rows_b))
+    where = f", the first at tape offset {origins[at]['tape_offset']}" if at < len(origins) else ""
+    return f"{name}: {longer} has {abs(len(rows_a) - len(rows_b))} rows more{where}"
+
+
+def _collect(name: str, steps: Iterator[Any]) -> tuple[list[Any], list[Any]]:
+    rows_all: list[Any] = []
+    origins_all: list[Any] = []
+    for step in steps:
+        if not isinstance(step, Engine) and step[0] == name:
+            rows_all += list(step[1].copy())
+            origins_all += list(step[2].copy())
+    return rows_all, origins_all
