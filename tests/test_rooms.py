@@ -65,7 +65,8 @@ INSTEAD |= dict.fromkeys(
 
 # (room, module): why. Think twice before adding a line.
 EXCEPTIONS = {
-    ("compiled", "os"): "decides the folder of the kernel cache and the mode, once, at start",
+    ("compiled", "os"): "decides the folder of the kernel cache and the mode, and writes there",
+    ("compiled", "threading"): "one lock around the compiler's one global, the cache folder",
 }
 
 # Numba takes most of a second to load. Only these rooms may load it by being imported.

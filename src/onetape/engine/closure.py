@@ -25,11 +25,13 @@ def fingerprint(text: str, names: dict[str, Any]) -> str:
 
 
 def _add(digest: Any, thing: Any, seen: set[int]) -> None:
-    if id(thing) in seen:
-        return
     if isinstance(thing, Kernel):
         thing = thing.py_func
-    if isinstance(thing, types.FunctionType):
+    if id(thing) in seen:
+        return
+    if isinstance(thing, types.FunctionType) and _is_ours(thing):
+        digest.update(f"{thing.__module__}.{thing.__qualname__}".encode())
+    elif isinstance(thing, types.FunctionType):
         seen.add(id(thing))
         _add_function(digest, thing, seen)
     elif is_record(thing):
@@ -42,6 +44,11 @@ def _add(digest: Any, thing: Any, seen: set[int]) -> None:
         digest.update(repr((thing.__qualname__, getattr(thing, "_fields", None))).encode())
     elif isinstance(thing, np.ndarray):
         digest.update(thing.tobytes())
+
+
+def _is_ours(function: Any) -> bool:
+    """Defined in this package: its source is in the cache folder's name already."""
+    return str(function.__module__).partition(".")[0] == __name__.partition(".")[0]
 
 
 def _add_function(digest: Any, function: Any, seen: set[int]) -> None:

@@ -5,20 +5,15 @@ be read, stepped through, and never be stale. It is compiled for exactly the arr
 after that no other signature is accepted (a read-only or strided array must not recompile mid-run).
 """
 
-import importlib.util
-import os
-import sys
-import tempfile
 import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from onetape.compiled import cache, mode
+from onetape.compiled import cache, mode, modules
 from onetape.compiled.kernel import Kernel, compile_function
 from onetape.engine import closure
 from onetape.engine.planner import Plan
-from onetape.records import DeclarationError
 
 
 def driver(plan: Plan, arguments: list[Any]) -> Callable[..., int]:
@@ -31,9 +26,10 @@ def generated(
 ) -> Callable[..., int]:
     """The function of that name in a generated module, for exactly these arguments."""
     folder = _folder(text, names)
-    module = _load(folder, text, names)
     if mode.is_interpreted():
-        return module.__dict__[function]  # type: ignore[no-any-return]
+        plain = {name: _plain(thing) for name, thing in names.items()}
+        return modules.load(folder, text, plain).__dict__[function]  # type: ignore[no-any-return]
+    module = modules.load(folder, text, names)
     from onetape.compiled import intrinsics
     from onetape.engine import emit
 
@@ -68,32 +64,6 @@ def positional(function: Any) -> Any:
 
 def _folder(text: str, names: dict[str, Any]) -> Path:
     return cache.drivers_folder() / closure.fingerprint(text, names)
-
-
-def _load(folder: Path, text: str, names: dict[str, Any]) -> Any:
-    """Import the generated module from its folder, writing it first if it is not there."""
-    path = folder / "driver.py"
-    if not path.exists():
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=path.parent)
-            with os.fdopen(handle, "w") as out:
-                out.write(text)
-            os.replace(temporary, path)
-        except OSError as error:
-            raise DeclarationError(
-                f"cannot write the compiled pipeline to {path.parent}: {error.strerror}; "
-                "set ONETAPE_CACHE to a folder that can be written"
-            ) from None
-    name = f"onetape_driver_{path.parent.name}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # machine code found on disk looks its module up by name
-    for named, thing in names.items():
-        module.__dict__[named] = thing if not mode.is_interpreted() else _plain(thing)
-    spec.loader.exec_module(module)
-    return module
 
 
 def _plain(thing: Any) -> Any:

@@ -8,19 +8,19 @@ Outputs, all per instrument and in event time:
     alert        burst cancel: more than 5 cancel messages within any 10 ms
 """
 
-import onetape as ot
 from onetape import market as mk
+from onetape.engine import Pipeline, merge
 from onetape.surveillance import burst_cancel
 
 
-def market_watch(address: str = "itch") -> ot.Pipeline:
+def market_watch(address: str = "itch") -> Pipeline:
     """The standard pipeline over one ITCH feed."""
-    feed = ot.source(address)
+    feed = mk.source(address)
     trades = feed.trades()
-    return ot.Pipeline(
+    return Pipeline(
         top_of_book=feed.top_of_book(),
         trade=trades,
-        vwap=ot.merge(
+        vwap=merge(
             mk.vwap(trades, width="1s", every="100ms"),
             mk.vwap(trades, width="1ms"),
         ),

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from onetape.tape.reader import read_manifest, read_segments
+from onetape.tape.layout import read_facts
+from onetape.tape.reader import read_segments
 
 from onetape.compiled import mode
 from onetape.compiled.frame import (
@@ -88,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
 
 def verify(pipeline: Pipeline, folder: Path) -> tuple[bool, dict[str, Any], list[str]]:
     """(all equal, facts for --json, lines for people)."""
-    manifest = read_manifest(folder)
+    manifest = read_facts(str(folder)).manifest
     make = lambda rows=1 << 16: _engine(pipeline, manifest, rows)  # noqa: E731
     whole: list[Answer] = []
     left = read_result(folder)

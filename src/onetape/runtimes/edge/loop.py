@@ -27,6 +27,7 @@ from onetape.compiled.frame import (
     frame_source,
     frame_ts_recv_ns,
 )
+from onetape.engine import closure
 from onetape.engine import compile as compiler
 from onetape.engine.engine import Engine
 from onetape.engine.layout import LINE, OUT_FULL
@@ -59,16 +60,16 @@ def build(engine: Engine, inbox: tuple[Any, Any], tape: tuple[Any, Any]) -> tupl
     own = [*inbox, *tape, words, np.zeros(sources, np.int64), idle_ns, new_counts()]
     arguments = engine.arguments(tape[0], 0)
     names = dict(_NAMES, turn=engine.turn)
-    text = _text(list(engine.arrays))
+    text = _text(list(engine.arrays), closure.fingerprint(engine.plan.text, engine.plan.names))
     del arguments[3]  # `end`: the loop gives it
     return compiler.generated(text, names, "loop", own + arguments), own + arguments
 
 
-def _text(arrays: list[str]) -> str:
+def _text(arrays: list[str], driver: str) -> str:
     fixed = "inbox, inbox_control, ring, control, words, last_ns, idle_ns, service"
     engine = ["run", "sources", "buffer", "heads", "tails", "counts", *arrays]
     text = Text()
-    text.add('"""The hot loop of one driver, generated: see onetape/runtimes/edge/loop.py."""', "")
+    text.add(f'"""The hot loop of driver {driver}: see onetape/runtimes/edge/loop.py."""', "", "")
     with text.block(f"def loop({fixed}, {', '.join(engine)})"):
         text.add(
             "r = row(run, 0)",
