@@ -203,18 +203,29 @@ def copy_row(typing_context, target, i, source, j):  # type: ignore[no-untyped-d
 
 
 @intrinsic
-def load_row(typing_context, target, i, buffer, at):  # type: ignore[no-untyped-def]
-    if not _is_records(target):
+def row_at(typing_context, like, buffer, at):  # type: ignore[no-untyped-def]
+    if not _is_records(like):
         return None
-    size = target.dtype.size
+    size = like.dtype.size
+
+    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        return _bytes_at(context, builder, sig.args[1], args[1], args[2], size)
+
+    return Row(like.dtype)(like, buffer, types.int64), codegen
+
+
+@intrinsic
+def put_row(typing_context, target, i, source):  # type: ignore[no-untyped-def]
+    if not _is_records(target) or not isinstance(source, Row) or source.record != target.dtype:
+        return None
 
     def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
         to = _element(context, builder, sig.args[0], args[0], args[1])
-        start = _bytes_at(context, builder, sig.args[2], args[2], args[3], size)
-        cgutils.raw_memcpy(builder, to, start, context.get_constant(types.intp, size), 1, align=1)
+        size = context.get_constant(types.intp, target.dtype.size)
+        cgutils.raw_memcpy(builder, to, args[2], size, 1, align=1)
         return context.get_dummy_value()
 
-    return types.void(target, types.int64, buffer, types.int64), codegen
+    return types.void(target, types.int64, source), codegen
 
 
 # --- memory: integers in a byte buffer ------------------------------------------------------------

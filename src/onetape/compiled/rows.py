@@ -108,12 +108,18 @@ def copy_row(target: Any, i: int, source: Any, j: int) -> None:
 
 
 @intrinsic
-def load_row(target: Any, i: int, buffer: Any, at: int) -> None:
-    """Fill row `i` of `target` from the bytes at buffer[at:]."""
-    size = target.dtype.itemsize
+def row_at(like: Any, buffer: Any, at: int) -> Any:
+    """The record at buffer[at:] of bytes, in place; of the same type as the block `like`."""
+    size = like.dtype.itemsize
     if at < 0 or at + size > len(buffer):
         raise IndexError(f"{size} bytes at {at} of a buffer of {len(buffer)}")
-    _bytes_of(target)[i] = buffer[at : at + size]
+    return RowView(buffer[at : at + size].view(like.dtype), 0)
+
+
+@intrinsic
+def put_row(target: Any, i: int, source: Any) -> None:
+    """target[i] = the row `source`, byte for byte; both are of the same record."""
+    _bytes_of(target)[i] = _bytes_of(source._block)[source._index]
 
 
 def _bytes_of(block: Any) -> Any:

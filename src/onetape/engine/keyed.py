@@ -6,27 +6,40 @@ from onetape.compiled.rows import copy_row, row
 from onetape.compiled.timers import NEVER, set_timer
 from onetape.records.types import UNSET
 
+DIRECT = 1 << 16  # keys below this are found without hashing: instrument ids, mostly
+
 
 @kernel
-def slot_of(index, keys, state, initial, key):
-    """The key's slot; a new key gets a fresh one with the initial state. Room was reserved."""
+def slot_of(direct, index, keys, state, initial, key):
+    """The key's slot; a new key gets a fresh one with the initial state. Room was reserved.
+
+    direct  int64[DIRECT]: slot + 1 by key, for small keys
+    """
+    if 0 <= key < DIRECT and direct[key] > 0:
+        return direct[key] - 1
     slot = find(index, key)
     if slot < 0:
-        slot = count(index)
-        insert(index, key, slot)
-        keys[slot] = key
+        slot = _new_slot(direct, index, keys, key)
         copy_row(state, slot, initial, 0)
     return slot
 
 
 @kernel
-def slot_only(index, keys, key):
+def slot_only(direct, index, keys, key):
     """As `slot_of`, for state that is not one record a key."""
+    if 0 <= key < DIRECT and direct[key] > 0:
+        return direct[key] - 1
     slot = find(index, key)
-    if slot < 0:
-        slot = count(index)
-        insert(index, key, slot)
-        keys[slot] = key
+    return _new_slot(direct, index, keys, key) if slot < 0 else slot
+
+
+@kernel
+def _new_slot(direct, index, keys, key):
+    slot = count(index)
+    insert(index, key, slot)
+    keys[slot] = key
+    if 0 <= key < DIRECT:
+        direct[key] = slot + 1
     return slot
 
 

@@ -24,6 +24,7 @@ RUN = np.dtype(
         ("ts_recv_ns", "<i8"),
         ("offset", "<i8"),  # of the frame being read
         ("index", "<i8"),  # of the event in its frame
+        ("event_at", "<i8"),  # of the event that waits, where it is read in place
         ("source", "<i8"),
         ("pending", "<i8"),  # 1 + source of an event that is decoded and waits for room
         ("late", "<i8"),

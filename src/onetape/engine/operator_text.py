@@ -16,11 +16,10 @@ if TYPE_CHECKING:
     from onetape.engine.planner import _Planner
 
 
-def on_event(planner: _Planner, node: OperatorNode, name: str, block: str, index: str) -> None:
+def on_event(planner: _Planner, node: OperatorNode, name: str, event: str) -> None:
     """One event at an input of an operator."""
     spec, label = node.spec, planner.label(node)
     handler: Handler = spec.inputs[name]
-    event = f"row({block}, {index})"
     if spec.tables:
         planner.count_call(node)
         _call(planner, node, handler, [tables(planner, node), event])
@@ -31,8 +30,8 @@ def on_event(planner: _Planner, node: OperatorNode, name: str, block: str, index
         _keyed_arrays(planner, node)
         planner.text.add(
             f"key = {event}.{spec.key}",
-            f"{label}_slot = slot_of({label}_index, {label}_keys, {label}_state, "
-            f"{label}_initial, key)",
+            f"{label}_slot = slot_of({label}_direct, {label}_index, {label}_keys, "
+            f"{label}_state, {label}_initial, key)",
         )
         own = f"row({label}_state, {label}_slot)"
         order = [own, event] if isinstance(spec.source, type) else [event, own]

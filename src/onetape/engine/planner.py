@@ -20,6 +20,7 @@ from onetape.compiled.index import new_index
 from onetape.compiled.timers import new_timers
 from onetape.engine import layout, operator_text, source_text, window_text
 from onetape.engine.graph import Merge, Node, OperatorNode, Pipeline, Source, Stream
+from onetape.engine.keyed import DIRECT
 from onetape.engine.text import Text
 from onetape.engine.window import Window
 from onetape.records import DeclarationError
@@ -87,6 +88,7 @@ class _Planner:
 
     def keyed_arrays(self, node: Node, keys: int) -> None:
         label = self.label(node)
+        self.array(f"{label}_direct", lambda: np.zeros(DIRECT, np.int64))
         self.array(f"{label}_index", lambda: new_index(keys))
         self.array(f"{label}_keys", lambda: np.zeros(keys, np.int64))
         if has_timer(node):
@@ -98,17 +100,17 @@ class _Planner:
         number = self.number[id(node)]
         self.calls[number] = self.calls.get(number, 0) + self.times
 
-    def push(self, stream: Stream, block: str, index: str) -> None:
-        """Write what happens to one row: copied to outputs first, then through operators."""
+    def push(self, stream: Stream, event: str) -> None:
+        """Write what happens to one row (an expression): to outputs first, then operators."""
         for kind, what in self.consumers.get((id(stream.node), stream.output), []):
             if kind == "output":
-                self._emit(what, block, index, self.number[id(stream.node)])
+                self._emit(what, event, self.number[id(stream.node)])
             elif isinstance(what[0], Merge):
-                self.push(Stream(what[0], "merged", stream.of), block, index)
+                self.push(Stream(what[0], "merged", stream.of), event)
             elif isinstance(what[0], Window):
-                window_text.on_event(self, what[0], block, index)
+                window_text.on_event(self, what[0], event)
             else:
-                operator_text.on_event(self, what[0], what[1], block, index)
+                operator_text.on_event(self, what[0], what[1], event)
 
     def push_each(self, stream: Stream, block: str, used: str, at_most: int) -> None:
         """Write what happens to each of the `used` rows of a block, in order."""
@@ -116,12 +118,12 @@ class _Planner:
             return
         if at_most == 1:
             with self.text.block(f"if {used} > 0"):
-                self.push(stream, block, "0")
+                self.push(stream, f"row({block}, 0)")
             return
         variable, self._loops = f"i{self._loops}", self._loops + 1
         self.times *= at_most
         with self.text.block(f"for {variable} in range({used})"):
-            self.push(stream, block, variable)
+            self.push(stream, f"row({block}, {variable})")
         self.times //= at_most
 
     def root_done(self) -> None:
@@ -181,7 +183,7 @@ class _Planner:
             head = "if" if n == 0 else "elif"
             with self.text.block(f"{head} pending == {n + 1}"):
                 source_text.begin_root(self, source, n)
-                self.push(source.stream(), f"{self.label(source)}_events", "0")
+                self.push(source.stream(), f"{self.label(source)}_event")
                 self.root_done()
         self.text.add("pending = 0")
         return self.text
@@ -239,14 +241,14 @@ class _Planner:
         with text.block("if budget > 0"):
             text.add("status = DONE")
 
-    def _emit(self, k: int, block: str, index: str, node: int) -> None:
+    def _emit(self, k: int, event: str, node: int) -> None:
         """Copy one row to output k, with where it comes from."""
         self.rows[k] += self.times
         of = self.pipeline.outputs[self.outputs[k]].of
         rows = self.array(f"o{k}", lambda: np.zeros(OUTPUT_ROWS, of.dtype))
         origins = self.array(f"g{k}", lambda: np.zeros(OUTPUT_ROWS, layout.ORIGIN))
         self.text.add(
-            f"copy_row({rows}, h{k} & m{k}, {block}, {index})",
+            f"put_row({rows}, h{k} & m{k}, {event})",
             f"g = row({origins}, h{k} & m{k})",
             "g.tape_offset = offset",
             "g.sequence = root_sequence",
@@ -291,6 +293,7 @@ def _loads(planner: _Planner) -> list[str]:
     lines += ["watermark = r.watermark_ns", "next_wake = r.next_wake_ns"]
     for n, _ in enumerate(planner.pipeline.sources):
         lines.append(f"w{n} = row(sources, {n}).watermark_ns")
+        lines.append(f"s{n} = row(sources, {n}).events")
     for k, _ in enumerate(planner.outputs):
         if f"o{k}" in planner.arrays:
             lines += [f"h{k} = heads[{k * layout.LINE}]", f"m{k} = o{k}.shape[0] - 1"]
@@ -302,6 +305,7 @@ def _saves(planner: _Planner) -> list[str]:
     lines += ["r.watermark_ns = watermark", "r.next_wake_ns = next_wake"]
     for n, _ in enumerate(planner.pipeline.sources):
         lines.append(f"row(sources, {n}).watermark_ns = w{n}")
+        lines.append(f"row(sources, {n}).events = s{n}")
     for k, _ in enumerate(planner.outputs):
         if f"o{k}" in planner.arrays:
             lines.append(f"store_release(heads, {k * layout.LINE}, h{k})")
@@ -315,6 +319,8 @@ _LOCALS = (
     "ts_recv_ns",
     "offset",
     "index",
+    "event_at",
+    "events",
     "source",
     "pending",
     "late",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def import_names(planner: _Planner) -> None:
     """Everything the fixed parts of a driver name."""
     for module, names in (
-        (rows, ("row", "clear_row", "copy_row", "load_row")),
+        (rows, ("row", "row_at", "clear_row", "copy_row", "put_row")),
         (atomics, ("load_acquire", "store_release")),
         (timers, ("NEVER", "first", "set_timer")),
         (keyed, ("slot_of", "slot_only", "rearm", "rearm_earlier")),
@@ -58,9 +58,12 @@ def begin_root(planner: _Planner, source: Source, n: int) -> None:
         "root_key = 0",
         "root_late = late",
         "root_time = watermark",
-        f"r.offset = offset  # for the message, if a step of {label} raises",
-        "r.index = index",
+        "r.index = index",  # for the message, if a step raises
     )
+    if source.feed:
+        planner.text.add(f"{label}_event = row({label}_events, 0)")
+    else:
+        planner.text.add(f"{label}_event = row_at({label}_events, buffer, event_at)")
 
 
 def next_event(planner: _Planner) -> None:
@@ -78,24 +81,27 @@ def next_event(planner: _Planner) -> None:
                 )
                 with text.block("if result != EVENT"):
                     text.add("continue")
-                text.add(f"sequence = row({label}_events, 0).sequence")
+                text.add(
+                    f"ts = row({label}_events, 0).ts_event_ns",
+                    f"sequence = row({label}_events, 0).sequence",
+                    f"s{n} += 1",
+                )
             else:
                 text.add(
-                    f"load_row({label}_events, 0, buffer, at)",
+                    f"ts = row_at({label}_events, buffer, at).ts_event_ns",
+                    "event_at = at",
                     f"at += {source.of.dtype.itemsize}",
-                    f"sequence = row(sources, {n}).events + 1",
+                    f"s{n} += 1",
+                    f"sequence = s{n}",
                 )
-            text.add(
-                f"row(sources, {n}).events += 1",
-                f"ts = row({label}_events, 0).ts_event_ns",
-                f"late = 1 if ts < w{n} else 0",
-                "r.late_events += late",
-            )
+            text.add("late = 0")
+            with text.block(f"if ts < w{n}"):
+                text.add("late = 1", "r.late_events += 1")
             lag = f" - {source.lateness_ns}" if source.lateness_ns else ""
             with text.block(f"if ts{lag} > w{n}"):
                 text.add(f"w{n} = ts{lag}", f"watermark = {_watermark(planner)}")
             text.add(f"pending = {n + 1}")
-    text.add("r.events += 1", "index += 1")
+    text.add("events += 1", "index += 1")
 
 
 def next_frame(planner: _Planner) -> None:
@@ -108,6 +114,7 @@ def next_frame(planner: _Planner) -> None:
         "length = frame_length(buffer, frame_at)",
         "kind = frame_kind(buffer, frame_at)",
         "offset = frame_offset(buffer, frame_at)",
+        "r.offset = offset",
         "source = frame_source(buffer, frame_at)",
         "ts_recv_ns = frame_ts_recv_ns(buffer, frame_at)",
         "frame_at += frame_bytes(length)",

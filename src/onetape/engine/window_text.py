@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 LATE, AHEAD = 0, 1  # words of a node's counts
 
 
-def on_event(planner: _Planner, node: Window, block: str, index: str) -> None:
+def on_event(planner: _Planner, node: Window, event: str) -> None:
     """One event: to its pane, or to `late`."""
     text, label, every = planner.text, planner.label(node), node.every_ns
     planner.count_call(node)
     ring = _arrays(planner, node)
     number = planner.number[id(node)]
     text.add(
-        f"ts = row({block}, {index}).ts_event_ns",
+        f"ts = {event}.ts_event_ns",
         f"pane = ts // {every}",
         "fits = root_late == 0 and ts >= root_time",
     )
@@ -32,9 +32,9 @@ def on_event(planner: _Planner, node: Window, block: str, index: str) -> None:
         text.add(f"counts[{number * 2 + LATE}] += 1")
     with text.block("else"):
         text.add(
-            f"key = row({block}, {index}).{node.key}",
-            f"slot = slot_only({label}_index, {label}_keys, key)",
-            f"cell = slot * {ring} + pane % {ring}",
+            f"key = {event}.{node.key}",
+            f"slot = slot_only({label}_direct, {label}_index, {label}_keys, key)",
+            f"cell = slot * {ring} + (pane & {ring - 1})",
         )
         with text.block(f"if {label}_numbers[cell] != pane + 1"):
             # The cell's pane is still needed by a window that has not ended.
@@ -42,22 +42,20 @@ def on_event(planner: _Planner, node: Window, block: str, index: str) -> None:
             with text.block(f"if {label}_numbers[cell] != 0 and {label}_numbers[cell] > {needed}"):
                 text.add(f"counts[{number * 2 + AHEAD}] += 1", "fits = False")
             with text.block("else"):
+                # A pane that is there has its timer; only the first event in it sets one.
                 text.add(
                     f"{label}_numbers[cell] = pane + 1",
                     f"copy_row({label}_panes, cell, {label}_initial, 0)",
+                    f"wake = rearm_earlier({label}_timers, {label}_heap, slot, key, "
+                    f"(pane + 1) * {every})",
+                    "next_wake = min(next_wake, wake)",
                 )
         with text.block("if fits"):
             add = planner.name(f"{label}_add", node.spec.add)
-            text.add(
-                f"r.node = {number}",
-                f"{add}(row({label}_panes, cell), row({block}, {index}))",
-                f"wake = rearm_earlier({label}_timers, {label}_heap, slot, key, "
-                f"(pane + 1) * {every})",
-                "next_wake = min(next_wake, wake)",
-            )
+            text.add(f"r.node = {number}", f"{add}(row({label}_panes, cell), {event})")
     if planner.is_wired(node.late()):
         with text.block("if not fits"):
-            planner.push(node.late(), block, index)
+            planner.push(node.late(), event)
 
 
 def on_timer(planner: _Planner, node: Window) -> None:
@@ -70,7 +68,7 @@ def on_timer(planner: _Planner, node: Window) -> None:
     used = planner.array(f"{label}_window_used", lambda: np.zeros(1, np.int64))
     text.add(f"r.node = {planner.number[id(node)]}", f"last = due // {every}")
     if panes == 1:
-        text.add(f"{label}_sum = row({label}_panes, slot * {ring} + (last - 1) % {ring})")
+        text.add(f"{label}_sum = row({label}_panes, slot * {ring} + ((last - 1) & {ring - 1}))")
     else:
         merge = planner.name(f"{label}_merge", node.spec.merge)
         planner.array(f"{label}_total", lambda: np.zeros(1, node.spec.state))
@@ -79,7 +77,7 @@ def on_timer(planner: _Planner, node: Window) -> None:
             f"{label}_sum = row({label}_total, 0)",
         )
         with text.block(f"for pane in range(last - {panes}, last)"):
-            text.add(f"cell = slot * {ring} + pane % {ring}")
+            text.add(f"cell = slot * {ring} + (pane & {ring - 1})")
             with text.block(f"if {label}_numbers[cell] == pane + 1"):
                 text.add(f"{merge}({label}_sum, row({label}_panes, cell))")
     text.add(
@@ -117,4 +115,5 @@ def ring_panes(planner: _Planner, node: Window) -> int:
     slack_ns = max(s.lateness_ns for s in sources)
     if len(sources) > 1:
         slack_ns += 2 * max(s.idle_ns for s in sources)
-    return node.panes_count() + -(-slack_ns // node.every_ns) + 2
+    needed = node.panes_count() + -(-slack_ns // node.every_ns) + 2
+    return 1 << (needed - 1).bit_length()  # a power of two: a cell is found by masking

@@ -94,7 +94,7 @@ def pwrite(fd: int, buffer: Any, at: int, count: int, file_offset: int) -> int:
     if at < 0 or count < 0 or at + count > len(buffer):
         raise IndexError(f"{count} bytes at {at} of a buffer of {len(buffer)}")
     try:
-        return int(disk.pwrite(fd, memoryview(buffer)[at : at + count], file_offset))
+        return int(disk.pwrite(int(fd), memoryview(buffer)[at : at + count], int(file_offset)))
     except OSError as why:
         return -(why.errno or EIO)
 
@@ -103,7 +103,7 @@ def pwrite(fd: int, buffer: Any, at: int, count: int, file_offset: int) -> int:
 def fdatasync(fd: int) -> int:
     """Wait until the file's bytes survive a power cut. Returns 0 or -errno."""
     try:
-        disk.fdatasync(fd)
+        disk.fdatasync(int(fd))
     except OSError as why:
         return -(why.errno or EIO)
     return 0

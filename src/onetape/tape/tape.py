@@ -16,6 +16,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from errno import EIO
 from types import TracebackType
 from typing import Any, Self
 
@@ -292,11 +293,11 @@ class Tape:
         self.control[ring.STOP] = 1
         writer.write_loop(*self._arguments())  # nothing to do yet: compiles it, in this thread
         self.control[ring.STOP] = 0
-        for name, target, arguments in (
-            ("tape writer", writer.write_loop, self._arguments()),
-            ("tape allocator", self._allocate_ahead, []),
+        for name, target in (
+            ("tape writer", self._write),
+            ("tape allocator", self._allocate_ahead),
         ):
-            thread = threading.Thread(target=target, args=arguments, name=name, daemon=True)
+            thread = threading.Thread(target=target, name=name, daemon=True)
             thread.start()
             self._threads.append(thread)
 
@@ -309,6 +310,13 @@ class Tape:
             thread.join()
         if not self._threads:
             self.turn()
+
+    def _write(self) -> None:
+        try:
+            writer.write_loop(*self._arguments())
+        except BaseException:
+            poke(self.control, ring.FAULT, EIO)  # nobody may wait for a writer that is gone
+            raise
 
     def _allocate_ahead(self) -> None:
         while not self._closing.wait(LOOK_S):
