@@ -28,12 +28,21 @@ from onetape.compiled.kernel import Kernel
 _FOLDER_LOCK = threading.Lock()  # the compiler reads its cache folder from a global
 
 
-def jit(py_func: Any, folder: str | None, *, boundscheck: bool) -> Any:
-    """Compile `py_func` lazily with the project's flags, cached in `folder` (None: not cached)."""
+def jit(py_func: Any, folder: str | None, *, boundscheck: bool, inline: bool) -> Any:
+    """Compile `py_func` lazily with the project's flags, cached in `folder` (None: not cached).
+
+    inline  merge it into whatever calls it: an array argument is seven words on the stack, and a
+            call with a handful of arrays costs more than most kernels do
+    """
     with _FOLDER_LOCK:
         before, config.CACHE_DIR = config.CACHE_DIR, folder or config.CACHE_DIR
         try:
-            flags = {"nogil": True, "_nrt": False, "boundscheck": boundscheck}
+            flags = {
+                "nogil": True,
+                "_nrt": False,
+                "boundscheck": boundscheck,
+                "forceinline": inline,
+            }
             return _plain_arguments(njit(cache=folder is not None, **flags)(py_func))
         finally:
             config.CACHE_DIR = before

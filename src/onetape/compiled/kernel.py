@@ -93,4 +93,5 @@ def compile_function(py_func: Callable[..., Any], folder: str | None) -> Any:
     """Hand `py_func` to the compiler with the project's flags; `folder` caches it on disk."""
     from onetape.compiled import intrinsics
 
-    return intrinsics.jit(py_func, folder, boundscheck=mode.current() == "boundscheck")
+    checked = mode.current() == "boundscheck"
+    return intrinsics.jit(py_func, folder, boundscheck=checked, inline=True)

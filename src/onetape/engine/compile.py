@@ -38,7 +38,7 @@ def generated(
         if isinstance(thing, types.FunctionType):
             module.__dict__[name] = compile_function(positional(thing), None)
     checked = mode.current() == "boundscheck"
-    made = intrinsics.jit(module.__dict__[function], str(folder), boundscheck=checked)
+    made = intrinsics.jit(module.__dict__[function], str(folder), boundscheck=checked, inline=False)
     made.compile(intrinsics.signature(arguments))
     made.disable_compile()
     return made  # type: ignore[no-any-return]

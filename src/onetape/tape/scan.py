@@ -25,8 +25,8 @@ from onetape.compiled.kernel import kernel
 from onetape.compiled.memory import load_i64le
 
 # Words of `state`.
-OFFSET, EPOCH, EPOCH_MAX, FOUND, EXPECTED = range(5)
-STATE_WORDS = 5
+OFFSET, EPOCH, EPOCH_MAX, STOP_OFFSET, FOUND, EXPECTED = range(6)
+STATE_WORDS = 6
 
 # What stopped a scan.
 REACHED, AT_PAD, BLANK, CUT_SHORT, BAD_LENGTH, BAD_CHECKSUM, BAD_OFFSET, BAD_EPOCH = range(8)
@@ -37,7 +37,7 @@ LENGTH_MAX = PAYLOAD_MAX + HEADER_BYTES  # a PAD may be a little longer than any
 def new_state(offset: int, epoch_max: int) -> Any:
     """State of a scan whose next frame has this offset."""
     state = np.zeros(STATE_WORDS, np.int64)
-    state[OFFSET], state[EPOCH_MAX] = offset, epoch_max
+    state[OFFSET], state[EPOCH_MAX], state[STOP_OFFSET] = offset, epoch_max, 2**62
     return state
 
 
@@ -47,13 +47,13 @@ def scan(buffer, at, until, end, state):
 
     buffer  uint8[n], of which `end` bytes are there
     until   stop behind the first frame that ends here or further
-    state   int64[STATE_WORDS]: OFFSET is that of the next frame, and moves on
+    state   int64[STATE_WORDS]: OFFSET is that of the next frame, and moves on up to STOP_OFFSET
 
-    REACHED: frames up to there are good. AT_PAD: so is the PAD that is there; to go on, step over
+    REACHED: all up to there is good. AT_PAD: so is the PAD that is there; to go on, step over
     it. Anything else: there is no good frame there; FOUND and EXPECTED say what is wrong with it.
     About 8 GB/s.
     """
-    while at < until:
+    while at < until and state[OFFSET] < state[STOP_OFFSET]:
         if at + HEADER_BYTES > end:
             return at, CUT_SHORT
         if _is_blank(buffer, at):

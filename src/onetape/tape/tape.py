@@ -128,11 +128,15 @@ class Tape:
         except BaseException:
             files.disk.close(self._lock)
             raise
-        self._job[writer.INTERVAL_NS] = commit_interval_ns
-        self._job[writer.IDLE_MAX_NS] = max(idle_sleep_ns, writer.IDLE_MIN_NS)
-        if threads:
-            self._start_threads()
-        self.append(0, MANIFEST, self._manifest_frame())
+        try:
+            self._job[writer.INTERVAL_NS] = commit_interval_ns
+            self._job[writer.IDLE_MAX_NS] = max(idle_sleep_ns, writer.IDLE_MIN_NS)
+            if threads:
+                self._start_threads()
+            self.append(0, MANIFEST, self._manifest_frame())
+        except Exception:
+            self.close()
+            raise
         return self
 
     # --- appending, from Python -------------------------------------------------------------------
@@ -339,8 +343,6 @@ class Tape:
         errno = int(peek(self.control, ring.FAULT))
         if errno:
             what = writer.CALLS[int(self.control[ring.FAULT_CALL])]
-            if not what.endswith("segment"):
-                what += " the watermark"
             why = os.strerror(errno)
         elif self._allocator_error is not None:
             what, why = "allocating a segment", str(self._allocator_error)

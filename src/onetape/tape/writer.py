@@ -56,18 +56,21 @@ SEGMENT_BYTES, TAPE_ID, WATERMARK_FD, INTERVAL_NS, IDLE_MAX_NS, SEQUENCE, SEALED
 JOB_WORDS = 7
 
 # control[FAULT_CALL]
-CALLS = ("", "writing a segment", "fdatasync of a segment", "writing", "fdatasync of")
+CALLS = (
+    "the journal writer",
+    "writing a segment",
+    "fdatasync of a segment",
+    "writing the watermark",
+    "fdatasync of the watermark",
+)
 WRITE_SEGMENT, SYNC_SEGMENT, WRITE_WATERMARK, SYNC_WATERMARK = range(1, 5)
 
 
 def new_job() -> tuple[Any, Any, Any, Any]:
     """(files, job, mark, latencies): the writer's arguments behind ring and control."""
     files = np.full(FILES, -1, np.int64)
-    return files, np.zeros(JOB_WORDS, np.int64), np.zeros(SLOT_BYTES, np.uint8), _latencies()
-
-
-def _latencies() -> Any:
-    return np.zeros(LATENCIES, np.int64)
+    mark = np.zeros(SLOT_BYTES, np.uint8)
+    return files, np.zeros(JOB_WORDS, np.int64), mark, np.zeros(LATENCIES, np.int64)
 
 
 @kernel
