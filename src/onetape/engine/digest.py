@@ -108,7 +108,7 @@ def state_digest(engine: Any) -> str:
     from onetape.engine.state import canonical_state
 
     total = [0, 0]
-    for name, keys, blocks in canonical_state(engine):
+    for number, (name, keys, blocks) in enumerate(canonical_state(engine)):
         for block in blocks:
             data = np.ascontiguousarray(block).view(np.uint8).reshape(-1)
             size = len(data) // max(len(keys), 1)
@@ -117,7 +117,7 @@ def state_digest(engine: Any) -> str:
             padded = -(-size // 8) * 8
             flat = np.zeros((len(keys), padded), np.uint8)
             flat[:, :size] = data.reshape(len(keys), size)
-            salt = int.from_bytes(name.encode()[:7].ljust(7, b"."), "little")
+            salt = int.from_bytes(name.encode()[:5].ljust(5, b"."), "little") << 16 | number
             a, b = add_entries(keys, flat.reshape(-1), padded, salt)
             total[0] += int(a)
             total[1] += int(b)

@@ -2,7 +2,7 @@
 
 `out.append(X(...))` adds one record; `out.row()` gives the next one, zeroed, to be filled in
 place (for records with array fields). The planner has reserved the room before the event touched
-any state, so neither can fail; the twin checks it all the same.
+any state; one record more than declared raises.
 """
 
 from typing import Any, NamedTuple
@@ -11,6 +11,8 @@ import numpy as np
 
 from onetape.compiled.kernel import Kernel
 from onetape.compiled.rows import clear_row
+
+TOO_MANY = "the operator made more records than the UpTo[n, Record] of its output allows"
 
 
 class Emitter(NamedTuple):
@@ -22,6 +24,8 @@ class Emitter(NamedTuple):
     def row(self) -> Any:
         """The next record, zeroed, in place."""
         at = int(self.used[0])
+        if at >= len(self.block):
+            raise IndexError(TOO_MANY)
         self.used[0] = at + 1
         return clear_row(self.block, at)
 
@@ -68,6 +72,8 @@ def teach_compiler() -> None:
 
         def impl(self):  # type: ignore[no-untyped-def]
             at = self.used[0]
+            if at >= self.block.shape[0]:
+                raise IndexError(TOO_MANY)
             self.used[0] = at + 1
             return next_row(self.block, at)
 

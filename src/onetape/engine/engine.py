@@ -44,6 +44,7 @@ class Counts:
     late: int
     ahead: int
     bad_frames: int
+    bad_events: int
     rows: dict[str, int]
 
 
@@ -53,6 +54,12 @@ class Engine:
     def __init__(self, plan: Plan, output_rows: int = OUTPUT_ROWS) -> None:
         if output_rows & (output_rows - 1):
             raise ValueError(f"output_rows was {output_rows}; expected a power of two")
+        for name, most in zip(plan.outputs, plan.rows_most, strict=True):
+            if most > output_rows:
+                raise OperatorError(
+                    f"one event of this pipeline can make {most} rows of output {name!r}, and its "
+                    f"ring holds {output_rows}; give it more, or lower the UpTo of its operators"
+                )
         self.plan = plan
         self.run = layout.new_run()
         self.sources = layout.new_sources(len(plan.pipeline.sources))
@@ -78,6 +85,12 @@ class Engine:
 
     def feed(self, buffer: Any, begin: int, end: int) -> Iterator[Rows]:
         """Run the frames in buffer[begin:end]; yields (output, rows, origins) as rings fill."""
+        flags = buffer.flags
+        if buffer.dtype != np.uint8 or not (flags.c_contiguous and flags.writeable):
+            raise ValueError(
+                f"the buffer was {buffer.dtype}, contiguous {flags.c_contiguous}, writable "
+                f"{flags.writeable}; expected writable contiguous uint8 (a bytearray, not bytes)"
+            )
         self.run["frame_at"] = begin
         arguments = self.arguments(buffer, end)
         while True:
@@ -128,6 +141,7 @@ class Engine:
             late=int(run["late_events"]),
             ahead=int(self.counts_words[1::2].sum()),
             bad_frames=int(run["bad_frames"]),
+            bad_events=int(run["bad_events"]),
             rows=rows,
         )
 

@@ -4,6 +4,7 @@ Sources, operators and windows are nodes; a `Stream` is one output of a node. No
 made from streams that exist, so a graph has no cycles by construction.
 """
 
+import inspect
 import itertools
 import typing
 from dataclasses import dataclass, field
@@ -104,6 +105,11 @@ class Operator:
             raise DeclarationError(
                 f"{spec.name}: capacity has no {sorted(unknown)}; it has {sorted(spec.capacity)}"
             )
+        for name, count in capacity.items():
+            if not isinstance(count, int) or count < 1:
+                raise DeclarationError(
+                    f"{spec.name}: capacity of {name} was {count!r}; expected 1 or more"
+                )
         wired = dict(zip(spec.inputs, streams, strict=False))
         if len(streams) > len(spec.inputs):
             raise DeclarationError(
@@ -221,6 +227,18 @@ def _check_input(spec: OperatorSpec, name: str, stream: Any) -> None:
             f"{spec.name} is keyed by {spec.key!r}, which {stream.of.__name__} does not have; "
             f"its fields are {', '.join(stream.of._fields)}"
         )
+    if spec.key is not None:
+        check_key(spec.name, spec.key, stream.of)
+
+
+def check_key(name: str, key: str, of: Any) -> None:
+    """A key is one integer."""
+    field = of.fields[key]
+    if field.length is not None or field.code == "<f8":
+        raise DeclarationError(
+            f"{name} is keyed by {key!r}, which is {'an array' if field.length else 'a float'} in "
+            f"{of.__name__}; expected an integer field"
+        )
 
 
 def _settings(spec: OperatorSpec, given: dict[str, Any]) -> dict[str, int]:
@@ -234,11 +252,15 @@ def _settings(spec: OperatorSpec, given: dict[str, Any]) -> dict[str, int]:
             )
         default, unit = known[name]
         value = given.get(name, default)
+        if value is inspect.Parameter.empty:
+            raise DeclarationError(f"{spec.name} needs a value for setting {name!r}")
         value = unit.parse(value) if unit else value
         if isinstance(value, bool) or not isinstance(value, int):
             raise DeclarationError(
                 f"{spec.name}: setting {name!r} was {value!r}; expected a whole number"
                 + (f" of {unit.name}" if unit else "")
             )
+        if not -(2**63) <= value < 2**63:
+            raise DeclarationError(f"{spec.name}: setting {name!r} was {value}; it has 64 bits")
         resolved[name] = value
     return resolved

@@ -34,9 +34,11 @@ RUN = np.dtype(
         ("node", "<i8"),  # the operator that runs, for messages
         ("events", "<i8"),
         ("frames", "<i8"),
+        ("data_frames", "<i8"),
         ("ticks", "<i8"),
         ("late_events", "<i8"),
         ("bad_frames", "<i8"),  # frames of a source the pipeline does not have, or odd blocks
+        ("bad_events", "<i8"),  # records of a source whose time is not in [0, FAR)
     ]
 )
 

@@ -24,14 +24,14 @@ def on_event(planner: _Planner, node: OperatorNode, name: str, event: str) -> No
         planner.count_call(node)
         _call(planner, node, handler, [tables(planner, node), event])
     elif spec.state is None:
-        _call(planner, node, handler, [event])
+        _call(planner, node, handler, ["None", event] if isinstance(spec.source, type) else [event])
     else:
         planner.count_call(node)
         _keyed_arrays(planner, node)
         planner.text.add(
             f"key = {event}.{spec.key}",
             f"{label}_slot = slot_of({label}_direct, {label}_index, {label}_keys, "
-            f"{label}_state, {label}_initial, key)",
+            f"{label}_state, x{planner.number[id(node)]}_initial, key)",
         )
         own = f"row({label}_state, {label}_slot)"
         order = [own, event] if isinstance(spec.source, type) else [event, own]
@@ -60,9 +60,10 @@ def tables(planner: _Planner, node: OperatorNode) -> str:
 
 def _keyed_arrays(planner: _Planner, node: OperatorNode) -> None:
     spec, label, keys = node.spec, planner.label(node), node.capacity["keys"]
-    planner.keyed_arrays(node, keys)
-    planner.array(f"{label}_state", lambda: np.zeros(keys, spec.state))
-    planner.array(f"{label}_initial", lambda: initial_block(spec.state, spec.initial))
+    slots = planner.keyed_arrays(node, keys)
+    planner.array(f"{label}_state", lambda: np.zeros(slots(), spec.state))
+    initial = f"x{planner.number[id(node)]}_initial"
+    planner.array(initial, lambda: initial_block(spec.state, spec.initial))
 
 
 def initial_block(dtype: Any, values: tuple[Any, ...]) -> Any:
@@ -86,9 +87,9 @@ def _call(
     text.add(f"r.node = {planner.number[id(node)]}")
     made: list[tuple[Any, str, str]] = []
     for output in handler.outputs:
-        block = f"{label}_{output.name}"
-        planner.array(block, partial(np.zeros, spec.outputs[output.name].at_most, output.of.dtype))
-        used = planner.array(f"{block}_used", lambda: np.zeros(1, np.int64))
+        where = f"{planner.number[id(node)]}_{handler.name}__{output.name}"
+        block = planner.array(f"x{where}", partial(np.zeros, output.at_most, output.of.dtype))
+        used = planner.array(f"u{where}", lambda: np.zeros(1, np.int64))
         made.append((output, block, used))
         if not handler.returns:
             planner.name("Emitter", Emitter)
@@ -107,6 +108,9 @@ def _call(
         text.add(f"put({call}, {block}, {used})")
     else:
         text.add(call)
+    if handler is spec.timer:
+        with text.block(f"if {UNSET} < row({label}_state, {slot}).{WAKE} <= due"):
+            text.add('raise ValueError("on_timer set wake_ns, but not to a later time")')
     if spec.timer is not None:
         text.add(
             f"wake = rearm({label}_timers, {label}_heap, {slot}, {key}, "

@@ -128,6 +128,13 @@ def _describe_class(cls: type, key: str | None) -> OperatorSpec:
         raise DeclarationError(
             f"operator {cls.__name__} has state but no key: write @operator(key='instrument_id')"
         )
+    for needed in ("headroom", "canonical") if tables else ():
+        if not hasattr(cls, needed):
+            raise DeclarationError(
+                f"operator {cls.__name__} has tables but no {needed}: write a function of its "
+                "tables that returns "
+                + ("the events they surely take" if needed == "headroom" else "arrays to compare")
+            )
     if timer is not None and (state is None or WAKE not in (state.names or ())):
         raise DeclarationError(
             f"operator {cls.__name__} has on_timer but no attribute '{WAKE}: ot.i64 = ot.UNSET' "

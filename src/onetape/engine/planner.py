@@ -38,6 +38,7 @@ class Plan:
     names: dict[str, Any] = field(default_factory=dict)
     arrays: dict[str, Callable[[], Any]] = field(default_factory=dict)
     outputs: list[str] = field(default_factory=list)
+    rows_most: list[int] = field(default_factory=list)  # of each output, that one root can make
     node_names: list[str] = field(default_factory=list)
 
 
@@ -86,14 +87,23 @@ class _Planner:
     def is_wired(self, stream: Stream) -> bool:
         return bool(self.consumers.get((id(stream.node), stream.output)))
 
-    def keyed_arrays(self, node: Node, keys: int) -> None:
-        label = self.label(node)
+    def keyed_arrays(self, node: Node, keys: int) -> Callable[[], int]:
+        """Reserve slots for `keys` keys and for those one root may bring; returns how many.
+
+        So a node that holds exactly `keys` goes on: it halts when one root has brought more.
+        """
+        label, number = self.label(node), self.number[id(node)]
+
+        def slots() -> int:
+            return keys + self.calls_most.get(number, 1)
+
         self.array(f"{label}_direct", lambda: np.zeros(DIRECT, np.int64))
-        self.array(f"{label}_index", lambda: new_index(keys))
-        self.array(f"{label}_keys", lambda: np.zeros(keys, np.int64))
+        self.array(f"{label}_index", lambda: new_index(slots()))
+        self.array(f"{label}_keys", lambda: np.zeros(slots(), np.int64))
         if has_timer(node):
-            self.array(f"{label}_timers", lambda: new_timers(keys)[0])
-            self.array(f"{label}_heap", lambda: new_timers(keys)[1])
+            self.array(f"{label}_timers", lambda: new_timers(slots())[0])
+            self.array(f"{label}_heap", lambda: new_timers(slots())[1])
+        return slots
 
     def count_call(self, node: Node) -> None:
         """This root can bring one (times the loops around it) new key to the node."""
@@ -153,6 +163,7 @@ class _Planner:
             names=self.names,
             arrays=self.arrays,
             outputs=self.outputs,
+            rows_most=self.rows_most,
             node_names=[node.name for node in self.pipeline.nodes],
         )
 
@@ -206,6 +217,7 @@ class _Planner:
             "root_source = 0",
             "root_late = 0",
             "root_time = due",
+            "r.index = index",
         )
         for n, node in enumerate(self.timed):
             label = self.label(node)

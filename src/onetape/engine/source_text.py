@@ -61,9 +61,9 @@ def begin_root(planner: _Planner, source: Source, n: int) -> None:
         "r.index = index",  # for the message, if a step raises
     )
     if source.feed:
-        planner.text.add(f"{label}_event = row({label}_events, 0)")
+        planner.text.add(f"{label}_event = row(x{n}_events, 0)")
     else:
-        planner.text.add(f"{label}_event = row_at({label}_events, buffer, event_at)")
+        planner.text.add(f"{label}_event = row_at(x{n}_events, buffer, event_at)")
 
 
 def next_event(planner: _Planner) -> None:
@@ -71,29 +71,32 @@ def next_event(planner: _Planner) -> None:
     text = planner.text
     for n, source in enumerate(planner.pipeline.sources):
         label = planner.label(source)
-        planner.array(f"{label}_events", partial(np.zeros, 1, source.of.dtype))
+        block = planner.array(f"x{n}_events", partial(np.zeros, 1, source.of.dtype))
         with text.block(f"{'if' if n == 0 else 'elif'} source == {n}"):
             if source.feed:
                 step = planner.name(f"{label}_next", _framing(planner, source)[1])
                 text.add(
                     f"at, result = {step}(row({label}_feed, 0), buffer, at, stop, ts_recv_ns, "
-                    f"{label}_events)"
+                    f"{block})"
                 )
                 with text.block("if result != EVENT"):
                     text.add("continue")
                 text.add(
-                    f"ts = row({label}_events, 0).ts_event_ns",
-                    f"sequence = row({label}_events, 0).sequence",
+                    f"ts = row({block}, 0).ts_event_ns",
+                    f"sequence = row({block}, 0).sequence",
                     f"s{n} += 1",
                 )
             else:
                 text.add(
-                    f"ts = row_at({label}_events, buffer, at).ts_event_ns",
+                    f"ts = row_at({block}, buffer, at).ts_event_ns",
                     "event_at = at",
                     f"at += {source.of.dtype.itemsize}",
                     f"s{n} += 1",
                     f"sequence = s{n}",
                 )
+                # No venue is older than the epoch, and beyond FAR no sum with a duration is safe.
+                with text.block("if ts < 0 or ts >= FAR"):
+                    text.add("index += 1", "r.bad_events += 1", "continue")
             text.add("late = 0")
             with text.block(f"if ts < w{n}"):
                 text.add("late = 1", "r.late_events += 1")
@@ -127,6 +130,7 @@ def next_frame(planner: _Planner) -> None:
         label = planner.label(source)
         with text.block(f"{'if' if n == 0 else 'elif'} source == {n}"):
             with text.block("if kind == DATA"):
+                text.add("r.data_frames += 1")
                 if source.feed:
                     planner.array(f"{label}_feed", new_feed)
                     start = planner.name(f"{label}_open", _framing(planner, source)[0])

@@ -15,8 +15,6 @@ from onetape.engine.graph import OperatorNode, Source
 from onetape.engine.window import Window
 from onetape.records import OperatorError
 
-_SCRATCH = ("_events", "_used", "_initial", "_window", "_total")
-
 
 def canonical_state(engine: Any) -> Iterator[tuple[str, Any, list[Any]]]:
     """(node, keys, blocks): per node its keys and, entry by entry, what each key holds."""
@@ -46,7 +44,7 @@ def canonical_state(engine: Any) -> Iterator[tuple[str, Any, list[Any]]]:
 def _panes(label: str, node: Window, arrays: Any, keys: Any) -> Iterator[tuple[str, Any, Any]]:
     """Panes with their number; those that no later window needs are left out."""
     numbers = arrays[f"{label}_numbers"]
-    ring = len(numbers) // node.capacity
+    ring = len(numbers) // len(arrays[f"{label}_keys"])
     used = numbers[: len(keys) * ring].reshape(-1, ring)
     timers = arrays[f"{label}_timers"][: len(keys)]
     first = timers["wake_ns"] // node.every_ns - node.panes_count()
@@ -57,11 +55,14 @@ def _panes(label: str, node: Window, arrays: Any, keys: Any) -> Iterator[tuple[s
 
 
 def save(engine: Any) -> dict[str, Any]:
-    """Everything that must be restored, by name. Views, not copies."""
+    """Everything that must be restored, by name. Views, not copies.
+
+    Arrays of nodes are named n...; others (x..., u...) hold nothing between two events.
+    """
     arrays = {"run": engine.run, "sources": engine.sources, "counts": engine.counts_words}
     arrays |= {"heads": engine.heads}
     for name, array in engine.arrays.items():
-        if name[0] == "n" and not name.endswith(_SCRATCH):
+        if name[0] == "n":
             arrays[name] = array
     return arrays
 

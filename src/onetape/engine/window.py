@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from onetape.compiled.kernel import kernel
-from onetape.engine.graph import Node, Stream
+from onetape.engine.graph import Node, Stream, check_key
 from onetape.engine.operators import Handler, _handler, _state
 from onetape.records import DeclarationError, is_record
 from onetape.records.types import parse_duration_ns
@@ -131,6 +131,7 @@ def window(
         raise DeclarationError(
             f"{spec.name} is keyed by {key!r}, which {stream.of.__name__} does not have"
         )
+    check_key(spec.name, key, stream.of)
     node = Window(
         name=f"{spec.name}_{width_ns}ns",
         inputs=(("events", stream),),
@@ -153,7 +154,7 @@ def next_end(numbers, slot, ring, panes, end_number):
     earliest = -1
     for cell in range(slot * ring, (slot + 1) * ring):
         pane = numbers[cell] - 1
-        if pane > end_number - panes and (earliest < 0 or pane < earliest):
+        if 0 <= pane and pane > end_number - panes and (earliest < 0 or pane < earliest):
             earliest = pane
     if earliest < 0:
         return -1

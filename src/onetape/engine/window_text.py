@@ -37,15 +37,18 @@ def on_event(planner: _Planner, node: Window, event: str) -> None:
             f"cell = slot * {ring} + (pane & {ring - 1})",
         )
         with text.block(f"if {label}_numbers[cell] != pane + 1"):
-            # The cell's pane is still needed by a window that has not ended.
-            needed = f"root_time // {every} + 1 - {node.panes_count()}"
-            with text.block(f"if {label}_numbers[cell] != 0 and {label}_numbers[cell] > {needed}"):
+            # The cell's pane is still needed if its last window is yet to end. One that ends at
+            # root_time has ended, unless it is a timer of an earlier node that fires.
+            with text.block(
+                f"if {label}_numbers[cell] != 0 and "
+                f"{label}_numbers[cell] + {node.panes_count() - 1} > (root_time - root) // {every}"
+            ):
                 text.add(f"counts[{number * 2 + AHEAD}] += 1", "fits = False")
             with text.block("else"):
                 # A pane that is there has its timer; only the first event in it sets one.
                 text.add(
                     f"{label}_numbers[cell] = pane + 1",
-                    f"copy_row({label}_panes, cell, {label}_initial, 0)",
+                    f"copy_row({label}_panes, cell, x{number}_initial, 0)",
                     f"wake = rearm_earlier({label}_timers, {label}_heap, slot, key, "
                     f"(pane + 1) * {every})",
                     "next_wake = min(next_wake, wake)",
@@ -61,20 +64,20 @@ def on_event(planner: _Planner, node: Window, event: str) -> None:
 def on_timer(planner: _Planner, node: Window) -> None:
     """The window that ends at `due` is complete, for the key in `slot`."""
     text, label, every, panes = planner.text, planner.label(node), node.every_ns, node.panes_count()
-    ring = _arrays(planner, node)
+    ring, number = _arrays(planner, node), planner.number[id(node)]
     result = planner.name(f"{label}_result", node.spec.result)
     planner.name("next_end", next_end)
-    block = planner.array(f"{label}_window", lambda: np.zeros(1, node.spec.of.dtype))
-    used = planner.array(f"{label}_window_used", lambda: np.zeros(1, np.int64))
-    text.add(f"r.node = {planner.number[id(node)]}", f"last = due // {every}")
+    block = planner.array(f"x{number}_window", lambda: np.zeros(1, node.spec.of.dtype))
+    used = planner.array(f"u{number}_window", lambda: np.zeros(1, np.int64))
+    text.add(f"r.node = {number}", f"last = due // {every}")
     if panes == 1:
         text.add(f"{label}_sum = row({label}_panes, slot * {ring} + ((last - 1) & {ring - 1}))")
     else:
         merge = planner.name(f"{label}_merge", node.spec.merge)
-        planner.array(f"{label}_total", lambda: np.zeros(1, node.spec.state))
+        planner.array(f"x{number}_total", lambda: np.zeros(1, node.spec.state))
         text.add(
-            f"copy_row({label}_total, 0, {label}_initial, 0)",
-            f"{label}_sum = row({label}_total, 0)",
+            f"copy_row(x{number}_total, 0, x{number}_initial, 0)",
+            f"{label}_sum = row(x{number}_total, 0)",
         )
         with text.block(f"for pane in range(last - {panes}, last)"):
             text.add(f"cell = slot * {ring} + (pane & {ring - 1})")
@@ -102,10 +105,11 @@ def _arrays(planner: _Planner, node: Window) -> int:
             f"{node.name}: {keys} keys of {ring} panes need {keys * ring * spec.state.itemsize} "
             "bytes; lower capacity, the lateness or the idle limit of its sources"
         )
-    planner.keyed_arrays(node, keys)
-    planner.array(f"{label}_numbers", lambda: np.zeros(keys * ring, np.int64))
-    planner.array(f"{label}_panes", lambda: np.zeros(keys * ring, spec.state))
-    planner.array(f"{label}_initial", lambda: initial_block(spec.state, spec.initial))
+    slots = planner.keyed_arrays(node, keys)
+    planner.array(f"{label}_numbers", lambda: np.zeros(slots() * ring, np.int64))
+    planner.array(f"{label}_panes", lambda: np.zeros(slots() * ring, spec.state))
+    initial = f"x{planner.number[id(node)]}_initial"
+    planner.array(initial, lambda: initial_block(spec.state, spec.initial))
     return ring
 
 

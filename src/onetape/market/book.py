@@ -28,6 +28,8 @@ from onetape.market.orders import (
     LIVE,
     META_WORDS,
     ORDER,
+    PRICE_MAX,
+    QTY_MAX,
     UNKNOWN,
     UNPRICED,
     add_order,
@@ -61,6 +63,14 @@ TOP = np.dtype(
 )
 NOTIONAL_MAX = 1 << 48  # ticklots of one trade; 28 billion dollars at a tick of 1e-4
 DEPTH_LEVELS = 10
+
+
+@kernel
+def is_plausible(price, qty):
+    """Do sums over such trades stay within int64? An unset price does not pass."""
+    if price > PRICE_MAX or price < -PRICE_MAX or qty > QTY_MAX:
+        return False
+    return price == 0 or qty <= NOTIONAL_MAX // abs(price)
 
 
 @kernel
@@ -110,13 +120,13 @@ class Book:
         if e.action == ADD:
             add_order(self, e.order_id, instrument, e.side, e.price_ticks, e.qty_lots)
         elif e.action == CANCEL:
-            cancel_order(self, e.order_id, e.qty_lots, e.flags)
+            cancel_order(self, e.order_id, instrument, e.qty_lots, e.flags)
         elif e.action == MODIFY:
-            move_order(self, e.order_id, e.other_id, e.price_ticks, e.qty_lots)
+            move_order(self, e.order_id, instrument, e.other_id, e.price_ticks, e.qty_lots)
         elif e.action == FILL or e.action == TRADE:
             price, qty, side = execute_order(self, e)
             if qty > 0 and e.flags & (NOT_PRINTABLE | CROSS) == 0:
-                if price > 0 and qty > NOTIONAL_MAX // price:
+                if not is_plausible(price, qty):
                     self.meta[IMPLAUSIBLE] += 1
                 else:
                     t = trade.row()

@@ -25,6 +25,11 @@ ORDER = np.dtype(
 )
 
 # Words of `meta`; those of the levels are in levels.py.
+
+# A book takes what its sums can hold: 2**22 orders of the largest size, 2**14 of the largest trades.
+PRICE_MAX = 1 << 48  # ticks, either sign
+QTY_MAX = 1 << 40  # lots
+
 LIVE, ROWS, FREE, PRIORITY = 1, 2, 3, 4
 UNKNOWN, DUPLICATE, IMPLAUSIBLE, UNPRICED, OVERFILL = 5, 6, 7, 8, 9
 META_WORDS = 64
@@ -33,7 +38,13 @@ META_WORDS = 64
 @kernel
 def add_order(book, order_id, instrument, side_letter, price, qty):
     """A new order at the end of its level's queue."""
-    if qty <= 0 or (side_letter != BID and side_letter != ASK):
+    if (
+        qty <= 0
+        or qty > QTY_MAX
+        or price > PRICE_MAX
+        or price < -PRICE_MAX
+        or (side_letter != BID and side_letter != ASK)
+    ):
         book.meta[IMPLAUSIBLE] += 1
         return
     if find(book.index, order_id) >= 0:
@@ -54,24 +65,32 @@ def add_order(book, order_id, instrument, side_letter, price, qty):
 
 
 @kernel
-def cancel_order(book, order_id, qty, flags):
-    """Take `qty` from an order, or all of it."""
+def find_order(book, order_id, instrument):
+    """Slot of an order of this instrument, or -1, counted: it has no such order."""
     slot = find(book.index, order_id)
+    if slot >= 0 and row(book.orders, slot).instrument_id == instrument:
+        return slot
+    book.meta[UNKNOWN] += 1
+    return -1
+
+
+@kernel
+def cancel_order(book, order_id, instrument, qty, flags):
+    """Take `qty` from an order, or all of it."""
+    slot = find_order(book, order_id, instrument)
     if slot < 0:
-        book.meta[UNKNOWN] += 1
         return
     _reduce(book, slot, row(book.orders, slot).qty_lots if flags & WHOLE else qty)
 
 
 @kernel
-def move_order(book, order_id, new_id, price, qty):
+def move_order(book, order_id, instrument, new_id, price, qty):
     """Replace an order: another id, price and size on the same side; priority is lost."""
-    slot = find(book.index, order_id)
+    slot = find_order(book, order_id, instrument)
     if slot < 0:
-        book.meta[UNKNOWN] += 1
         return
     order = row(book.orders, slot)
-    instrument, side = order.instrument_id, order.side
+    side = order.side
     _reduce(book, slot, order.qty_lots)
     add_order(book, new_id, instrument, BID if side == 0 else ASK, price, qty)
 
@@ -81,9 +100,8 @@ def execute_order(book, e):
     """An execution: (price, quantity, side letter) of the trade; quantity 0 when there is none."""
     if e.action == TRADE:
         return e.price_ticks, e.qty_lots, e.side
-    slot = find(book.index, e.order_id)
+    slot = find_order(book, e.order_id, e.instrument_id)
     if slot < 0:
-        book.meta[UNKNOWN] += 1
         if e.flags & HAS_PRICE:
             return e.price_ticks, e.qty_lots, NO_SIDE
         book.meta[UNPRICED] += 1  # an execution whose price only the lost order knew

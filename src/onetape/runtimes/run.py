@@ -2,7 +2,11 @@
 
 import argparse
 import json
+import sys
 import time
+from collections.abc import Iterable
+from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +18,7 @@ from onetape.engine.graph import Pipeline
 from onetape.engine.planner import plan
 from onetape.records import OperatorError
 from onetape.runtimes.edge.feeder import FileFeeder
-from onetape.runtimes.edge.node import EdgeNode
+from onetape.runtimes.edge.node import DRAIN_PAUSE_S, EdgeNode
 from onetape.runtimes.load import load_pipeline
 from onetape.runtimes.manifest import write_result
 from onetape.runtimes.progress import Progress
@@ -44,6 +48,12 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--out", type=Path, metavar="DIR", help="Parquet files of the outputs")
     parser.add_argument("--speed", type=float, default=0, help="x the file's own pace; 0: as fast")
     parser.add_argument("--date", type=parse_date, metavar="YYYY-MM-DD", help="trading date")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with a run that was interrupted, same options"
+    )
+    parser.add_argument(
+        "--checkpoint", type=float, default=30, metavar="S", help="seconds between checkpoints"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=run)
 
@@ -52,7 +62,16 @@ def run(args: argparse.Namespace) -> int:
     pipeline = load_pipeline(args.pipeline)
     file = open_itch(args.file, trading_date=args.date, chunk_bytes=CHUNK_BYTES)
     progress = Progress(quiet=args.json)
-    facts = run_file(pipeline, file, args.tape, out=args.out, speed=args.speed, progress=progress)
+    facts = run_file(
+        pipeline,
+        file,
+        args.tape,
+        out=args.out,
+        speed=args.speed,
+        resume=args.resume,
+        checkpoint_every_s=args.checkpoint,
+        progress=progress,
+    )
     if args.json:
         print(json.dumps(facts))
     else:
@@ -74,54 +93,67 @@ def run_file(
     progress: Progress,
     out: Path | None = None,
     speed: float = 0,
+    resume: bool = False,
+    checkpoint_every_s: float = 0,
 ) -> dict[str, Any]:
-    """Run a file through a node to its end; returns the facts `--json` prints."""
+    """Run a file through a node to its end; returns the facts `--json` prints.
+
+    An interrupted run is resumed from its tape: the frames that are there are run again (for the
+    state alone from the newest checkpoint on), and the file goes on with the frame after them.
+    """
     feed = _feed_name(pipeline)
     outputs = {name: stream.of for name, stream in pipeline.outputs.items()}
-    sink = ParquetSink(out, outputs, PRICE_METADATA) if out is not None else None
-    origin = {"file": str(file.path.resolve()), "chunk_bytes": CHUNK_BYTES}
-    with progress.compiling():
-        node = EdgeNode(
-            pipeline,
-            tape,
-            framing={feed: file.framing},
-            midnight_ns=file.midnight_ns,
-            origin=origin,
-        )
-    digests = digests_of(node.plan)
-    symbols = node.engine.arrays["n0_feed"]["symbols"][0]
-    size = file.path.stat().st_size
-    began_s = time.perf_counter()
-    with node:
+    with ExitStack() as stack:
+        stack.callback(progress.close)
+        sink = None
+        if out is not None:
+            sink = stack.enter_context(ParquetSink(out, outputs, PRICE_METADATA))
+        with progress.compiling():
+            node = EdgeNode(
+                pipeline,
+                tape,
+                framing={feed: file.framing},
+                midnight_ns=file.midnight_ns,
+                origin={"file": str(file.path.resolve()), "chunk_bytes": CHUNK_BYTES},
+                resume=resume,
+                checkpoint_every_s=checkpoint_every_s,
+            )
+        digests = digests_of(node.plan)
+        symbols = node.engine.arrays["n0_feed"]["symbols"][0]
+
+        def write(name: str, rows: Any, _origins: Any) -> None:
+            if sink is not None:
+                sink.write(name, rows, symbols)
+
+        def take(blocks: Iterable[Any]) -> bool:
+            taken = False
+            for name, rows, origins in blocks:
+                digests[name].update(rows, origins)
+                write(name, rows, origins)
+                taken = True
+            return taken
+
+        for line in node.recover(digests, write if sink is not None else None) if resume else []:
+            print(f"onetape: {line}", file=sys.stderr)
+        done = int(node.engine.run["data_frames"][0])
+        stack.enter_context(node)
+        feeder = FileFeeder(node, islice(file, done, None), speed=speed)
+        stack.callback(feeder.stop)
+        began_s = time.perf_counter()
+        if not node.engine.sources["ended"][0]:
+            feeder.start()
+        size = file.path.stat().st_size
+        while feeder.is_alive():
+            events = int(node.engine.run["events"][0])
+            if not take(node.drain()):
+                progress.update(feeder.bytes_done, size, events, "events")
+                time.sleep(DRAIN_PAUSE_S)
+        feeder.check()
+        take(node.stop())
+        elapsed_s = time.perf_counter() - began_s
+        node.tape.sync()
         if sink is not None:
-            sink.__enter__()
-        feeder = FileFeeder(node, file, speed=speed)
-        feeder.start()
-        try:
-
-            def take(rows_of: Any) -> None:
-                for name, rows, origins in rows_of:
-                    digests[name].update(rows, origins)
-                    if sink is not None:
-                        sink.write(name, rows, symbols)
-
-            while feeder.is_alive():
-                take(node.drain())
-                progress.update(
-                    feeder.bytes_done, size, int(node.engine.run["events"][0]), "events"
-                )
-                time.sleep(0.001)
-            feeder.check()
-            take(node.stop())
-            elapsed_s = time.perf_counter() - began_s
-            node.tape.sync()
-            if sink is not None:
-                sink.commit()
-        finally:
-            feeder.stop()
-            progress.close()
-            if sink is not None:
-                sink.__exit__(None)
+            sink.commit()
         counts = node.engine.counts()
         facts = {
             "messages": counts.events,
@@ -130,7 +162,6 @@ def run_file(
             "elapsed_s": round(elapsed_s, 6),
             "digests": {name: digest.hexdigest() for name, digest in digests.items()},
             "state_digest": state_digest(node.engine),
-            "frames": node.next_offset(),
             **node.statistics(),
         }
         write_result(tape, facts)

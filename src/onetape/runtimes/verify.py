@@ -18,8 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from onetape.tape.layout import read_facts
-from onetape.tape.reader import read_segments
 
 from onetape.compiled import mode
 from onetape.compiled.frame import (
@@ -43,6 +41,8 @@ from onetape.runtimes.batch import set_midnight
 from onetape.runtimes.edge.node import EdgeNode
 from onetape.runtimes.load import load_pipeline
 from onetape.runtimes.manifest import read_result
+from onetape.tape.layout import read_facts
+from onetape.tape.reader import read_segments
 
 PLAIN_PYTHON_BYTES = 64 << 10  # of the tape: some two thousand messages, half a minute
 

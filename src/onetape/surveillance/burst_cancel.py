@@ -4,7 +4,8 @@ A cancel message is a delete, a cancel of all or part, or a replace (which count
 *over* when, with it, more than `more_than` of them lie in [t - within, t]. The first one that is
 over opens an episode; the episode ends `within` after the last one that is over. One alert when
 it opens, with the events that made it; the same alert again, closed, when it ends, with the number
-of cancel messages in it. Time is event time; state is sixteen events an instrument.
+of cancel messages in it. Time is event time; state is sixteen events an instrument. Cancels that
+arrive out of time order may hide a burst; they never make one.
 """
 
 from onetape.compiled.bits import mix
@@ -58,7 +59,7 @@ class BurstCancel:
     def on_event(
         self,
         e: MarketEvent,
-        alert: UpTo[1, Alert],
+        alert: UpTo[2, Alert],
         *,
         more_than: int = 5,
         within: Duration = "10ms",
@@ -70,8 +71,17 @@ class BurstCancel:
         self.order_id[at] = e.order_id
         self.sequence[at] = e.sequence
         self.seen += 1
+        if self.events_count > 0 and e.ts_event_ns >= self.wake_ns:
+            # The episode ended before this, and time has yet to come so far (a source may lag).
+            write_alert(self, alert.row(), self.wake_ns, CLOSED)
+            self.events_count = 0
+            self.wake_ns = UNSET
         oldest = (self.seen - 1 - more_than) % REMEMBERED
         over = self.seen > more_than and e.ts_event_ns - self.ts_ns[oldest] <= within
+        if over:
+            for i in range(more_than + 1):
+                lag_ns = e.ts_event_ns - self.ts_ns[(self.seen - 1 - i) % REMEMBERED]
+                over = over and 0 <= lag_ns <= within
         if over:
             self.wake_ns = e.ts_event_ns + within
         if self.events_count > 0:

@@ -75,6 +75,9 @@ def write(
     said = {"position": position, "offset": offset, "header": header, "arrays": entries}
     line = json.dumps(said, sort_keys=True).encode()
     head = _HEAD.pack(_MAGIC, len(line), checksum_of(line), 0)
+    for name in files.disk.listdir(base):
+        if name.endswith(f"{SUFFIX}.new"):  # one that a crash cut short
+            remove(os.path.join(base, name))
     path = os.path.join(base, f"{offset:020d}{SUFFIX}")
     replace_with(path, [head, line, *parts])
     for old in offsets(folder)[: -max(keep, 1)]:

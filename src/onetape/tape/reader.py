@@ -52,7 +52,7 @@ def read_segments(folder: str | os.PathLike[str], start_offset: int = 0) -> Iter
     first byte that is not what was written (runs before it were good); OperatorError if frame
     `start_offset` was dropped: nothing is left out silently. Checks at about 8 GB/s.
     """
-    for buffer, begin, end, _ in _runs(os.path.abspath(folder), start_offset):
+    for buffer, begin, end, _ in runs_at(folder, start_offset):
         yield buffer, begin, end
 
 
@@ -60,7 +60,7 @@ def frames(
     folder: str | os.PathLike[str], start_offset: int = 0
 ) -> Iterator[tuple[Frame, bytes]]:
     """Each durable frame from `start_offset` on: (header, payload)."""
-    for buffer, begin, end, base in _runs(os.path.abspath(folder), start_offset):
+    for buffer, begin, end, base in runs_at(folder, start_offset):
         at = begin
         while at < end:
             header = frame_at(buffer, at, base + at)
@@ -114,7 +114,11 @@ def segment_of(folder: str, facts: Facts, mark: Watermark, offset: int) -> tuple
     return index, found
 
 
-def _runs(folder: str, start_offset: int) -> Iterator[tuple[Any, int, int, int]]:
+def runs_at(
+    folder: str | os.PathLike[str], start_offset: int = 0
+) -> Iterator[tuple[Any, int, int, int]]:
+    """As `read_segments`, with the tape position of buffer[0] as fourth."""
+    folder = os.path.abspath(folder)
     facts = read_facts(folder)
     mark = durable_end(folder, facts)
     if start_offset < facts.start_offset:

@@ -98,7 +98,7 @@ def recover(
     found.position, found.offset = position, int(state[OFFSET])
     if accept_scanned_end and mark.sequence == 0:
         found.watermark = Watermark(0, position, found.offset, max(mark.epoch, int(state[EPOCH])))
-    found.torn_bytes = _torn_bytes(folder, facts, position)
+    found.torn_bytes = torn_bytes(folder, facts, position)
     return found
 
 
@@ -206,7 +206,7 @@ def _check_since(folder: str, facts: Facts, mark: Watermark, position: int, offs
         )
 
 
-def _torn_bytes(folder: str, facts: Facts, position: int) -> int:
+def torn_bytes(folder: str, facts: Facts, position: int) -> int:
     """Bytes behind the end of the tape, up to the last of each segment that is not zero."""
     torn = 0
     for index in segments_of(folder):

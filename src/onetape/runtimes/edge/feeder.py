@@ -36,7 +36,8 @@ class FileFeeder:
     def stop(self) -> None:
         """Leave off; the end of the source is then not pushed."""
         self._leave.set()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def check(self) -> None:
         """Raise what stopped the feeder, if anything did."""

@@ -10,24 +10,28 @@ main thread, so Ctrl-C reaches Python at once.
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from onetape.tape.tape import Tape
 
 from onetape.compiled.atomics import peek, poke
 from onetape.compiled.counts import percentile_ns
 from onetape.compiled.frame import DATA, END
+from onetape.engine.digest import OutputDigest
 from onetape.engine.engine import Engine, Rows
 from onetape.engine.graph import Pipeline
 from onetape.engine.planner import plan
 from onetape.records import OperatorError
 from onetape.runtimes.batch import set_midnight
 from onetape.runtimes.edge import loop
+from onetape.runtimes.edge.follower import Follower, restore
 from onetape.runtimes.manifest import manifest_of
+from onetape.tape.layout import read_facts
+from onetape.tape.reader import read_segments
 from onetape.tape.ring import HEAD, LIMIT, OFFSET, RING_FULL, TOO_LONG, WRITTEN, append, new_ring
+from onetape.tape.tape import Tape
 
 INBOX_BYTES = 1 << 22
 OUTPUT_ROWS = 1 << 16
@@ -37,10 +41,12 @@ DRAIN_PAUSE_S = 0.001
 class EdgeNode:
     """A pipeline running live on a tape. Use as a context manager.
 
-    folder       of the tape; made if it is not there, recovered if it is
+    folder       of the tape: a new one, unless `resume`
     framing      how the bytes of each feed source are framed
     wait_ns      how long the loop sleeps when there is nothing to do; 0 spins (one core, all of it)
     live         whether silent sources get tick frames from this machine's clock
+    resume       go on with the tape that is there; call `recover` before entering
+    checkpoint_every_s   how often a follower saves a checkpoint; 0: never
     """
 
     def __init__(
@@ -53,12 +59,20 @@ class EdgeNode:
         wait_ns: int = 50_000,
         live: bool = False,
         origin: dict[str, Any] | None = None,
+        resume: bool = False,
+        checkpoint_every_s: float = 0,
     ) -> None:
         self.plan = plan(pipeline, framing)
         self.engine = Engine(self.plan, output_rows=OUTPUT_ROWS)
         set_midnight(self.engine, midnight_ns)
+        self.folder = folder
         self.manifest = manifest_of(self.plan, midnight_ns, origin or {})
-        self.tape = Tape.create(folder, self.manifest)
+        self.tape = self._open() if resume else Tape.create(folder, self.manifest)
+        self.follower: Follower | None = None
+        if checkpoint_every_s:
+            driver = self.manifest["driver"]
+            self.follower = Follower(self.plan, folder, driver, every_s=checkpoint_every_s)
+            set_midnight(self.follower.engine, midnight_ns)
         self.inbox, self.inbox_control = new_ring(INBOX_BYTES)
         self.inbox_control[LIMIT] = 1 << 62  # only the tape's ring has a disk behind it
         self._loop, self._arguments = loop.build(
@@ -72,7 +86,40 @@ class EdgeNode:
 
     def __enter__(self) -> "EdgeNode":
         self._thread.start()
+        if self.follower is not None:
+            self.follower.start()
         return self
+
+    def recover(
+        self, digests: dict[str, OutputDigest], take: Callable[..., None] | None = None
+    ) -> list[str]:
+        """Bring engine and digests to the end of the tape, before the node is entered.
+
+        Without `take`: the newest checkpoint, and the tape after it. With it every row of the tape
+        is made again, from the first frame, and given to `take(name, rows, origins)`. Returns what
+        is to be said about checkpoints that could not be used.
+        """
+        self.tape.sync()
+        offset, said = 0, []
+        if take is None:
+            offset, said = restore(
+                self.engine, digests, self.folder, self.manifest["driver"], self.tape.durable_offset
+            )
+        for buffer, begin, end in read_segments(self.folder, offset):
+            for name, rows, origins in self.engine.feed(buffer, begin, end):
+                digests[name].update(rows, origins)
+                if take is not None:
+                    take(name, rows, origins)
+        return said
+
+    def _open(self) -> Tape:
+        was = read_facts(str(self.folder)).manifest
+        if was.get("driver") != self.manifest["driver"]:
+            raise OperatorError(
+                f"{self.folder} was made by other code (driver {was.get('driver')}, this pipeline "
+                f"is {self.manifest['driver']}); run the pipeline that made it, or a new tape"
+            )
+        return Tape.open(self.folder, self.manifest)
 
     def __exit__(self, *_: Any) -> None:
         self.close()
@@ -129,6 +176,8 @@ class EdgeNode:
     def close(self) -> None:
         """End the loop without waiting for the inbox; what is on the tape becomes durable."""
         poke(self.words, loop.STOP, 2)
+        if self.follower is not None:
+            self.follower.stop()
         while self._thread.is_alive():
             for _ in self.engine.drain():
                 pass

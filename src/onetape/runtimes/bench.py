@@ -1,0 +1,32 @@
+"""`onetape bench`: the benches of the source checkout, found from where the package lies."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import onetape.runtimes
+from onetape.records import OperatorError
+
+
+def add_parser(subparsers: Any) -> None:
+    """The options are the benches' own; here they are only found."""
+    parser = subparsers.add_parser("bench", help="measure this machine: itch, window, tape, startup")
+    parser.add_argument("name", nargs="?", default="all", metavar="NAME")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--quick", action="store_true", help="shorter, less exact")
+    parser.add_argument("--record", action="store_true", help="append to bench/history.jsonl")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    root = Path(onetape.runtimes.__path__[0]).resolve().parents[2]
+    if not (root / "bench" / "run.py").is_file():
+        raise OperatorError(
+            f"the benches are part of the source checkout, and there are none in {root}/bench; "
+            "clone the repository and install it with pip install -e ."
+        )
+    sys.path.insert(0, str(root))
+    from bench.run import run as run_benches  # type: ignore[import-not-found]
+
+    return int(run_benches(args))

@@ -1,0 +1,198 @@
+"""Look at a tape: what it holds, its frames as lines, and whether it is what was written.
+
+Only reads; works beside a live writer, up to its durable end. All functions return data or lines.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from onetape.compiled import frame
+from onetape.native import files
+from onetape.records.errors import IntegrityError
+from onetape.tape import checkpoint, layout
+from onetape.tape.reader import (
+    Frame,
+    durable_end,
+    first_offset,
+    frames,
+    read_segments,
+)
+from onetape.tape.recovery import torn_bytes
+from onetape.tape.segment import open_segment
+
+KINDS = {
+    getattr(frame, name): name
+    for name in ("DATA", "TICK", "MANIFEST", "SKIP", "END", "CONTROL", "PAD")
+}
+PREVIEW_BYTES = 48
+
+
+def ls(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """What a tape consists of. Looks at headers only: cheap, and no proof of anything."""
+    path = os.path.abspath(folder)
+    facts = layout.read_facts(path)
+    mark = durable_end(path, facts)
+    segments = []
+    for index in layout.segments_of(path):
+        segment = open_segment(path, facts, index)
+        begins = index * facts.segment_bytes
+        used = min(max(mark.position - begins, 0), facts.segment_bytes)
+        segments.append(
+            {
+                "segment": index,
+                "first_offset": first_offset(segment) if used else None,
+                "durable_bytes": used,
+                "problem": segment.problem,
+            }
+        )
+    return {
+        "folder": path,
+        "tape_id": f"{facts.tape_id:016x}",
+        "is_open": is_open(path),
+        "epoch": mark.epoch,
+        "first_offset": facts.start_offset,
+        "durable_offset": mark.offset,
+        "durable_position": mark.position,
+        "segment_bytes": facts.segment_bytes,
+        "segments": segments,
+        "checkpoints": checkpoint.offsets(path),
+        "manifest": facts.manifest,
+    }
+
+
+def ls_lines(found: dict[str, Any]) -> Iterator[str]:
+    """`ls` for a person."""
+    first, end = found["first_offset"], found["durable_offset"]
+    yield f"tape {found['tape_id']}, epoch {found['epoch']}" + (
+        ", being written" if found["is_open"] else ""
+    )
+    yield f"frames {first} to {end - 1} durable, {found['durable_position']} bytes" if (
+        end > first
+    ) else "no frames"
+    for segment in found["segments"]:
+        start = segment["first_offset"]
+        yield f"segment {segment['segment']}: {segment['durable_bytes']} bytes" + (
+            "" if start is None else f" from frame {start}"
+        ) + ("" if segment["problem"] is None else f"; {segment['problem']}")
+    for offset in found["checkpoints"]:
+        yield f"checkpoint before frame {offset}"
+    yield f"manifest {json.dumps(found['manifest'], sort_keys=True)}"
+
+
+def cat(
+    folder: str | os.PathLike[str],
+    *,
+    start_offset: int | None = None,
+    count: int | None = None,
+    kinds: set[int] | None = None,
+    preview_bytes: int = PREVIEW_BYTES,
+    as_json: bool = False,
+) -> Iterator[str]:
+    """A line for each frame: from `start_offset` (None: the first kept), `count` of these kinds."""
+    if start_offset is None:
+        start_offset = layout.read_facts(os.path.abspath(folder)).start_offset
+    for header, payload in frames(folder, start_offset):
+        if kinds is not None and header.kind not in kinds:
+            continue
+        if count is not None and count <= 0:
+            return
+        count = None if count is None else count - 1
+        part = payload[:preview_bytes]
+        if as_json:
+            said = header._asdict() | {"kind": _kind(header), "payload": preview(part)}
+            yield json.dumps(said | {"is_whole": len(part) == len(payload)}, sort_keys=True)
+        else:
+            more = " ..." if len(part) < len(payload) else ""
+            yield (
+                f"{header.offset:>10} {_kind(header):<8} source {header.source_id:<3} "
+                f"{moment(header.ts_recv_ns)} {header.length_bytes:>7} bytes  {preview(part)}{more}"
+            ).rstrip()
+
+
+def verify(
+    folder: str | os.PathLike[str], progress: Callable[[int, int], None] | None = None
+) -> dict[str, Any]:
+    """Check every durable byte of a tape, its checkpoints and its code.
+
+    `problems` is empty if all is what was written. `torn_bytes` behind the durable end are no
+    problem: nobody was promised them, and the next opening keeps or cuts them (None: the tape is
+    being written). OperatorError if there is no tape.
+    """
+    path = os.path.abspath(folder)
+    facts = layout.read_facts(path)
+    mark = durable_end(path, facts)
+    _, notes = layout.read_watermark(path, facts)
+    problems, checked = [], 0
+    try:
+        for _, begin, end in read_segments(path, facts.start_offset):
+            checked += end - begin
+            if progress is not None:
+                progress(checked, mark.position)
+    except IntegrityError as why:
+        problems.append(str(why))
+    for offset in checkpoint.offsets(path):
+        try:
+            checkpoint.read(path, offset)
+        except IntegrityError as why:
+            problems.append(str(why))
+    code = os.path.join(path, layout.CODE)
+    for name in sorted(files.disk.listdir(code)):
+        found = hashlib.sha256(layout.read_file(os.path.join(code, name))).hexdigest()
+        if found != name and not name.endswith(".new"):
+            problems.append(f"{code}/{name}: its text has hash {found}, expected its own name")
+    return {
+        "folder": path,
+        "frames": mark.offset - facts.start_offset,
+        "checked_bytes": checked,
+        "torn_bytes": None if is_open(path) else torn_bytes(path, facts, mark.position),
+        "notes": notes,
+        "problems": problems,
+    }
+
+
+def verify_lines(found: dict[str, Any]) -> Iterator[str]:
+    """`verify` for a person."""
+    for problem in found["problems"]:
+        yield f"DAMAGED {problem}"
+    for note in found["notes"]:
+        yield f"note: {note}"
+    if found["torn_bytes"]:
+        yield (
+            f"note: {found['torn_bytes']} bytes behind the durable end, promised to nobody; "
+            "the next opening keeps what is whole and cuts the rest"
+        )
+    if not found["problems"]:
+        yield f"ok: {found['frames']} frames, {found['checked_bytes']} bytes checked"
+
+
+def is_open(folder: str) -> bool:
+    """Does a writer have the tape open?"""
+    try:
+        fd = files.disk.open(os.path.join(folder, layout.LOCK), os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        return not files.disk.lock(fd)
+    finally:
+        files.disk.close(fd)
+
+
+def moment(ts_ns: int) -> str:
+    """Nanoseconds since 1970 as UTC text, to the nanosecond."""
+    seconds, ns = divmod(ts_ns, 10**9)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{ns:09}Z"
+
+
+def preview(payload: bytes) -> str:
+    """The payload as text where it is printable ASCII, else as hex."""
+    if payload.isascii() and payload.decode("ascii").isprintable():
+        return payload.decode("ascii")
+    return payload.hex()
+
+
+def _kind(header: Frame) -> str:
+    return KINDS.get(header.kind, str(header.kind))

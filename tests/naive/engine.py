@@ -1,0 +1,259 @@
+"""A pipeline run one event at a time, in plain Python: state in dicts, timers in a dict.
+
+It reads the graph (nodes, streams, what an operator declares) and nothing of the planner or the
+driver. Slow: all timers are looked at for the next one that is due.
+
+    made = run(pipeline, steps)      # steps as in tests/engine/running.py
+    made.rows["vwap"], made.origins["vwap"]
+
+The rules it follows, as the documentation has them:
+- One event goes depth-first through the whole graph before the next; at each stream first the
+  pipeline's outputs, then the nodes, in the order of the pipeline.
+- A source's watermark is its newest event less the lateness; a tick raises it to the time less the
+  idle limit; the end raises it past everything. Time is the least of all sources.
+- Before an event is processed everything that is due by then fires: in order of time, then of the
+  nodes, then of the keys. What an event makes due fires right after it.
+"""
+
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+from onetape.engine.graph import Merge
+from onetape.engine.window import Window
+
+UNSET = -(2**63)
+NEVER = 2**63 - 1
+FAR = 2**62
+EVENT_ROOT, TIMER_ROOT = 0, 1
+
+
+class Made(NamedTuple):
+    rows: dict[str, list[Any]]
+    origins: dict[str, list[Any]]  # (sequence, key, index, node, source, root)
+    late: int  # at the sources
+    ahead: int
+    states: dict[int, dict[int, dict[str, Any]]]  # by node and key
+
+
+class Emitter:
+    """Collects what a handler makes."""
+
+    def __init__(self, of):
+        self.of = of
+        self.made = []
+
+    def append(self, record):
+        self.made.append(record)
+
+    def row(self):
+        fields = {
+            name: 0 if field.length is None else [0] * field.length
+            for name, field in self.of.fields.items()
+        }
+        self.made.append(SimpleNamespace(**fields))
+        return self.made[-1]
+
+    def records(self):
+        return [self.of(**{n: getattr(m, n) for n in self.of._fields}) for m in self.made]
+
+
+def run(pipeline, steps):
+    naive = Naive(pipeline)
+    for step in steps:
+        if hasattr(step, "rows"):
+            for event in step.rows:
+                naive.event(step.source, event)
+        elif hasattr(step, "now_ns"):
+            naive.tick(step.source, step.now_ns)
+        else:
+            naive.end(step.source)
+    return Made(naive.rows, naive.origins, naive.late, naive.ahead, naive.states)
+
+
+class Naive:
+    def __init__(self, pipeline):
+        self.pipeline = pipeline
+        self.watermarks = [UNSET for _ in pipeline.sources]
+        self.seen = [0 for _ in pipeline.sources]
+        self.rows = {name: [] for name in pipeline.outputs}
+        self.origins = {name: [] for name in pipeline.outputs}
+        self.late = self.ahead = 0
+        self.states = {}  # node number: {key: {name: value}}
+        self.timers = {}  # (node number, key): when
+        self.panes = {}  # (node number, key): {pane: [events]}
+        self.root = None  # what caused the rows that are being made
+
+    # --- time -------------------------------------------------------------------------------------
+
+    def event(self, source, event):
+        node = self.pipeline.sources[source]
+        late = event.ts_event_ns < self.watermarks[source]
+        self.late += late
+        self.raise_watermark(source, event.ts_event_ns - node.lateness_ns)
+        self.fire()
+        self.seen[source] += 1
+        self.root = SimpleNamespace(
+            kind=EVENT_ROOT, sequence=self.seen[source], key=0, source=source, late=late,
+            time=min(self.watermarks), index=0,
+        )  # fmt: skip
+        self.push(node, "events", event)
+        self.fire()
+
+    def tick(self, source, now_ns):
+        self.raise_watermark(source, now_ns - self.pipeline.sources[source].idle_ns)
+        self.fire()
+
+    def end(self, source):
+        self.raise_watermark(source, FAR)
+        self.fire()
+
+    def raise_watermark(self, source, to_ns):
+        self.watermarks[source] = max(self.watermarks[source], to_ns)
+
+    def fire(self):
+        """Everything due by now, one after the other; what one makes due may come next."""
+        while self.timers:
+            due, number, key = min((due, *where) for where, due in self.timers.items())
+            if due > min(self.watermarks):
+                return
+            del self.timers[number, key]
+            self.root = SimpleNamespace(
+                kind=TIMER_ROOT, sequence=due, key=key, source=0, late=False, time=due, index=0
+            )
+            node = self.pipeline.nodes[number]
+            if isinstance(node, Window):
+                self.close_window(node, number, key, due)
+            else:
+                self.states[number][key]["wake_ns"] = UNSET
+                self.call(node, number, node.spec.timer, due, key)
+
+    # --- events -----------------------------------------------------------------------------------
+
+    def push(self, node, output, event):
+        """One row of a stream to all who take it."""
+        for name, stream in self.pipeline.outputs.items():
+            if stream.node is node and stream.output == output:
+                self.emit(name, node, event)
+        for number, taker in enumerate(self.pipeline.nodes):
+            for name, stream in taker.inputs:
+                if stream.node is not node or stream.output != output:
+                    continue
+                if isinstance(taker, Merge):
+                    self.push(taker, "merged", event)
+                elif isinstance(taker, Window):
+                    self.add_to_window(taker, number, event)
+                else:
+                    self.at_input(taker, number, name, event)
+
+    def emit(self, name, node, event):
+        root = self.root
+        number = self.pipeline.nodes.index(node)
+        self.rows[name].append(tuple(event))
+        self.origins[name].append(
+            (root.sequence, root.key, root.index, number, root.source, root.kind)
+        )
+        root.index += 1
+
+    def at_input(self, node, number, name, event):
+        spec = node.spec
+        key = None if spec.state is None else getattr(event, spec.key)
+        if key is not None:
+            states = self.states.setdefault(number, {})
+            if key not in states:
+                states[key] = fresh(spec.state, spec.initial)
+        self.call(node, number, spec.inputs[name], event, key)
+
+    def call(self, node, number, handler, event, key):
+        """Call a handler with its state, then pass on what it made."""
+        spec = node.spec
+        state = None if key is None else SimpleNamespace(**self.states[number][key])
+        emitters = {o.name: Emitter(o.of) for o in handler.outputs}
+        settings = {name: self.setting(node, name) for name in handler.settings}
+        if isinstance(spec.source, type):
+            arguments = [state, event]
+        else:
+            arguments = [event] if state is None else [event, state]
+        if handler.returns:
+            made = handler.function(*arguments, **settings)
+            if made is not None:
+                emitters[handler.outputs[0].name].append(made)
+        else:
+            handler.function(*arguments, *emitters.values(), **settings)
+        if key is not None:
+            self.states[number][key] = vars(state)
+            if spec.timer is not None:
+                self.timers.pop((number, key), None)
+                if state.wake_ns not in (UNSET, NEVER):
+                    self.timers[number, key] = state.wake_ns
+        for name, emitter in emitters.items():
+            for record in emitter.records():
+                self.push(node, name, record)
+
+    def setting(self, node, name):
+        wired = name.removeprefix("with_")
+        if name == wired or wired not in node.spec.outputs:
+            return node.settings[name]
+        streams = [*self.pipeline.outputs.values()]
+        streams += [s for taker in self.pipeline.nodes for _, s in taker.inputs]
+        return int(any(s.node is node and s.output == wired for s in streams))
+
+    # --- windows ----------------------------------------------------------------------------------
+
+    def add_to_window(self, node, number, event):
+        key, pane = getattr(event, node.key), event.ts_event_ns // node.every_ns
+        if self.root.late or event.ts_event_ns < self.root.time:
+            self.push(node, "late", event)
+            return
+        panes = self.panes.setdefault((number, key), {})
+        ring = self.ring(node)
+        if any(held != pane and held % ring == pane % ring for held in panes):
+            self.ahead += 1
+            self.push(node, "late", event)
+            return
+        panes.setdefault(pane, []).append(event)
+        # A timer of an earlier node may be firing at a time at which this window has yet to end.
+        self.await_window(node, number, key, self.root.time - (self.root.kind == TIMER_ROOT))
+
+    def await_window(self, node, number, key, after_ns):
+        """Set the timer for the first window that ends later than `after_ns` and has an event."""
+        panes, width = self.panes[number, key], node.width_ns // node.every_ns
+        ends = [
+            (pane + i) * node.every_ns
+            for pane in panes
+            for i in range(1, width + 1)
+            if (pane + i) * node.every_ns > after_ns
+        ]
+        if ends:
+            self.timers[number, key] = min(ends)
+
+    def close_window(self, node, number, key, end_ns):
+        panes = self.panes[number, key]
+        state = SimpleNamespace(**fresh(node.spec.state, node.spec.initial))
+        for pane in sorted(panes):
+            if end_ns - node.width_ns <= pane * node.every_ns < end_ns:
+                for event in panes[pane]:
+                    node.spec.add(state, event)
+        for pane in list(panes):
+            if pane * node.every_ns + node.width_ns <= end_ns:
+                del panes[pane]
+        self.await_window(node, number, key, end_ns)
+        made = node.spec.result(state, key, end_ns - node.width_ns, end_ns)
+        if made is not None:
+            self.push(node, "windows", made)
+
+    def ring(self, node):
+        """Panes kept a key: a window, what may be late, and how far apart sources may be."""
+        sources = self.pipeline.sources
+        slack_ns = max(s.lateness_ns for s in sources)
+        if len(sources) > 1:
+            slack_ns += 2 * max(s.idle_ns for s in sources)
+        return node.width_ns // node.every_ns + -(-slack_ns // node.every_ns) + 2
+
+
+def fresh(dtype, initial):
+    """{name: value} of a new key's state."""
+    values = {}
+    for name, value in zip(dtype.names, initial):
+        length = dtype[name].shape
+        values[name] = [value] * length[0] if length else value
+    return values
