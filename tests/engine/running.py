@@ -17,6 +17,7 @@ from onetape.compiled import mode
 from onetape.engine import planner
 from onetape.engine.digest import digests_of, state_digest
 from onetape.engine.engine import Counts, Engine
+from onetape.engine.state import restore, save
 from onetape.records import block_of
 
 HEADER = struct.Struct("<IIqqHHI")  # length, checksum, offset, ts_recv_ns, source, kind, epoch
@@ -93,7 +94,7 @@ def run_engine(engine, pieces, *, feeds=(), digests=True):
     bounds = [0, *feeds, len(pieces)]
     for begin, end in zip(bounds, bounds[1:]):
         for name, made, caused in feed(engine, pieces[begin:end]):
-            rows[name] += made.tolist()
+            rows[name] += tuples(made)
             origins[name] += [tuple(origin)[1:] for origin in caused.tolist()]
             if digests:
                 sums[name].update(made, caused)
@@ -107,8 +108,36 @@ def run_engine(engine, pieces, *, feeds=(), digests=True):
     )
 
 
+def tuples(block):
+    """The rows of a block as tuples of numbers and lists."""
+    columns = [block[name].tolist() for name in block.dtype.names]
+    return list(zip(*columns))
+
+
 def feed(engine, pieces):
     """Blocks of rows from these frames, fed as one run that does not begin at 0."""
     front = bytes(40)
     buffer = np.frombuffer(bytearray(front + b"".join(pieces)), np.uint8)
     yield from engine.feed(buffer, len(front), len(buffer))
+
+
+class Reusable:
+    """One engine for many runs: `fresh()` puts it back to how it was made, in microseconds."""
+
+    def __init__(self, pipeline, **options):
+        self.engine = make(pipeline, **options)
+        self._made = {name: array.copy() for name, array in save(self.engine).items()}
+
+    def fresh(self):
+        restore(self.engine, self._made)
+        return self.engine
+
+
+def tables(engine, operator):
+    """The tables of an operator such as a book, by name."""
+    for number, node in enumerate(engine.plan.pipeline.nodes):
+        if node.name == operator:
+            return node.spec.tables_type()(
+                *(engine.arrays[f"n{number}_{name}"] for name in node.spec.tables)
+            )
+    raise KeyError(operator)

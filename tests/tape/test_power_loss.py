@@ -1,4 +1,4 @@
-"""Power loss, at any call, again and again, on a disk that keeps only what it promised to.
+"""Power loss, kill -9 and failing syncs, at any call, again and again, on a simulated disk.
 
 ONETAPE_POWER_SEEDS says how many seeds (200; the slow variant takes 10 000 or that number). A
 failing seed is in the name of the test: run it alone with -k.
@@ -12,6 +12,7 @@ import pytest
 from onetape.compiled import mode
 from onetape.compiled.frame import DATA
 from onetape.native import files
+from onetape.records.errors import OperatorError
 from onetape.sim.disk import PowerCut, SimDisk
 from onetape.tape.reader import frames
 from onetape.tape.tape import Tape
@@ -52,6 +53,7 @@ class Life:
 
 def recover(disk, rng):
     """Open the tape; maybe the power goes again while it recovers, and again."""
+    disk.fail_sync_at = None
     while True:
         disk.power_calls = rng.randrange(1, 40) if rng.random() < 0.5 else None
         try:
@@ -69,17 +71,24 @@ def run_lives(seed):
         for _ in range(rng.randint(1, 4)):
             life = Life(disk, rng, said)
             disk.power_calls = rng.randrange(1, 160)
+            disk.fail_sync_at = disk.syncs + rng.randrange(1, 60) if rng.random() < 0.2 else None
             try:
                 life.run()
-            except PowerCut:
-                pass
-            disk.crash()
+            except (PowerCut, OperatorError, OSError) as why:
+                assert isinstance(why, PowerCut) or "nput/output error" in str(why)
+            if rng.random() < 0.7:
+                disk.crash()
+            else:
+                disk.kill()
             recover(disk, rng)
+            if rng.random() < 0.5:
+                disk.crash()  # what recovery kept is as durable as it said
+                recover(disk, rng)
             found = [payload for header, payload in frames("/tape") if header.kind == DATA]
 
             assert found == said[: len(found)], "a frame was invented, lost or moved"
             assert len(found) >= life.promised, "a durable frame was lost"
-            said[:] = found
+            said[:] = found  # what was recovered once is durable from now on
 
 
 def run_seeds(seeds):

@@ -47,6 +47,7 @@ class AggregateSpec:
     add: Any
     merge: Any
     result: Any
+    source: Any = None  # the class as written
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +101,7 @@ def aggregate(cls: type) -> AggregateSpec:
         add=vars(cls)["add"],
         merge=vars(cls).get("merge"),
         result=vars(cls)["result"],
+        source=cls,
     )
 
 

@@ -1,4 +1,7 @@
-"""The manifest: what code reads a tape. With it and the tape a replay needs nothing else."""
+"""The manifest: what code reads a tape. With it and the tape a replay needs nothing else.
+
+The sources of the operators and the generated driver are stored beside the tape by their hash.
+"""
 
 import inspect
 import json
@@ -20,7 +23,7 @@ def manifest_of(plan: Plan, midnight_ns: int, origin: dict[str, Any]) -> dict[st
     for number, node in enumerate(plan.pipeline.nodes):
         entry: dict[str, Any] = {"id": f"n{number}", "name": node.name}
         if isinstance(node, OperatorNode):
-            entry |= {"settings": node.settings, "source": _source(node.spec.source)}
+            entry |= {"settings": node.settings}
         if isinstance(node, Window):
             entry |= {"width_ns": node.width_ns, "every_ns": node.every_ns, "key": node.key}
         operators.append(entry)
@@ -32,6 +35,15 @@ def manifest_of(plan: Plan, midnight_ns: int, origin: dict[str, Any]) -> dict[st
         "operators": operators,
         "origin": origin,
     }
+
+
+def code_of(plan: Plan) -> dict[str, str]:
+    """{name: source} of the driver and of each operator and aggregate it calls."""
+    code = {"driver": plan.text}
+    for number, node in enumerate(plan.pipeline.nodes):
+        if isinstance(node, OperatorNode | Window):
+            code[f"n{number}"] = _source(node.spec.source)
+    return code
 
 
 def _source(thing: Any) -> str:

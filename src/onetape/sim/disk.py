@@ -70,6 +70,11 @@ class SimDisk:
         self.power_calls = None
         self._crash(self.root)
 
+    def kill(self) -> None:
+        """The process is gone, the machine is not: the system still sees all that was written."""
+        self.files.clear()
+        self.power_calls = None
+
     def rot(self, path: str, at: int, bit: int = 0) -> None:
         """Flip one bit of a file, on the platter and in memory."""
         inode = self._find(path)

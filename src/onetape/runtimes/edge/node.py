@@ -27,7 +27,7 @@ from onetape.records import OperatorError
 from onetape.runtimes.batch import set_midnight
 from onetape.runtimes.edge import loop
 from onetape.runtimes.edge.follower import Follower, restore
-from onetape.runtimes.manifest import manifest_of
+from onetape.runtimes.manifest import code_of, manifest_of
 from onetape.tape.layout import read_facts
 from onetape.tape.reader import read_segments
 from onetape.tape.ring import HEAD, LIMIT, OFFSET, RING_FULL, TOO_LONG, WRITTEN, append, new_ring
@@ -67,7 +67,7 @@ class EdgeNode:
         set_midnight(self.engine, midnight_ns)
         self.folder = folder
         self.manifest = manifest_of(self.plan, midnight_ns, origin or {})
-        self.tape = self._open() if resume else Tape.create(folder, self.manifest)
+        self.tape = self._open() if resume else self._create()
         self.follower: Follower | None = None
         if checkpoint_every_s:
             driver = self.manifest["driver"]
@@ -119,7 +119,14 @@ class EdgeNode:
                 f"{self.folder} was made by other code (driver {was.get('driver')}, this pipeline "
                 f"is {self.manifest['driver']}); run the pipeline that made it, or a new tape"
             )
-        return Tape.open(self.folder, self.manifest)
+        return Tape.open(self.folder, self.manifest, code=code_of(self.plan))
+
+    def _create(self) -> Tape:
+        if (self.folder / "manifest").exists():
+            raise OperatorError(
+                f"{self.folder} holds a tape; give a new folder, or go on with it (--resume)"
+            )
+        return Tape.create(self.folder, self.manifest, code=code_of(self.plan))
 
     def __exit__(self, *_: Any) -> None:
         self.close()
