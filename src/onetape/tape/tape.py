@@ -125,6 +125,12 @@ class Tape:
             layout.write_watermark(path, facts, mark)
             self.facts = self._manifest(facts, manifest, code)
             self._start(mark._replace(sequence=mark.sequence + 1), ring_bytes, segments_ahead)
+        except OSError as why:
+            files.disk.close(self._lock)
+            raise OperatorError(
+                f"{path}: cannot be opened: {why}; nothing on it has changed that a later opening "
+                "would miss: check the disk and open it again"
+            ) from why
         except BaseException:
             files.disk.close(self._lock)
             raise

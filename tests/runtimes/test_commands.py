@@ -1,0 +1,143 @@
+"""The commands as a person meets them: what they print, what they leave behind, how they refuse."""
+
+import json
+
+import numpy as np
+import pytest
+
+from onetape import cli
+from onetape.records.market import TopOfBook
+from onetape.sim.exchange import write_file
+
+OUTPUTS = ["alert", "bar", "top_of_book", "trade", "vwap"]
+
+
+@pytest.fixture(scope="module")
+def day(tmp_path_factory):
+    path = tmp_path_factory.mktemp("day") / "01302019.NASDAQ_ITCH50"
+    write_file(path, seed=9, instruments=30, seconds=4.0, episodes=2)
+    return path
+
+
+def run_json(capsys, *argv):
+    assert cli.main([str(a) for a in argv]) == 0
+    return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+
+def test_replay_leaves_parquet_with_symbols_and_integer_prices(day, tmp_path, capsys):
+    import pyarrow.parquet as pq
+
+    facts = run_json(capsys, "replay", day, "--out", tmp_path / "out", "--json")
+
+    assert sorted(p.stem for p in (tmp_path / "out").iterdir()) == OUTPUTS
+    table = pq.read_table(tmp_path / "out" / "top_of_book.parquet")
+    assert table.column_names == ["symbol", *TopOfBook._fields]
+    assert table.num_rows == facts["rows"]["top_of_book"]
+    assert table.schema.metadata[b"price_scale"] == b"0.0001"
+    assert str(table.schema.field("bid_price_ticks").type) == "int64"
+    assert all(len(symbol.as_py()) > 0 for symbol in table["symbol"][:5])
+    assert facts["messages"] == sum(facts["by_type"].values())
+    assert facts["trading_date"] == "2019-01-30"
+
+
+def test_replay_run_and_demo_of_one_file_give_one_answer(day, tmp_path, capsys):
+    replayed = run_json(capsys, "replay", day, "--json")
+    live = run_json(
+        capsys, "run", "standard", "--file", day, "--tape", tmp_path / "tape", "--json"
+    )
+    shown = run_json(capsys, "demo", "--file", day, "--json")
+
+    assert live["digests"] == replayed["digests"] == shown["digests"]
+    assert live["state_digest"] == replayed["state_digest"]
+
+
+def test_demo_catches_every_planted_episode(capsys):
+    facts = run_json(capsys, "demo", "--seconds", "5", "--seed", "7", "--json")
+
+    assert facts["episodes_planted"] == facts["episodes_caught"] == facts["alerts"] > 0
+    assert facts["gaps"] == facts["late"] == facts["dropped"] == 0
+    assert {"messages", "messages_per_s", "instruments", "digests"} <= set(facts)
+
+
+def test_verify_agrees_in_every_runtime_and_names_a_difference(day, tmp_path, capsys):
+    tape = tmp_path / "tape"
+    run_json(capsys, "run", "standard", "--file", day, "--tape", tape, "--json")
+
+    assert run_json(capsys, "verify", "standard", tape, "--json")["equal"]
+
+    result = json.loads((tape / "result.json").read_text())
+    result["digests"]["vwap"] = "0" * 32
+    (tape / "result.json").write_text(json.dumps(result))
+    assert cli.main(["verify", "standard", str(tape)]) == 1
+    assert "vwap differs between live and replay" in capsys.readouterr().out
+
+
+def test_explain_shows_graph_capacity_and_driver(capsys):
+    assert cli.main(["explain", "standard", "--driver"]) == 0
+
+    said = capsys.readouterr().out
+    assert "n1   operator  Book" in said
+    assert "at capacity the pipeline halts" in said
+    assert "def turn(run, sources, buffer" in said
+
+
+REFUSALS = [
+    (["replay", "{tmp}/none.itch"], "cannot be opened"),
+    (["replay", "{tmp}"], "cannot be opened"),
+    (["replay", "{text}"], "is not ITCH 5.0"),
+    (["replay", "{day}", "--out", "{text}/out"], "cannot write to"),
+    (["run", "none.py", "--file", "{day}", "--tape", "{tmp}/t"], "no such file: none.py"),
+    (["run", "{text}", "--file", "{day}", "--tape", "{tmp}/t"], "text.py:1"),
+    (["verify", "standard", "{tmp}/none"], "no such tape"),
+    (["explain", "{empty}"], "defines no `pipeline`"),
+    (["demo", "--instruments", "0", "--json"], "instruments"),
+    (["demo", "--speed", "-1"], "--speed was -1.0"),
+]
+
+
+@pytest.mark.parametrize(("argv", "words"), REFUSALS, ids=[" ".join(a) for a, _ in REFUSALS])
+def test_errors_of_a_person_are_one_line_and_leave_nothing(day, tmp_path, capsys, argv, words):
+    (tmp_path / "text.py").write_text("this is (not Python, nor ITCH\n")
+    (tmp_path / "empty.py").write_text("x = 1\n")
+    before = sorted(tmp_path.rglob("*"))
+    names = {
+        "tmp": tmp_path,
+        "day": day,
+        "text": tmp_path / "text.py",
+        "empty": tmp_path / "empty.py",
+    }
+
+    status = cli.main([a.format(**names) for a in argv])
+
+    said = capsys.readouterr().err.strip().splitlines()
+    assert status != 0
+    assert said[-1].startswith("onetape: ")
+    assert words in said[-1]
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_unknown_option_or_command_is_refused(capsys):
+    for argv in (["demo", "--bad"], ["nothing"]):
+        with pytest.raises(SystemExit) as left:
+            cli.main(argv)
+        assert left.value.code == 2
+        assert "usage" in capsys.readouterr().err
+
+
+def test_a_replay_that_is_interrupted_leaves_no_file(day, tmp_path, capsys, monkeypatch):
+    from onetape.runtimes import batch
+
+    seen = []
+
+    def interrupted(engine, runs, take):
+        for name, rows, origins in batch.rows_of(engine, runs):
+            take(name, rows, origins)
+            seen.append(len(rows))
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(batch, "run", interrupted)
+    assert cli.main(["replay", str(day), "--out", str(tmp_path / "out")]) == 130
+
+    assert np.sum(seen) > 0
+    assert list((tmp_path / "out").iterdir()) == []
+    assert "interrupted" in capsys.readouterr().err
