@@ -255,6 +255,8 @@ typedef struct { i64 start; i32 count, chunk; } Side; /* chunk: class + 1; 0 non
 typedef struct { i64 bid_price, ask_price, bid_qty, ask_qty, changed_rank; } Top;
 
 enum { FIRST_LEVELS = 16, CLASSES = 14, NEAR = 8, DEPTH_LEVELS = 10 };
+#define PRICE_MAX ((i64)1 << 48)
+#define QTY_MAX ((i64)1 << 40)
 #define NOTIONAL_MAX ((i64)1 << 48)
 #define SUM_MAX ((i64)1 << 62)
 
@@ -273,9 +275,16 @@ typedef struct {
 typedef struct { i64 notional, qty, trades; } VwapSum;
 typedef struct { i64 open, high, low, close, qty, trades; } BarSum;
 
-/* Per-key state of a window: a ring of panes. number: pane + 1 of each cell, 0 never used. */
+/* Slots of keys, in order of first appearance; small keys are found without hashing. */
+enum { DIRECT = 1 << 16 };
 typedef struct {
     Index index;
+    i64 *direct, *keys;
+} Slots;
+
+/* Per-key state of a window: a ring of panes. number: pane + 1 of each cell, 0 never used. */
+typedef struct {
+    Slots slots;
     Timers timers;
     i64 *numbers;
     void *panes;
@@ -306,7 +315,7 @@ typedef struct {
     /* operators */
     Book book;
     Window vwap_1s, vwap_1ms, bar_1s;
-    Index burst_index;
+    Slots burst_slots;
     Timers burst_timers;
     Burst *bursts;
     Event event;
@@ -419,7 +428,8 @@ static inline i64 take_row(Book *b) {
 }
 
 static inline void add_order(Book *b, i64 order_id, i64 instrument, u8 letter, i64 price, i64 qty) {
-    if (qty <= 0 || (letter != BID && letter != ASK)) { b->implausible++; return; }
+    if (qty <= 0 || qty > QTY_MAX || price > PRICE_MAX || price < -PRICE_MAX ||
+        (letter != BID && letter != ASK)) { b->implausible++; return; }
     if (find(&b->index, order_id) >= 0) { b->duplicate++; return; }
     i64 side = letter == BID ? 0 : 1, slot = take_row(b);
     b->priority++;
@@ -443,17 +453,25 @@ static inline void reduce(Book *b, i64 slot, i64 qty) {
     }
 }
 
-static inline void cancel_order(Book *b, i64 order_id, i64 qty, int flags) {
+/* Slot of an order of this instrument, or -1, counted. */
+static inline i64 find_order(Book *b, i64 order_id, i64 instrument) {
     i64 slot = find(&b->index, order_id);
-    if (slot < 0) { b->unknown++; return; }
+    if (slot >= 0 && b->orders[slot].instrument_id == instrument) return slot;
+    b->unknown++;
+    return -1;
+}
+
+static inline void cancel_order(Book *b, i64 order_id, i64 instrument, i64 qty, int flags) {
+    i64 slot = find_order(b, order_id, instrument);
+    if (slot < 0) return;
     reduce(b, slot, flags & WHOLE ? b->orders[slot].qty_lots : qty);
 }
 
-static inline void move_order(Book *b, i64 order_id, i64 new_id, i64 price, i64 qty) {
-    i64 slot = find(&b->index, order_id);
-    if (slot < 0) { b->unknown++; return; }
+static inline void move_order(Book *b, i64 order_id, i64 instrument, i64 new_id, i64 price,
+                              i64 qty) {
+    i64 slot = find_order(b, order_id, instrument);
+    if (slot < 0) return;
     Order *order = &b->orders[slot];
-    i64 instrument = order->instrument_id;
     u8 letter = order->side == 0 ? BID : ASK;
     reduce(b, slot, order->qty_lots);
     add_order(b, new_id, instrument, letter, price, qty);
@@ -462,9 +480,8 @@ static inline void move_order(Book *b, i64 order_id, i64 new_id, i64 price, i64 
 /* An execution: returns its quantity, 0 where there is no trade; price and side through pointers. */
 static inline i64 execute_order(Book *b, const Event *e, i64 *price, u8 *side) {
     if (e->action == TRADE) { *price = e->price_ticks; *side = e->side; return e->qty_lots; }
-    i64 slot = find(&b->index, e->order_id);
+    i64 slot = find_order(b, e->order_id, e->instrument_id);
     if (slot < 0) {
-        b->unknown++;
         *side = NO_SIDE;
         if (e->flags & HAS_PRICE) { *price = e->price_ticks; return e->qty_lots; }
         b->unpriced++;
@@ -487,6 +504,12 @@ static inline void best(const Book *b, i64 instrument, i64 side, i64 *price, i64
     *qty = level->qty_lots;
 }
 
+/* Do sums over such trades stay within 64 bits? */
+static inline int is_plausible(i64 price, i64 qty) {
+    if (price > PRICE_MAX || price < -PRICE_MAX || qty > QTY_MAX) return 0;
+    return price == 0 || qty <= NOTIONAL_MAX / (price < 0 ? -price : price);
+}
+
 /* One message to the book; returns the trade it was, or 0. */
 static inline const Trade *on_book(Program *p) {
     const Event *e = &p->event;
@@ -503,16 +526,16 @@ static inline const Trade *on_book(Program *p) {
         add_order(b, e->order_id, instrument, e->side, e->price_ticks, e->qty_lots);
         break;
     case CANCEL:
-        cancel_order(b, e->order_id, e->qty_lots, e->flags);
+        cancel_order(b, e->order_id, instrument, e->qty_lots, e->flags);
         break;
     case MODIFY:
-        move_order(b, e->order_id, e->other_id, e->price_ticks, e->qty_lots);
+        move_order(b, e->order_id, instrument, e->other_id, e->price_ticks, e->qty_lots);
         break;
     case FILL:
     case TRADE:
         qty = execute_order(b, e, &price, &side);
         if (qty <= 0 || e->flags & (NOT_PRINTABLE | CROSS)) break;
-        if (price > 0 && qty > NOTIONAL_MAX / price) { b->implausible++; break; }
+        if (!is_plausible(price, qty)) { b->implausible++; break; }
         Trade *t = next_row(p, TRADES, sizeof(Trade));
         *t = (Trade){e->ts_event_ns, price, qty, e->order_id, e->other_id, e->sequence,
                      (u32)instrument, side, e->flags, e->kind, 0};
@@ -540,56 +563,56 @@ static inline const Trade *on_book(Program *p) {
 
 /* --- windows ------------------------------------------------------------------------------------------ */
 
-static inline i64 slot_of(Index *x, i64 key, int *is_new) {
-    i64 slot = find(x, key);
-    *is_new = slot < 0;
+static inline i64 slot_of(Slots *s, i64 key, int *is_new) {
+    *is_new = 0;
+    if (0 <= key && key < DIRECT && s->direct[key] > 0) return s->direct[key] - 1;
+    i64 slot = find(&s->index, key);
     if (slot < 0) {
-        slot = x->count;
-        insert(x, key, slot);
+        *is_new = 1;
+        slot = s->index.count;
+        insert(&s->index, key, slot);
+        s->keys[slot] = key;
+        if (0 <= key && key < DIRECT) s->direct[key] = slot + 1;
     }
     return slot;
 }
 
 /* The cell of the event's pane, made ready, or -1 where the event is late or too far ahead. */
 static inline i64 pane_cell(Program *p, Window *w, const Trade *t, i64 every, i64 panes, i64 ring,
-                            i64 *slot, int *fresh) {
-    i64 ts = t->ts_event_ns, pane = ts / every;
+                            int *fresh) {
+    i64 ts = t->ts_event_ns, pane = ts / every, key = t->instrument_id;
     int is_new;
     if (p->late || ts < p->watermark) { w->late++; return -1; }
-    *slot = slot_of(&w->index, t->instrument_id, &is_new);
-    i64 cell = *slot * ring + pane % ring, number = w->numbers[cell];
+    i64 slot = slot_of(&w->slots, key, &is_new);
+    i64 cell = slot * ring + (pane & (ring - 1)), number = w->numbers[cell];
     *fresh = number != pane + 1;
     if (*fresh) {
-        if (number != 0 && number > p->watermark / every + 1 - panes) { w->ahead++; return -1; }
+        if (number != 0 && number + panes - 1 > p->watermark / every) { w->ahead++; return -1; }
         w->numbers[cell] = pane + 1;
+        Timer *timer = &w->timers.rows[slot];
+        i64 wake_ns = (pane + 1) * every;
+        if (timer->place == 0 || timer->wake_ns > wake_ns)
+            set_timer(&w->timers, slot, key, wake_ns);
+        p->next_wake = least(p->next_wake, timer->wake_ns);
     }
     return cell;
 }
 
-static inline void wake_earlier(Program *p, Window *w, i64 slot, i64 key, i64 wake_ns) {
-    Timer *timer = &w->timers.rows[slot];
-    if (timer->place == 0 || timer->wake_ns > wake_ns) set_timer(&w->timers, slot, key, wake_ns);
-    p->next_wake = least(p->next_wake, timer->wake_ns);
-}
-
 static inline i64 on_vwap(Program *p, Window *w, const Trade *t, i64 every, i64 panes, i64 ring) {
-    i64 slot;
     int fresh;
-    i64 cell = pane_cell(p, w, t, every, panes, ring, &slot, &fresh);
+    i64 cell = pane_cell(p, w, t, every, panes, ring, &fresh);
     if (cell < 0) return 1;
     VwapSum *sum = (VwapSum *)w->panes + cell;
     if (fresh) *sum = (VwapSum){0, 0, 0};
     sum->notional += t->price_ticks * t->qty_lots;
     sum->qty += t->qty_lots;
     sum->trades++;
-    wake_earlier(p, w, slot, t->instrument_id, (t->ts_event_ns / every + 1) * every);
     return sum->notional <= SUM_MAX;
 }
 
 static inline void on_bar(Program *p, Window *w, const Trade *t, i64 every, i64 ring) {
-    i64 slot;
     int fresh;
-    i64 cell = pane_cell(p, w, t, every, 1, ring, &slot, &fresh);
+    i64 cell = pane_cell(p, w, t, every, 1, ring, &fresh);
     if (cell < 0) return;
     BarSum *sum = (BarSum *)w->panes + cell;
     i64 price = t->price_ticks;
@@ -599,14 +622,13 @@ static inline void on_bar(Program *p, Window *w, const Trade *t, i64 every, i64 
     sum->close = price;
     sum->qty += t->qty_lots;
     sum->trades++;
-    wake_earlier(p, w, slot, t->instrument_id, (t->ts_event_ns / every + 1) * every);
 }
 
 static inline i64 next_end(const i64 *numbers, i64 ring, i64 panes, i64 end_number) {
     i64 earliest = -1;
     for (i64 cell = 0; cell < ring; cell++) {
         i64 pane = numbers[cell] - 1;
-        if (pane > end_number - panes && (earliest < 0 || pane < earliest)) earliest = pane;
+        if (pane >= 0 && pane > end_number - panes && (earliest < 0 || pane < earliest)) earliest = pane;
     }
     return earliest < 0 ? -1 : most(end_number, earliest) + 1;
 }
@@ -625,7 +647,7 @@ static inline void vwap_due(Program *p, Window *w, i64 due, i64 every, i64 panes
     i64 key, slot = window_due(w, due, every, panes, ring, &key), last = due / every;
     VwapSum sum = {0, 0, 0};
     for (i64 pane = last - panes; pane < last; pane++) {
-        i64 cell = slot * ring + pane % ring;
+        i64 cell = slot * ring + (pane & (ring - 1));
         if (w->numbers[cell] == pane + 1) {
             const VwapSum *part = (const VwapSum *)w->panes + cell;
             sum.notional += part->notional;
@@ -642,7 +664,7 @@ static inline void vwap_due(Program *p, Window *w, i64 due, i64 every, i64 panes
 
 static inline void bar_due(Program *p, Window *w, i64 due, i64 every, i64 ring) {
     i64 key, slot = window_due(w, due, every, 1, ring, &key), last = due / every;
-    const BarSum *s = (const BarSum *)w->panes + slot * ring + (last - 1) % ring;
+    const BarSum *s = (const BarSum *)w->panes + slot * ring + ((last - 1) & (ring - 1));
     p->root_key = key;
     if (s->trades == 0) return;
     Bar *b = next_row(p, BARS, sizeof(Bar));
@@ -684,7 +706,7 @@ static inline void on_burst(Program *p) {
     const Event *e = &p->event;
     i64 key = e->instrument_id;
     int is_new;
-    i64 slot = slot_of(&p->burst_index, key, &is_new);
+    i64 slot = slot_of(&p->burst_slots, key, &is_new);
     Burst *s = &p->bursts[slot];
     if (is_new) s->wake_ns = UNSET;
     if (e->action == CANCEL || e->action == MODIFY) {
@@ -693,8 +715,18 @@ static inline void on_burst(Program *p) {
         s->order_id[at] = e->order_id;
         s->sequence[at] = e->sequence;
         s->seen++;
+        if (s->events_count > 0 && e->ts_event_ns >= s->wake_ns) {
+            write_alert(p, s, s->wake_ns, CLOSED);
+            s->events_count = 0;
+            s->wake_ns = UNSET;
+        }
         i64 oldest = (s->seen + REMEMBERED - 1 - MORE_THAN) % REMEMBERED;
         int over = s->seen > MORE_THAN && e->ts_event_ns - s->ts_ns[oldest] <= WITHIN;
+        if (over)
+            for (i64 i = 0; i <= MORE_THAN; i++) {
+                i64 lag_ns = e->ts_event_ns - s->ts_ns[(s->seen - 1 - i) % REMEMBERED];
+                over = over && 0 <= lag_ns && lag_ns <= WITHIN;
+            }
         if (over) s->wake_ns = e->ts_event_ns + WITHIN;
         if (s->events_count > 0) {
             if (s->events_count < REMEMBERED) {
@@ -834,9 +866,9 @@ static void fire(Program *p) {
     if (due > p->watermark) return;
     p->root = 1;
     p->root_sequence = due;
-    if (next_wake(&p->vwap_1s.timers) == due) vwap_due(p, &p->vwap_1s, due, 100000000, 10, 12);
-    else if (next_wake(&p->vwap_1ms.timers) == due) vwap_due(p, &p->vwap_1ms, due, 1000000, 1, 3);
-    else if (next_wake(&p->bar_1s.timers) == due) bar_due(p, &p->bar_1s, due, 1000000000, 3);
+    if (next_wake(&p->vwap_1s.timers) == due) vwap_due(p, &p->vwap_1s, due, 100000000, 10, 16);
+    else if (next_wake(&p->vwap_1ms.timers) == due) vwap_due(p, &p->vwap_1ms, due, 1000000, 1, 4);
+    else if (next_wake(&p->bar_1s.timers) == due) bar_due(p, &p->bar_1s, due, 1000000000, 4);
     else burst_due(p, due);
     p->next_wake = earliest(p);
 }
@@ -847,16 +879,16 @@ static i64 budget_of(const Program *p, int *status) {
     const Book *b = &p->book;
     *status = DONE;
     for (int k = 0; k < OUTPUTS; k++) {
-        i64 room = p->out[k].size - (p->out[k].head - p->out[k].tail);
+        i64 room = (p->out[k].size - (p->out[k].head - p->out[k].tail)) / (k == ALERTS ? 2 : 1);
         if (room < budget) { budget = room; *status = OUT_FULL; }
     }
     i64 rooms[] = {
         b->index.limit - b->index.count,
         (b->levels_limit - b->used) / (FIRST_LEVELS << (b->largest + 2)),
-        p->vwap_1s.index.limit - p->vwap_1s.index.count,
-        p->vwap_1ms.index.limit - p->vwap_1ms.index.count,
-        p->bar_1s.index.limit - p->bar_1s.index.count,
-        p->burst_index.limit - p->burst_index.count,
+        p->vwap_1s.slots.index.limit - p->vwap_1s.slots.index.count,
+        p->vwap_1ms.slots.index.limit - p->vwap_1ms.slots.index.count,
+        p->bar_1s.slots.index.limit - p->bar_1s.slots.index.count,
+        p->burst_slots.index.limit - p->burst_slots.index.count,
     };
     for (unsigned i = 0; i < sizeof rooms / sizeof *rooms; i++)
         if (rooms[i] < budget) { budget = rooms[i]; *status = AT_CAPACITY; }
@@ -879,10 +911,10 @@ EXPORT int itch_turn(Program *p, const u8 *buffer, i64 end) {
             p->root_key = 0;
             const Trade *trade = on_book(p);
             if (trade) {
-                i64 fits = on_vwap(p, &p->vwap_1s, trade, 100000000, 10, 12);
-                fits &= on_vwap(p, &p->vwap_1ms, trade, 1000000, 1, 3);
+                i64 fits = on_vwap(p, &p->vwap_1s, trade, 100000000, 10, 16);
+                fits &= on_vwap(p, &p->vwap_1ms, trade, 1000000, 1, 4);
                 if (!fits) return AT_CAPACITY;
-                on_bar(p, &p->bar_1s, trade, 1000000000, 3);
+                on_bar(p, &p->bar_1s, trade, 1000000000, 4);
             }
             on_burst(p);
             p->pending = 0;
@@ -943,13 +975,19 @@ static void lay_out_index(Index *x, u8 **at, i64 limit) {
     x->entries = carve(at, index_entries(limit), sizeof(Entry));
 }
 
+static void lay_out_slots(Slots *s, u8 **at, i64 limit) {
+    lay_out_index(&s->index, at, limit);
+    s->direct = carve(at, DIRECT, 8);
+    s->keys = carve(at, limit, 8);
+}
+
 static void lay_out_timers(Timers *t, u8 **at, i64 keys) {
     t->rows = carve(at, keys, sizeof(Timer));
     t->heap = carve(at, keys + 1, 8);
 }
 
 static void lay_out_window(Window *w, u8 **at, i64 keys, i64 ring, size_t pane) {
-    lay_out_index(&w->index, at, keys);
+    lay_out_slots(&w->slots, at, keys);
     lay_out_timers(&w->timers, at, keys);
     w->numbers = carve(at, keys * ring, 8);
     w->panes = carve(at, keys * ring, pane);
@@ -964,10 +1002,10 @@ static void lay_out(Program *p, u8 **at, const Capacity *c) {
     b->sides = carve(at, 2 * c->instruments, sizeof(Side));
     b->levels = carve(at, c->levels, sizeof(Level));
     b->tops = carve(at, c->instruments, sizeof(Top));
-    lay_out_window(&p->vwap_1s, at, c->keys, 12, sizeof(VwapSum));
-    lay_out_window(&p->vwap_1ms, at, c->keys, 3, sizeof(VwapSum));
-    lay_out_window(&p->bar_1s, at, c->keys, 3, sizeof(BarSum));
-    lay_out_index(&p->burst_index, at, c->keys);
+    lay_out_window(&p->vwap_1s, at, c->keys, 16, sizeof(VwapSum));
+    lay_out_window(&p->vwap_1ms, at, c->keys, 4, sizeof(VwapSum));
+    lay_out_window(&p->bar_1s, at, c->keys, 4, sizeof(BarSum));
+    lay_out_slots(&p->burst_slots, at, c->keys);
     lay_out_timers(&p->burst_timers, at, c->keys);
     p->bursts = carve(at, c->keys, sizeof(Burst));
 }

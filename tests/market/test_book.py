@@ -81,13 +81,11 @@ def test_a_deep_book_grows_its_chunks_and_gives_them_back(book):
     assert made.meta[orders.UNKNOWN] > 0  # those of instrument 0 were not of instrument 1
 
 
-@__import__("hypothesis").settings(max_examples=4000)
 @given(hostile_flows(instruments=INSTRUMENTS))
 def test_any_flow_gives_what_the_twin_says(book, events):
     check(book, events)
 
 
-@__import__("hypothesis").settings(max_examples=4000)
 @given(hostile_flows(instruments=INSTRUMENTS, max_size=12))
 def test_any_flow_on_top_of_a_sane_one(book, events):
     begin = sane_flow(5, 60, step_ns=1)

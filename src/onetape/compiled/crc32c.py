@@ -46,7 +46,12 @@ def _machine_form() -> Any:
     return chosen.dispatcher
 
 
-def _in_python(crc: int, buffer: Any, at: int, count: int) -> int:
+def _best_of_host(twin: Any) -> Any:
+    return Kernel(twin, load=_machine_form)
+
+
+@_best_of_host
+def crc32c(crc: int, buffer: Any, at: int, count: int) -> int:
     """Checksum of buffer[at:at + count], continuing from `crc` (0 at the start); 0 to 2**32 - 1.
 
     buffer  uint8[n]; the caller checks that the range is inside
@@ -59,9 +64,6 @@ def _in_python(crc: int, buffer: Any, at: int, count: int) -> int:
     return crc ^ ONES
 
 
-crc32c = Kernel(_in_python, load=_machine_form)
-
-
 def _no_twin(_crc: int, _data: int) -> int:
     raise NotImplementedError("the instruction has no Python form; call crc32c")
 
@@ -70,7 +72,7 @@ crc_word = Kernel(_no_twin, intrinsic="crc_word")
 crc_byte = Kernel(_no_twin, intrinsic="crc_byte")
 
 
-@kernel(twin=_in_python)
+@kernel(twin=crc32c.twin)
 def crc32c_instruction(crc, buffer, at, count):
     """`crc32c` by the processor's own instruction."""
     crc ^= ONES

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from onetape.compiled.bits import add_wrap, mix, mul_wrap
+from onetape.compiled.bits import add_wrap, mix, mul_wrap, shift_right
 from onetape.compiled.index import find_or_add, new_index
 from onetape.compiled.kernel import kernel
 from onetape.compiled.memory import load_i64le
@@ -35,7 +35,7 @@ class OutputDigest:
         self.rows_count = 0
 
     def update(self, rows: Any, origins: Any) -> None:
-        """Add a block of rows with their origins. About 10 ns a row."""
+        """Add a block of rows with their origins. About 20 ns a row of 56 bytes."""
         keys = (
             np.ascontiguousarray(rows[self.key_field]).astype(np.int64)
             if self.key_field
@@ -74,11 +74,18 @@ def chain_rows(index, chains, keys, data, size, origins):
         b = add_wrap(chains[2 * slot + 1], cause)
         for at in range(i * size, (i + 1) * size, 8):
             word = load_i64le(data, at)
-            a = mix(a ^ word)
-            b = mix(add_wrap(mul_wrap(b, LANE_A), word))
-        chains[2 * slot] = a
-        chains[2 * slot + 1] = b
+            a = fold(a ^ word, LANE_A)
+            b = fold(add_wrap(b, word), LANE_B)
+        chains[2 * slot] = mix(a)
+        chains[2 * slot + 1] = mix(b)
     return True
+
+
+@kernel
+def fold(word, odd):
+    """One step of a chain: every bit of `word` reaches the high half, and comes down again."""
+    word = mul_wrap(word, odd)
+    return word ^ shift_right(word, 29)
 
 
 @kernel
@@ -134,10 +141,10 @@ def add_entries(keys, data, size, salt):
         b = mix(add_wrap(keys[i], salt) ^ LANE_B)
         for at in range(i * size, (i + 1) * size, 8):
             word = load_i64le(data, at)
-            a = mix(a ^ word)
-            b = mix(add_wrap(mul_wrap(b, LANE_A), word))
-        total_a = add_wrap(total_a, a)
-        total_b = add_wrap(total_b, b)
+            a = fold(a ^ word, LANE_A)
+            b = fold(add_wrap(b, word), LANE_B)
+        total_a = add_wrap(total_a, mix(a))
+        total_b = add_wrap(total_b, mix(b))
     return total_a, total_b
 
 

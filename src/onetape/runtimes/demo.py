@@ -3,6 +3,7 @@
 import argparse
 import json
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -18,6 +19,8 @@ from onetape.runtimes.edge.feeder import FileFeeder
 from onetape.runtimes.edge.node import EdgeNode
 from onetape.runtimes.progress import Progress
 from onetape.runtimes.replay import parse_date
+from onetape.runtimes.standard import pipeline
+from onetape.sim.exchange_options import TRADING_DATE, new_york_midnight_ns
 
 CHUNK_BYTES = 1400  # about what one datagram of a feed holds
 FEED = "itch"
@@ -59,53 +62,76 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    speed = args.speed if args.speed is not None else (0.0 if args.json else 1.0)
+    if speed < 0:
+        raise OperatorError(f"--speed was {speed}; expected 0 (as fast as it goes) or more")
     scratch = Path(tempfile.mkdtemp(prefix="onetape-demo-"))
+    exchange = None
     try:
-        speed = args.speed if args.speed is not None else (0.0 if args.json else 1.0)
-        if speed < 0:
-            raise OperatorError(f"--speed was {speed}; expected 0 (as fast as it goes) or more")
-        labels: list[Any] = []
-        path = args.file
-        if path is None:
-            path, labels = _simulate(args, scratch / "exchange.itch")
-        file = open_itch(path, trading_date=args.date, chunk_bytes=CHUNK_BYTES)
-        if labels:
-            file.midnight_ns = labels[0].midnight_ns
-        if speed and file.framing != "length_prefixed":
-            speed = 0.0
-        summary = _watch(file, labels, args, args.tape or scratch / "tape", speed)
+        if args.file is None:
+            exchange = Exchange(args, scratch)
+            framing, midnight_ns = "length_prefixed", exchange.midnight_ns
+        else:
+            file = open_itch(args.file, trading_date=args.date, chunk_bytes=CHUNK_BYTES)
+            framing, midnight_ns = file.framing, file.midnight_ns
+        with Progress(quiet=args.json).compiling():
+            node = EdgeNode(
+                pipeline,
+                args.tape or scratch / "tape",
+                framing={FEED: framing},
+                midnight_ns=midnight_ns,
+            )
+            if exchange is not None:
+                file = exchange.file()
+        labels = exchange.labels if exchange is not None else []
+        summary = _watch(node, file, labels, speed if framing == "length_prefixed" else 0.0, args)
     finally:
+        if exchange is not None:
+            exchange.close()
         shutil.rmtree(scratch, ignore_errors=True)
     print(json.dumps(summary) if args.json else _text(summary))
     return 0
 
 
-def _simulate(args: argparse.Namespace, path: Path) -> tuple[Path, list[Any]]:
-    from onetape.sim.exchange import write_file
+class Exchange:
+    """The simulated exchange, in a process of its own: it writes its day while we compile."""
 
-    print("simulating the exchange ...", file=sys.stderr)
-    options: dict[str, Any] = {
-        "seed": args.seed,
-        "instruments": args.instruments,
-        "seconds": args.seconds,
-        "episodes": args.episodes,
-    }
-    if args.messages_per_s is not None:
-        options["messages_per_s"] = args.messages_per_s
-    return path, write_file(path, **options).labels
+    def __init__(self, args: argparse.Namespace, folder: Path) -> None:
+        self.midnight_ns = new_york_midnight_ns(TRADING_DATE)
+        self.labels: list[Any] = []
+        self._path, self._labels_path = folder / "exchange.itch", folder / "labels.json"
+        command = [sys.executable, "-m", "onetape.cli", "sim", "--out", str(self._path), "--json"]
+        command += ["--labels", str(self._labels_path)]
+        for option in ("seed", "instruments", "seconds", "episodes", "messages_per_s"):
+            value = getattr(args, option)
+            if value is not None:
+                command += [f"--{option.replace('_', '-')}", str(value)]
+        self._process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+
+    def file(self) -> ItchFile:
+        """Wait for the day to be written; OperatorError with the exchange's own words if not."""
+        _, said = self._process.communicate()
+        if self._process.returncode != 0:
+            last = said.strip().splitlines()[-1:] or ["the simulated exchange failed"]
+            raise OperatorError(last[0].removeprefix("onetape: "))
+        found = json.loads(self._labels_path.read_text())
+        self.labels = found["episodes"]
+        return open_itch(self._path, trading_date=TRADING_DATE, chunk_bytes=CHUNK_BYTES)
+
+    def close(self) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.communicate()
 
 
 def _watch(
-    file: ItchFile, labels: list[Any], args: argparse.Namespace, tape: Path, speed: float
+    node: EdgeNode, file: ItchFile, labels: list[Any], speed: float, args: argparse.Namespace
 ) -> dict[str, Any]:
-    from onetape.runtimes.standard import pipeline
-
-    progress = Progress(quiet=args.json)
-    with progress.compiling():
-        node = EdgeNode(pipeline, tape, framing={FEED: file.framing}, midnight_ns=file.midnight_ns)
     digests = digests_of(node.plan)
     alerts: list[Any] = []
-    view = View(node, file, speed, live=not args.json and sys.stdout.isatty())
+    view = View(node, speed, live=not args.json and sys.stdout.isatty())
     began_s = time.perf_counter()
     with node, view:
         feeder = FileFeeder(node, file, speed=speed)
@@ -131,7 +157,7 @@ def _watch(
         "instruments": int((feed["symbols"] != 0).sum()),
         "alerts": len(opened),
         "episodes_planted": len(labels),
-        "episodes_caught": _caught(labels, opened),
+        "episodes_caught": _caught(labels, opened, file.midnight_ns),
         "gaps": int(feed["gaps"]),
         "late": counts.late,
         "dropped": int(feed["refused"].sum()),
@@ -148,12 +174,12 @@ def _take(blocks: Any, digests: Any, alerts: list[Any], view: View) -> None:
         view.take(name, rows)
 
 
-def _caught(labels: list[Any], opened: list[Any]) -> int:
+def _caught(labels: list[Any], opened: list[Any], midnight_ns: int) -> int:
     """Planted episodes with an alert of their instrument inside their time."""
     return sum(
         any(
-            int(a["instrument_id"]) == label.instrument_id
-            and label.first_ts_ns <= int(a["ts_event_ns"]) - label.midnight_ns <= label.last_ts_ns
+            int(a["instrument_id"]) == label["instrument_id"]
+            and label["first_ts_ns"] <= int(a["ts_event_ns"]) - midnight_ns <= label["last_ts_ns"]
             for a in opened
         )
         for label in labels

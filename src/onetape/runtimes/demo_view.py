@@ -20,8 +20,8 @@ PRICE_SCALE = 10_000
 class View:
     """Takes rows as they come; draws at most eight times a second. Does nothing when not live."""
 
-    def __init__(self, node: Any, file: Any, speed: float, *, live: bool) -> None:
-        self._node, self._file, self._speed = node, file, speed
+    def __init__(self, node: Any, speed: float, *, live: bool) -> None:
+        self._node, self._speed = node, speed
         self._display: Any = None
         self._live = live
         self._tops: dict[int, Any] = {}

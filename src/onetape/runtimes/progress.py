@@ -1,6 +1,7 @@
 """A line of progress on stderr: what is done, how far, how fast. Silent when not a terminal."""
 
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,10 +23,16 @@ class Progress:
     def compiling(self) -> Iterator[None]:
         """Say that compiling goes on, and how long it took when it took long."""
         began_s = time.perf_counter()
-        self._say("compiling the pipeline (some ten seconds the first time, then kept) ...")
-        yield
+        done = threading.Event()
+        clock = threading.Thread(target=self._count, args=(done,), daemon=True)
+        clock.start()
+        try:
+            yield
+        finally:
+            done.set()
+            clock.join()
+            self._clear()
         took_s = time.perf_counter() - began_s
-        self._clear()
         if took_s > 2 and not self._quiet:
             print(f"compiled in {took_s:.1f} s", file=sys.stderr)
         self._began_s = time.perf_counter()
@@ -40,6 +47,12 @@ class Progress:
         share = min(done / total, 1.0) if total else 0.0
         left = f", {passed_s / share - passed_s:.0f} s left" if 0 < share < 1 else ""
         self._say(f"{share:4.0%}  {count:,} {what}, {count / passed_s:,.0f} a second{left}")
+
+    def _count(self, done: threading.Event) -> None:
+        began_s = time.perf_counter()
+        while not done.wait(EVERY_S):
+            passed_s = time.perf_counter() - began_s
+            self._say(f"compiling the pipeline, {passed_s:.0f} s (once; it is kept for next time)")
 
     def close(self) -> None:
         self._clear()
