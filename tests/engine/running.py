@@ -19,7 +19,7 @@ from onetape.engine import compile as compiler
 from onetape.engine import planner
 from onetape.engine.digest import digests_of, state_digest
 from onetape.engine.engine import Counts, Engine
-from onetape.records import block_of
+from onetape.records import empty_block
 
 HEADER = struct.Struct("<IIqqHHI")  # length, checksum, offset, ts_recv_ns, source, kind, epoch
 DATA, TICK, END = 1, 2, 5
@@ -64,10 +64,17 @@ def frames(steps, cuts=None):
         else:
             block = step.rows
             if not isinstance(block, np.ndarray):
-                block = block_of(type(block[0]), block)
+                block = block_of(block)
             for piece in np.split(block, cuts(len(block)) if cuts else []):
                 found.append(frame(DATA, step.source, piece.tobytes(), len(found)))
     return found
+
+
+def block_of(rows):
+    """A block of some instances of one record; quicker than the package's own for many rows."""
+    block = empty_block(type(rows[0]), len(rows))
+    block[:] = rows
+    return block
 
 
 def frame(kind, source, payload, offset=0, ts_recv_ns=UNSET):

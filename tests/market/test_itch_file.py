@@ -74,7 +74,7 @@ def test_every_output_equals_its_definition(recorded, data_file):
     assert made["bar"] == windows.bars(trades, 10**9)
     assert made["alert"] == burst_cancel(file.messages)
     assert len(made["trade"]) == 5000 + 198 - 18  # P, and E whose order is known
-    assert min(map(len, made.values())) > 0
+    assert made["alert"] == []  # a quiet day: no six cancels within 10 ms
 
 
 def test_counts_are_those_of_the_survey(recorded, data_file):
@@ -90,7 +90,10 @@ def test_counts_are_those_of_the_survey(recorded, data_file):
     assert feed["refused"].sum() == 0
     book = tables(result.engine, "Book")
     assert int(book.meta[UNKNOWN]) == sum(told["references_to_unknown_orders"].values())
-    assert int(book.meta[LIVE]) == told["orders_open_at_end"]
+    # The survey opens the new order of a replace even where it does not know the old one. A book
+    # cannot: only the old order's message said on which side it is.
+    unknown = told["references_to_unknown_orders"]["U"]
+    assert int(book.meta[LIVE]) == told["orders_open_at_end"] - unknown
     assert result.counts.late == 0
 
 

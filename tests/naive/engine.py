@@ -242,12 +242,13 @@ class Naive:
             self.push(node, "windows", made)
 
     def ring(self, node):
-        """Panes kept a key: a window, what may be late, and how far apart sources may be."""
+        """Panes kept a key: a window, what may be late, how far apart sources may be; 2**n."""
         sources = self.pipeline.sources
         slack_ns = max(s.lateness_ns for s in sources)
         if len(sources) > 1:
             slack_ns += 2 * max(s.idle_ns for s in sources)
-        return node.width_ns // node.every_ns + -(-slack_ns // node.every_ns) + 2
+        needed = node.width_ns // node.every_ns + -(-slack_ns // node.every_ns) + 2
+        return next(size for size in (2**n for n in range(40)) if size >= needed)
 
 
 def fresh(dtype, initial):

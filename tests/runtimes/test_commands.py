@@ -42,9 +42,7 @@ def test_replay_leaves_parquet_with_symbols_and_integer_prices(day, tmp_path, ca
 
 def test_replay_run_and_demo_of_one_file_give_one_answer(day, tmp_path, capsys):
     replayed = run_json(capsys, "replay", day, "--json")
-    live = run_json(
-        capsys, "run", "standard", "--file", day, "--tape", tmp_path / "tape", "--json"
-    )
+    live = run_json(capsys, "run", "standard", "--file", day, "--tape", tmp_path / "tape", "--json")
     shown = run_json(capsys, "demo", "--file", day, "--json")
 
     assert live["digests"] == replayed["digests"] == shown["digests"]

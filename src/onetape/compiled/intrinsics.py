@@ -225,6 +225,8 @@ def row_at(typing_context, like, buffer, at):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def put_row(typing_context, target, i, source):  # type: ignore[no-untyped-def]
+    if isinstance(source, types.Optional):  # the caller knows that it is there
+        source = source.type
     if not _is_records(target) or not isinstance(source, Row) or source.record != target.dtype:
         return None
 
@@ -410,7 +412,7 @@ def _crc_step(data_bits: int) -> Any:
     @intrinsic
     def step(typing_context, crc, data):  # type: ignore[no-untyped-def]
         def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
-            name, crc_bits, taken_bits = _CRC[crc_instruction(), data_bits]
+            name, crc_bits, taken_bits = _CRC[str(crc_instruction()), data_bits]
             wide = ir.IntType(64)
             kinds = [ir.IntType(crc_bits), ir.IntType(taken_bits)]
             function = cgutils.get_or_insert_function(

@@ -47,7 +47,8 @@ def _add(digest: Any, thing: Any, seen: set[int]) -> None:
     elif isinstance(thing, int | float | str | bytes | type(None) | np.generic):
         digest.update(f"{type(thing).__qualname__} {thing!r}".encode())
     elif isinstance(thing, enum.EnumType):
-        digest.update(repr([(m.name, m.value) for m in thing]).encode())
+        members: Any = list(thing)
+        digest.update(repr([(m.name, m.value) for m in members]).encode())
     elif isinstance(thing, type):
         digest.update(repr((thing.__qualname__, getattr(thing, "_fields", None))).encode())
     elif isinstance(thing, np.ndarray):

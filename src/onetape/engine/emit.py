@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from onetape.compiled.kernel import Kernel
-from onetape.compiled.rows import clear_row
+from onetape.compiled.rows import RowView, clear_row, put_row
 
 TOO_MANY = "the operator made more records than the UpTo[n, Record] of its output allows"
 
@@ -30,8 +30,11 @@ class Emitter(NamedTuple):
         return clear_row(self.block, at)
 
     def append(self, made: Any) -> None:
-        """Add one record by value."""
+        """Add one record: a new one by value, or a copy of an event."""
         target = self.row()
+        if isinstance(made, RowView):
+            put_row(self.block, int(self.used[0]) - 1, made)
+            return
         for name in self.block.dtype.names:
             setattr(target, name, getattr(made, name))
 
@@ -63,7 +66,9 @@ def teach_compiler() -> None:
     from numba import types
     from numba.extending import overload, overload_method
 
-    next_row = clear_row.dispatcher
+    from onetape.compiled.intrinsics import Row
+
+    next_row, copy = clear_row.dispatcher, put_row.dispatcher
 
     @overload_method(types.NamedTuple, "row")
     def _row(self):  # type: ignore[no-untyped-def]
@@ -84,8 +89,11 @@ def teach_compiler() -> None:
         if self.instance_class is not Emitter:
             return None
         lines = ["def impl(self, made):", "    target = self.row()"]
-        lines += [f"    target.{name} = made.{name}" for name in made.fields]
-        names: dict[str, Any] = {}
+        if isinstance(made, Row):
+            lines += ["    copy(self.block, self.used[0] - 1, made)"]
+        else:
+            lines += [f"    target.{name} = made.{name}" for name in made.fields]
+        names: dict[str, Any] = {"copy": copy}
         exec("\n".join(lines), names)
         return names["impl"]
 
@@ -103,8 +111,11 @@ def teach_compiler() -> None:
         record = made.type if isinstance(made, types.Optional) else made
         lines = ["def impl(made, block, used):", "    used[0] = 0", "    if made is not None:"]
         lines += ["        used[0] = 1", "        target = clear_row(block, 0)"]
-        lines += [f"        target.{name} = made.{name}" for name in record.fields]
-        names: dict[str, Any] = {"clear_row": next_row}
+        if isinstance(record, Row):
+            lines += ["        copy(block, 0, made)"]
+        else:
+            lines += [f"        target.{name} = made.{name}" for name in record.fields]
+        names: dict[str, Any] = {"clear_row": next_row, "copy": copy}
         exec("\n".join(lines), names)
         return names["impl"]
 

@@ -79,7 +79,7 @@ def on_timer(planner: _Planner, node: Window) -> None:
             f"copy_row(x{number}_total, 0, x{number}_initial, 0)",
             f"{label}_sum = row(x{number}_total, 0)",
         )
-        with text.block(f"for pane in range(last - {panes}, last)"):
+        with text.block(f"for pane in range(max(last - {panes}, 0), last)"):
             text.add(f"cell = slot * {ring} + (pane & {ring - 1})")
             with text.block(f"if {label}_numbers[cell] == pane + 1"):
                 text.add(f"{merge}({label}_sum, row({label}_panes, cell))")

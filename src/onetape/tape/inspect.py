@@ -21,7 +21,7 @@ from onetape.tape.reader import (
     frames,
     read_segments,
 )
-from onetape.tape.recovery import torn_bytes
+from onetape.tape.recovery import recover
 from onetape.tape.segment import open_segment
 
 KINDS = {
@@ -118,20 +118,25 @@ def verify(
 ) -> dict[str, Any]:
     """Check every durable byte of a tape, its checkpoints and its code.
 
-    `problems` is empty if all is what was written. `torn_bytes` behind the durable end are no
-    problem: nobody was promised them, and the next opening keeps or cuts them (None: the tape is
-    being written). OperatorError if there is no tape.
+    `problems` is empty if all is what was written. `torn_bytes` behind the end are no problem:
+    nobody was promised them, and the next opening cuts them (None: the tape is being written,
+    and is checked up to its durable end). OperatorError if there is no tape.
     """
     path = os.path.abspath(folder)
     facts = layout.read_facts(path)
     mark = durable_end(path, facts)
     _, notes = layout.read_watermark(path, facts)
-    problems, checked = [], 0
+    is_live = is_open(path)
+    problems, checked, torn = [], 0, None
     try:
-        for _, begin, end in read_segments(path, facts.start_offset):
-            checked += end - begin
-            if progress is not None:
-                progress(checked, mark.position)
+        if is_live:
+            for _, begin, end in read_segments(path, facts.start_offset):
+                checked += end - begin
+                if progress is not None:
+                    progress(checked, mark.position)
+        else:
+            found = recover(path, facts, progress=progress)
+            checked, torn = found.scanned_bytes, found.torn_bytes
     except IntegrityError as why:
         problems.append(str(why))
     for offset in checkpoint.offsets(path):
@@ -141,14 +146,14 @@ def verify(
             problems.append(str(why))
     code = os.path.join(path, layout.CODE)
     for name in sorted(files.disk.listdir(code)):
-        found = hashlib.sha256(layout.read_file(os.path.join(code, name))).hexdigest()
-        if found != name and not name.endswith(".new"):
-            problems.append(f"{code}/{name}: its text has hash {found}, expected its own name")
+        digest = hashlib.sha256(layout.read_file(os.path.join(code, name))).hexdigest()
+        if digest != name and not name.endswith(".new"):
+            problems.append(f"{code}/{name}: its text has hash {digest}, expected its own name")
     return {
         "folder": path,
         "frames": mark.offset - facts.start_offset,
         "checked_bytes": checked,
-        "torn_bytes": None if is_open(path) else torn_bytes(path, facts, mark.position),
+        "torn_bytes": torn,
         "notes": notes,
         "problems": problems,
     }
@@ -162,8 +167,8 @@ def verify_lines(found: dict[str, Any]) -> Iterator[str]:
         yield f"note: {note}"
     if found["torn_bytes"]:
         yield (
-            f"note: {found['torn_bytes']} bytes behind the durable end, promised to nobody; "
-            "the next opening keeps what is whole and cuts the rest"
+            f"note: {found['torn_bytes']} torn bytes behind the end, promised to nobody; "
+            "the next opening cuts them"
         )
     if not found["problems"]:
         yield f"ok: {found['frames']} frames, {found['checked_bytes']} bytes checked"

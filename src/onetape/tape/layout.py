@@ -39,7 +39,7 @@ MANIFEST, WATERMARK, LOCK, CODE, CHECKPOINTS = (
 )
 
 _MAGIC = 0x31455041_54454E4F  # "ONETAPE1"
-_SEGMENT = struct.Struct("<6q")  # magic, tape id, index, segment_bytes, epoch, 0
+_SEGMENT = struct.Struct("<6q")  # magic, tape id, index, segment_bytes, epoch, crc32c; then zeros
 _SLOT = struct.Struct("<6q")  # tape id, sequence, position, offset, epoch, crc32c
 
 
@@ -79,20 +79,20 @@ def segments_of(folder: str) -> list[int]:
 
 
 def segment_header(facts: Facts, index: int, epoch: int) -> bytes:
-    start = _SEGMENT.pack(_MAGIC, facts.tape_id, index, facts.segment_bytes, epoch, 0)
-    body = start.ljust(SEGMENT_HEADER_BYTES - 4, b"\0")
-    return body + struct.pack("<I", checksum(body))
+    body = _SEGMENT.pack(_MAGIC, facts.tape_id, index, facts.segment_bytes, epoch, 0)[:40]
+    return (body + struct.pack("<q", checksum(body))).ljust(SEGMENT_HEADER_BYTES, b"\0")
 
 
 def segment_header_problem(facts: Facts, index: int, header: bytes) -> str | None:
     """What is wrong with a segment's header, or None."""
     if len(header) < SEGMENT_HEADER_BYTES:
         return f"its header has {len(header)} of {SEGMENT_HEADER_BYTES} bytes"
-    found = struct.unpack("<I", header[-4:])[0]
-    expected = checksum(header[:-4])
-    if found != expected:
+    magic, tape_id, number, segment_bytes, _, found = _SEGMENT.unpack_from(header)
+    expected = checksum(header[:40])
+    if found != expected or magic != _MAGIC:
         return f"its header's checksum was {found:08x}, expected {expected:08x}"
-    _, tape_id, number, segment_bytes, _, _ = _SEGMENT.unpack_from(header)
+    if header[_SEGMENT.size :].strip(b"\0"):
+        return "its header has bytes where zeros were written"
     if tape_id != facts.tape_id:
         return f"it belongs to tape {tape_id:016x}, not to {facts.tape_id:016x}"
     if number != index:
@@ -114,7 +114,10 @@ def read_watermark(folder: str, facts: Facts) -> tuple[Watermark | None, list[st
     what had been promised: one bad slot alone is no reason to stop.
     """
     for _ in range(3):  # beside a live writer a slot may be caught half-written
-        data = read_file(os.path.join(folder, WATERMARK))
+        try:
+            data = read_file(os.path.join(folder, WATERMARK))
+        except FileNotFoundError:
+            return None, [f"the file {WATERMARK} is missing"]
         marks, problems = [], []
         for n in range(2):
             body = data[n * SLOT_SPACING : n * SLOT_SPACING + SLOT_BYTES].ljust(SLOT_BYTES, b"\0")

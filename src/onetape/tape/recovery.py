@@ -33,7 +33,7 @@ from onetape.tape.layout import (
     sync_folder,
     write_all,
 )
-from onetape.tape.scan import AT_PAD, EPOCH, OFFSET, REACHED, new_state, scan, why_stopped
+from onetape.tape.scan import AT_PAD, EPOCH, NEW_EPOCH, OFFSET, REACHED, new_state, scan, why_stopped
 from onetape.tape.segment import Segment, end_of, open_segment
 
 PROGRESS_BYTES = 1 << 26
@@ -72,8 +72,8 @@ def recover(
     mark, notes = read_watermark(folder, facts)
     if mark is None:
         if not accept_scanned_end:
-            raise _no_watermark(folder)
-        notes.append("both slots are damaged: the last good frame was taken as the end")
+            raise _no_watermark(folder, notes)
+        notes.append("the last good frame was taken as the end")
         mark = Watermark(0, 0, 0, EPOCH_LIMIT)
     position, offset = since or (
         facts.start_segment * facts.segment_bytes,
@@ -98,7 +98,7 @@ def recover(
     found.position, found.offset = position, int(state[OFFSET])
     if accept_scanned_end and mark.sequence == 0:
         found.watermark = Watermark(0, position, found.offset, max(mark.epoch, int(state[EPOCH])))
-    found.torn_bytes = torn_bytes(folder, facts, position)
+    found.torn_bytes = _torn_bytes(folder, facts, position)
     return found
 
 
@@ -169,6 +169,8 @@ def _scan_segment(
         position = segment.base + int(at)
         if reason == AT_PAD:
             position += int(frame_bytes(frame_length(segment.buffer, at)))
+        elif reason == NEW_EPOCH:  # such a frame is no leftover, wherever the watermark is
+            raise rot(folder, facts, position, mark, why_stopped(NEW_EPOCH, state), state[OFFSET])
         elif reason != REACHED:
             return position, why_stopped(int(reason), state)
         _check_watermark(folder, facts, position, mark, until, int(state[OFFSET]))
@@ -206,7 +208,7 @@ def _check_since(folder: str, facts: Facts, mark: Watermark, position: int, offs
         )
 
 
-def torn_bytes(folder: str, facts: Facts, position: int) -> int:
+def _torn_bytes(folder: str, facts: Facts, position: int) -> int:
     """Bytes behind the end of the tape, up to the last of each segment that is not zero."""
     torn = 0
     for index in segments_of(folder):
@@ -227,10 +229,9 @@ def _used(buffer: np.ndarray) -> int:
     return 0
 
 
-def _no_watermark(folder: str) -> IntegrityError:
+def _no_watermark(folder: str, problems: list[str]) -> IntegrityError:
     return IntegrityError(
-        f"{folder}/watermark: both slots are damaged, so nothing says how far the tape was "
-        "durable, and a lost end could not be told from a torn one; restore the file from a copy, "
-        "or, if you accept the last good frame as the end, open the tape with "
-        "accept_scanned_end=True"
+        f"{folder}: {'; '.join(problems)}: nothing says how far the tape was durable, and a lost "
+        "end could not be told from a torn one; restore the file from a copy, or, if you accept "
+        "the last good frame as the end, open the tape with accept_scanned_end=True"
     )

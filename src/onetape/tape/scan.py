@@ -29,7 +29,8 @@ OFFSET, EPOCH, EPOCH_MAX, STOP_OFFSET, FOUND, EXPECTED = range(6)
 STATE_WORDS = 6
 
 # What stopped a scan.
-REACHED, AT_PAD, BLANK, CUT_SHORT, BAD_LENGTH, BAD_CHECKSUM, BAD_OFFSET, BAD_EPOCH = range(8)
+REACHED, AT_PAD, BLANK, CUT_SHORT, BAD_LENGTH, BAD_CHECKSUM = range(6)
+BAD_OFFSET, OLD_EPOCH, NEW_EPOCH = range(6, 9)
 
 LENGTH_MAX = PAYLOAD_MAX + HEADER_BYTES  # a PAD may be a little longer than any payload
 
@@ -79,7 +80,7 @@ def scan(buffer, at, until, end, state):
         if epoch < state[EPOCH] or epoch > state[EPOCH_MAX]:
             state[FOUND] = epoch
             state[EXPECTED] = state[EPOCH]
-            return at, BAD_EPOCH
+            return at, OLD_EPOCH if epoch < state[EPOCH] else NEW_EPOCH
         state[EPOCH] = epoch
         if frame_kind(buffer, at) == PAD:
             return at, AT_PAD
@@ -107,6 +108,8 @@ def why_stopped(reason: int, state: Any) -> str:
         BAD_LENGTH: f"a length of {found} bytes (or no kind), expected at most {LENGTH_MAX}",
         BAD_CHECKSUM: f"checksum was {found:08x}, expected {expected:08x}",
         BAD_OFFSET: f"frame {found} was there, expected frame {expected}: swapped or repeated",
-        BAD_EPOCH: f"a frame of epoch {found} was there, expected {expected} "
-        f"to {int(state[EPOCH_MAX])}: left behind by another life of the tape",
+        OLD_EPOCH: f"a frame of epoch {found} was there, expected {expected} or later: left "
+        "behind by an earlier life of the tape",
+        NEW_EPOCH: f"a frame of epoch {found} was there, but by the watermark no epoch after "
+        f"{int(state[EPOCH_MAX])} was begun: the file watermark is older than the tape",
     }[reason]

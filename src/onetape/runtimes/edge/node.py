@@ -100,7 +100,8 @@ class EdgeNode:
         is to be said about checkpoints that could not be used.
         """
         self.tape.sync()
-        offset, said = 0, []
+        offset = 0
+        said: list[str] = []
         if take is None:
             offset, said = restore(
                 self.engine, digests, self.folder, self.manifest["driver"], self.tape.durable_offset

@@ -1,0 +1,123 @@
+"""Random pipelines from the parts, random input for them, and random ways to cut the input."""
+
+import random
+
+from tests.engine.parts import (
+    Chain,
+    Largest,
+    Note,
+    Pair,
+    Sleeper,
+    Split,
+    Summary,
+    Tick,
+    closed,
+    every_other,
+    noted,
+    scaled,
+    some,
+    ticked,
+)
+from tests.engine.running import Clock, End, Rows
+
+import onetape as ot
+from onetape.engine import planner, window
+
+ROWS_MOST = 64  # that one event may cause at one output
+
+
+def random_pipeline(seed):
+    """A pipeline of 2 or 3 sources and 4 to 9 nodes; the same for the same seed."""
+    rng = random.Random(seed)
+    while True:
+        pipeline = _pipeline(rng)
+        if max(planner.plan(pipeline).rows_most) <= ROWS_MOST:
+            return pipeline
+
+
+def _pipeline(rng):
+    records = [Tick, Note, rng.choice([Tick, Note])][: rng.choice([2, 2, 3])]
+    streams = {Tick: [], Note: [], Summary: []}
+    for name, record in zip("abc", records):
+        lateness, idle = rng.choice([0, 0, 5, 20]), rng.choice([10, 60])
+        streams[record].append(ot.source(record, name=name, lateness=lateness, idle=idle))
+    made = []  # one list of streams a node
+    for _ in range(rng.randrange(4, 10)):
+        outputs = _node(rng, streams)
+        made.append(outputs)
+        for stream in outputs:
+            streams[stream.of].append(stream)
+    # Every node is read by an output, or by a node behind it; some outputs have two names.
+    chosen = [rng.choice(outputs) for outputs in made]
+    chosen += rng.sample([stream for outputs in made for stream in outputs], 2)
+    chosen.append(rng.choice(streams[Tick] + streams[Note]))
+    rng.shuffle(chosen)
+    return ot.Pipeline(**{f"out{n}": stream for n, stream in enumerate(chosen)})
+
+
+def _node(rng, streams):
+    def a(record):
+        return rng.choice(streams[record][-4:])  # rather long chains than wide fans
+
+    every = rng.choice([4, 10])
+    width = every * rng.choice([1, 1, 2, 5])
+    kinds = [
+        lambda: [scaled(a(Tick), by=rng.choice([-1, 3]), plus=rng.randrange(3))],
+        lambda: [some(a(Tick), of=rng.choice([2, 3]))],
+        lambda: [noted(a(Tick), shift=rng.choice([0, 0, 15]))],
+        lambda: [ticked(a(Note), most=rng.choice([1, 3]))],
+        lambda: [every_other(a(Tick), start=rng.randrange(2))],
+        lambda: [(split := Split(a(Tick), at=rng.choice([2, 5]))).low, split.notes],
+        lambda: [Sleeper(a(Tick), nap=rng.choice([3, 10]), again=rng.choice([1, 9]))],
+        lambda: [Pair(a(Tick), a(Note), wait=rng.choice([2, 12]))],
+        lambda: [ot.merge(*(a(Tick) for _ in range(rng.choice([2, 3]))))],
+        lambda: [(w := window(a(Tick), Chain, width=width, every=every, key="key")), w.late],
+        lambda: [(w := window(a(Tick), Chain, width=every, key="key")), w.late],
+        lambda: [(w := window(a(Note), Largest, width=width, every=every, key="key")), w.late],
+    ]
+    if streams[Summary]:
+        kinds.append(lambda: [closed(a(Summary), at_least=rng.choice([1, 2]))])
+    return rng.choice(kinds)()
+
+
+def random_steps(seed, pipeline, count):
+    """`count` events, one a step, with ticks between them and an end of every source."""
+    rng = random.Random(seed)
+    sources = list(enumerate(pipeline.sources))
+    now_ns, steps = rng.randrange(50), []
+    for _ in range(count):
+        now_ns += rng.choice([0, 0, 1, 1, 2, 6, 40]) if rng.random() < 0.9 else 0
+        number, source = rng.choice(sources)
+        ts_ns = max(now_ns + rng.choice([0, 0, 0, 3, -3, -9, -30, 25]), 0)
+        key = rng.choice([0, 1, 2, 3, 70_000])
+        if source.of is Tick:
+            event = Tick(ts_ns, rng.choice([key, -1, 2**62]), rng.randrange(-3, 13))
+        else:
+            event = Note(ts_ns, rng.randrange(-3, 13), key, rng.randrange(256))
+        steps.append(Rows(number, [event]))
+        if rng.random() < 0.05:
+            steps.append(Clock(rng.choice(sources)[0], now_ns + rng.randrange(120)))
+        if rng.random() < 0.2 / count:
+            steps.append(End(number))
+    steps += [End(number) for number, _ in sources]
+    return steps
+
+
+def cut(rng, steps, together):
+    """(steps with neighbours of one source in one frame, begins of the runs they are fed in)."""
+    frames = [steps[0]]
+    for step in steps[1:]:
+        last = frames[-1]
+        same = isinstance(step, Rows) and isinstance(last, Rows) and step.source == last.source
+        if same and rng.random() < together:
+            frames[-1] = Rows(last.source, last.rows + step.rows)
+        else:
+            frames.append(step)
+    feeds = [n for n in range(1, len(frames)) if rng.random() < rng.choice([0, 0.1, 0.5])]
+    return frames, feeds
+
+
+def smallest_ring(pipeline):
+    """Rows of the smallest ring an output may have: it is full all the time."""
+    most = max(planner.plan(pipeline).rows_most)
+    return 1 << (most - 1).bit_length()

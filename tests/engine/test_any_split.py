@@ -1,0 +1,120 @@
+"""Any split of the input gives the same answer, in any mode, and it is the naive engine's answer.
+
+Random graphs of operators over random input out of time order. The input is cut at random into
+frames and into runs of frames; the output rings are so small that the driver stops at almost every
+event and is called again. Rows, their origins, the digests and the state must all be equal. A
+failure is repeated by its seed, which is in the test's name.
+"""
+
+import random
+
+import pytest
+from tests.engine.graphs import cut, random_pipeline, random_steps, smallest_ring
+from tests.engine.running import Reusable, frames, run_engine
+from tests.naive import engine as naive
+
+from onetape.compiled import mode
+from onetape.engine.graph import OperatorNode
+
+COMPILED = range(6)
+COMPILED_SLOW = range(6, 30)
+INTERPRETED = range(100, 140)
+INTERPRETED_SLOW = range(140, 640)
+
+
+def answers(ran):
+    counts = {n: v for n, v in vars(ran.counts).items() if "frames" not in n}
+    return ran.rows, ran.origins, counts, ran.digests, ran.state
+
+
+def run_split(engine, rng, steps, together):
+    pieces, feeds = cut(rng, steps, together)
+    return run_engine(engine.fresh(), frames(pieces), feeds=feeds)
+
+
+def check(seed, events, splits):
+    """All splits agree in the current mode, and with the twin; returns the answers."""
+    rng = random.Random(seed)
+    pipeline = random_pipeline(seed)
+    steps = random_steps(seed, pipeline, events)
+    roomy = Reusable(pipeline)
+    tight = Reusable(pipeline, output_rows=smallest_ring(pipeline))
+
+    whole = run_engine(roomy.fresh(), frames(cut(rng, steps, 1)[0]))
+    for together in splits:
+        for engine in (roomy, tight):
+            assert answers(run_split(engine, rng, steps, together)) == answers(whole)
+
+    twin = naive.run(pipeline, steps)
+    assert whole.rows == twin.rows
+    assert whole.origins == twin.origins
+    assert (whole.counts.late, whole.counts.ahead) == (twin.late, twin.ahead)
+    assert states(whole.engine) == twin.states
+    return answers(whole)
+
+
+def states(engine):
+    """{node: {key: {field: value}}} of the operators with a state a key, as the twin keeps it."""
+    found = {}
+    for number, node in enumerate(engine.plan.pipeline.nodes):
+        if isinstance(node, OperatorNode) and node.spec.state is not None:
+            keys = engine.arrays[f"n{number}_keys"]
+            rows = engine.arrays[f"n{number}_state"]
+            count = int(engine.arrays[f"n{number}_index"][5])
+            names = node.spec.state.names
+            held = {
+                int(keys[slot]): {name: rows[name][slot].tolist() for name in names}
+                for slot in range(count)
+            }
+            if held:
+                found[number] = held
+    return found
+
+
+def check_compiled(seed):
+    compiled = check(seed, events=600, splits=(0, 0.5, 0.95))
+    with mode.running("interpreted"):
+        interpreted = check(seed, events=600, splits=())
+
+    assert compiled == interpreted
+
+
+@pytest.mark.parametrize("seed", COMPILED)
+def test_compiled(seed):
+    check_compiled(seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", COMPILED_SLOW)
+def test_compiled_more(seed):
+    check_compiled(seed)
+
+
+@pytest.mark.parametrize("seed", INTERPRETED)
+def test_interpreted(seed):
+    with mode.running("interpreted"):
+        check(seed, events=60, splits=(0.5,))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", INTERPRETED_SLOW)
+def test_interpreted_more(seed):
+    with mode.running("interpreted"):
+        check(seed, events=150, splits=(0.7,))
+
+
+def test_the_graphs_reach_everything():
+    """The property is worth as much as the graphs: together they must have all there is."""
+    seen, rows, late, ahead = set(), 0, 0, 0
+    for seed in COMPILED:
+        pipeline = random_pipeline(seed)
+        made = naive.run(pipeline, random_steps(seed, pipeline, 600))
+        seen |= {type(node).__name__ for node in pipeline.nodes}
+        seen |= {node.name for node in pipeline.nodes}
+        rows += sum(map(len, made.rows.values()))
+        late, ahead = late + made.late, ahead + made.ahead
+
+    assert rows > 10_000
+    assert late > 100
+    assert ahead > 100
+    assert seen >= {"Merge", "Window", "Sleeper", "Pair", "Split", "every_other", "ticked"}
