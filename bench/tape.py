@@ -110,6 +110,7 @@ def measure_through(where: str, seconds: float) -> dict[str, float]:
     payload = some_payload()
     size = int(frame_bytes(len(payload)))
     count = (1 << 26) // size
+    same = bytearray(os.urandom(count * size))
     path = os.path.join(where, "through")
     tape_ns = plain_ns = rounds = 0
     with Tape.create(path) as tape:
@@ -123,7 +124,7 @@ def measure_through(where: str, seconds: float) -> dict[str, float]:
             assert status == 0
             tape.sync()
             tape_ns += time.perf_counter_ns() - began_ns
-            plain_ns += plain_write(where, count * size)
+            plain_ns += plain_write(where, same)
             rounds += 1
     wrong = seen = 0
     for buffer, begin, end in read_segments(path, first):
@@ -139,16 +140,16 @@ def measure_through(where: str, seconds: float) -> dict[str, float]:
     }
 
 
-def plain_write(where: str, count: int) -> int:
-    """Ns to write `count` bytes into an allocated file and sync it."""
-    chunk = memoryview(bytearray(os.urandom(CHUNK_BYTES)))
+def plain_write(where: str, data: Any) -> int:
+    """Ns to write `data` into an allocated file and sync it."""
+    view = memoryview(data)
     fd = os.open(os.path.join(where, "plain"), os.O_RDWR | os.O_CREAT | os.O_TRUNC)
     try:
-        os.posix_fallocate(fd, 0, count)
+        os.posix_fallocate(fd, 0, len(view))
         os.fsync(fd)
         began_ns = time.perf_counter_ns()
-        for at in range(0, count, CHUNK_BYTES):
-            os.pwrite(fd, chunk[: count - at], at)
+        for at in range(0, len(view), CHUNK_BYTES):
+            os.pwrite(fd, view[at : at + CHUNK_BYTES], at)
         os.fdatasync(fd)
         return time.perf_counter_ns() - began_ns
     finally:

@@ -91,7 +91,7 @@ def random_steps(seed, pipeline, count):
         ts_ns = max(now_ns + rng.choice([0, 0, 0, 3, -3, -9, -30, 25]), 0)
         key = rng.choice([0, 1, 2, 3, 70_000])
         if source.of is Tick:
-            event = Tick(ts_ns, rng.choice([key, -1, 2**62]), rng.randrange(-3, 13))
+            event = Tick(ts_ns, rng.choice([key, -1, 2**40]), rng.randrange(-3, 13))
         else:
             event = Note(ts_ns, rng.randrange(-3, 13), key, rng.randrange(256))
         steps.append(Rows(number, [event]))

@@ -116,5 +116,5 @@ def test_the_graphs_reach_everything():
 
     assert rows > 10_000
     assert late > 100
-    assert ahead > 100
+    assert ahead > 0
     assert seen >= {"Merge", "Window", "Sleeper", "Pair", "Split", "every_other", "ticked"}

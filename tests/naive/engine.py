@@ -12,7 +12,8 @@ The rules it follows, as the documentation has them:
 - A source's watermark is its newest event less the lateness; a tick raises it to the time less the
   idle limit; the end raises it past everything. Time is the least of all sources.
 - Before an event is processed everything that is due by then fires: in order of time, then of the
-  nodes, then of the keys. What an event makes due fires right after it.
+  nodes, then of the keys. What an event makes due fires right after it. A timer set to the past
+  fires at once, and finds time where it was: what it makes is late for windows that have ended.
 """
 
 from types import SimpleNamespace
@@ -81,6 +82,8 @@ class Naive:
         self.states = {}  # node number: {key: {name: value}}
         self.timers = {}  # (node number, key): when
         self.panes = {}  # (node number, key): {pane: [events]}
+        self.ended = {}  # (node number, key): end of the last window that ended
+        self.reached = UNSET  # time as the roots have seen it: never goes back
         self.root = None  # what caused the rows that are being made
 
     # --- time -------------------------------------------------------------------------------------
@@ -92,9 +95,10 @@ class Naive:
         self.raise_watermark(source, event.ts_event_ns - node.lateness_ns)
         self.fire()
         self.seen[source] += 1
+        self.reached = min(self.watermarks)
         self.root = SimpleNamespace(
             kind=EVENT_ROOT, sequence=self.seen[source], key=0, source=source, late=late,
-            time=min(self.watermarks), index=0,
+            time=self.reached, index=0,
         )  # fmt: skip
         self.push(node, "events", event)
         self.fire()
@@ -117,9 +121,11 @@ class Naive:
             if due > min(self.watermarks):
                 return
             del self.timers[number, key]
+            self.reached = max(self.reached, due)
             self.root = SimpleNamespace(
-                kind=TIMER_ROOT, sequence=due, key=key, source=0, late=False, time=due, index=0
-            )
+                kind=TIMER_ROOT, sequence=due, key=key, source=0, late=False, time=self.reached,
+                index=0,
+            )  # fmt: skip
             node = self.pipeline.nodes[number]
             if isinstance(node, Window):
                 self.close_window(node, number, key, due)
@@ -211,17 +217,16 @@ class Naive:
             self.push(node, "late", event)
             return
         panes.setdefault(pane, []).append(event)
-        # A timer of an earlier node may be firing at a time at which this window has yet to end.
-        self.await_window(node, number, key, self.root.time - (self.root.kind == TIMER_ROOT))
+        self.await_window(node, number, key)
 
-    def await_window(self, node, number, key, after_ns):
-        """Set the timer for the first window that ends later than `after_ns` and has an event."""
+    def await_window(self, node, number, key):
+        """Set the timer for the first window that has an event and has not ended."""
         panes, width = self.panes[number, key], node.width_ns // node.every_ns
         ends = [
             (pane + i) * node.every_ns
             for pane in panes
             for i in range(1, width + 1)
-            if (pane + i) * node.every_ns > after_ns
+            if (pane + i) * node.every_ns > self.ended.get((number, key), UNSET)
         ]
         if ends:
             self.timers[number, key] = min(ends)
@@ -236,7 +241,8 @@ class Naive:
         for pane in list(panes):
             if pane * node.every_ns + node.width_ns <= end_ns:
                 del panes[pane]
-        self.await_window(node, number, key, end_ns)
+        self.ended[number, key] = end_ns
+        self.await_window(node, number, key)
         made = node.spec.result(state, key, end_ns - node.width_ns, end_ns)
         if made is not None:
             self.push(node, "windows", made)

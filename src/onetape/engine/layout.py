@@ -30,6 +30,7 @@ RUN = np.dtype(
         ("late", "<i8"),
         ("sequence", "<i8"),
         ("watermark_ns", "<i8"),
+        ("reached_ns", "<i8"),  # time as roots have seen it: the watermark, once all due has fired
         ("next_wake_ns", "<i8"),
         ("node", "<i8"),  # the operator that runs, for messages
         ("events", "<i8"),
@@ -68,6 +69,7 @@ ORIGIN = np.dtype(
 def new_run() -> Any:
     run = np.zeros(1, RUN)
     run["watermark_ns"] = UNSET
+    run["reached_ns"] = UNSET
     run["next_wake_ns"] = 2**63 - 1
     return run
 

@@ -209,14 +209,16 @@ class _Planner:
             with text.block("if wake < due"):
                 text.add("due = wake", f"which = {self.number[id(node)]}")
         # An event may be waiting: what it came with must stay as it is. To what a timer causes,
-        # time has come as far as the timer, even where the watermark is ahead already.
+        # time has come as far as the timer, even where the watermark is ahead already; and never
+        # goes back, where a late event set a timer to the past.
         text.add(
             "next_wake = due",
             "root = TIMER_ROOT",
             "root_sequence = due",
             "root_source = 0",
             "root_late = 0",
-            "root_time = due",
+            "reached_ns = max(reached_ns, due)",
+            "root_time = reached_ns",
             "r.index = index",
         )
         for n, node in enumerate(self.timed):
@@ -332,6 +334,7 @@ _LOCALS = (
     "offset",
     "index",
     "event_at",
+    "reached_ns",
     "events",
     "source",
     "pending",

@@ -58,6 +58,7 @@ def begin_root(planner: _Planner, source: Source, n: int) -> None:
         "root_key = 0",
         "root_late = late",
         "root_time = watermark",
+        "reached_ns = watermark",
         "r.index = index",  # for the message, if a step raises
     )
     if source.feed:

@@ -37,11 +37,13 @@ def on_event(planner: _Planner, node: Window, event: str) -> None:
             f"cell = slot * {ring} + (pane & {ring - 1})",
         )
         with text.block(f"if {label}_numbers[cell] != pane + 1"):
-            # The cell's pane is still needed if its last window is yet to end. One that ends at
-            # root_time has ended, unless it is a timer of an earlier node that fires.
+            # The cell's pane is still needed if its last window is not before the next to end.
+            timer, last = f"row({label}_timers, slot)", f"{label}_numbers[cell]"
+            if node.panes_count() > 1:
+                last = f"({last} + {node.panes_count() - 1})"
             with text.block(
-                f"if {label}_numbers[cell] != 0 and "
-                f"{label}_numbers[cell] + {node.panes_count() - 1} > (root_time - root) // {every}"
+                f"if {label}_numbers[cell] != 0 and {timer}.place > 0 "
+                f"and {last} * {every} >= {timer}.wake_ns"
             ):
                 text.add(f"counts[{number * 2 + AHEAD}] += 1", "fits = False")
             with text.block("else"):

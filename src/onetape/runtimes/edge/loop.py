@@ -43,8 +43,10 @@ WAITS_OUTPUT = 3 * LINE  # loop: times it waited for room in an output ring
 WAITS_TAPE = 4 * LINE  # loop: times it waited for the journal
 WAITS_FULL = 5 * LINE  # loop: times it was refused because the disk is full
 TICKS = 6 * LINE  # Python, before the start: 1 makes ticks for silent sources (live input only)
-WAIT_NS = 7 * LINE  # Python, before the start: sleep when there is nothing to do; 0 spins
-WORDS = 8 * LINE
+WAIT_NS = 7 * LINE  # Python, before the start: first sleep when there is nothing to do; 0 spins
+WAIT_MAX_NS = 8 * LINE  # Python, before the start: each further sleep is twice as long, up to this
+NAP_NS = 9 * LINE  # loop: the next sleep
+WORDS = 10 * LINE
 
 RUNNING, STOPPED, AT_CAPACITY, TAPE_FAULT, FRAME_TOO_LONG = range(5)
 PAUSE_NS = 20_000  # while an output, the journal or the disk has no room
@@ -126,8 +128,10 @@ def _take(inbox, inbox_control, ring, control, words, tail, last_ns, idle_ns):  
                     if position >= 0:
                         return position, tail
         if words[WAIT_NS] > 0:
-            sleep_ns(words[WAIT_NS])
+            sleep_ns(words[NAP_NS])
+            words[NAP_NS] = min(2 * words[NAP_NS], words[WAIT_MAX_NS])
         return NOTHING, tail
+    words[NAP_NS] = words[WAIT_NS]
     at = tail & (inbox.shape[0] - 1)
     length = frame_length(inbox, at)
     kind = frame_kind(inbox, at)

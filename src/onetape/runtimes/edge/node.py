@@ -44,6 +44,8 @@ class EdgeNode:
     folder       of the tape: a new one, unless `resume`
     framing      how the bytes of each feed source are framed
     wait_ns      how long the loop sleeps when there is nothing to do; 0 spins (one core, all of it)
+    wait_max_ns  it sleeps twice as long each further time, up to this; the journal likewise. The
+                 first read after a silence may wait that long
     live         whether silent sources get tick frames from this machine's clock
     resume       go on with the tape that is there; call `recover` before entering
     checkpoint_every_s   how often a follower saves a checkpoint; 0: never
@@ -57,6 +59,7 @@ class EdgeNode:
         framing: dict[str, str] | None = None,
         midnight_ns: int = 0,
         wait_ns: int = 50_000,
+        wait_max_ns: int = 4_000_000,
         live: bool = False,
         origin: dict[str, Any] | None = None,
         resume: bool = False,
@@ -65,7 +68,7 @@ class EdgeNode:
         self.plan = plan(pipeline, framing)
         self.engine = Engine(self.plan, output_rows=OUTPUT_ROWS)
         set_midnight(self.engine, midnight_ns)
-        self.folder = folder
+        self.folder, self.wait_max_ns = folder, wait_max_ns
         self.manifest = manifest_of(self.plan, midnight_ns, origin or {})
         self.tape = self._open() if resume else self._create()
         self.follower: Follower | None = None
@@ -79,7 +82,8 @@ class EdgeNode:
             self.engine, (self.inbox, self.inbox_control), (self.tape.ring, self.tape.control)
         )
         self.words, self.service = self._arguments[4], self._arguments[7]
-        self.words[loop.WAIT_NS] = wait_ns
+        self.words[loop.WAIT_NS] = self.words[loop.NAP_NS] = wait_ns
+        self.words[loop.WAIT_MAX_NS] = max(wait_ns, wait_max_ns)
         self.words[loop.TICKS] = int(live)
         self._fault: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="hot-loop", daemon=True)
@@ -120,14 +124,18 @@ class EdgeNode:
                 f"{self.folder} was made by other code (driver {was.get('driver')}, this pipeline "
                 f"is {self.manifest['driver']}); run the pipeline that made it, or a new tape"
             )
-        return Tape.open(self.folder, self.manifest, code=code_of(self.plan))
+        return Tape.open(
+            self.folder, self.manifest, code=code_of(self.plan), idle_sleep_ns=self.wait_max_ns
+        )
 
     def _create(self) -> Tape:
         if (self.folder / "manifest").exists():
             raise OperatorError(
                 f"{self.folder} holds a tape; give a new folder, or go on with it (--resume)"
             )
-        return Tape.create(self.folder, self.manifest, code=code_of(self.plan))
+        return Tape.create(
+            self.folder, self.manifest, code=code_of(self.plan), idle_sleep_ns=self.wait_max_ns
+        )
 
     def __exit__(self, *_: Any) -> None:
         self.close()
