@@ -106,36 +106,39 @@ def measure_append(seconds: float) -> dict[str, float]:
 
 
 def measure_through(where: str, seconds: float) -> dict[str, float]:
-    """In rounds of 64 MiB, the tape and the plain file in turns."""
+    """In rounds of 64 MiB, the tape and the plain file in turns; medians over the rounds."""
     payload = some_payload()
     size = int(frame_bytes(len(payload)))
     count = (1 << 26) // size
     same = bytearray(os.urandom(count * size))
     path = os.path.join(where, "through")
-    tape_ns = plain_ns = rounds = 0
+    tape_ns: list[int] = []
+    plain_ns: list[int] = []
     with Tape.create(path) as tape:
         first = tape.next_offset
         append_through(tape.ring, tape.control, payload, 0, 0)
         tape.sync()
         deadline = time.monotonic() + seconds
-        while rounds == 0 or time.monotonic() < deadline:
+        while not tape_ns or time.monotonic() < deadline:
             began_ns = time.perf_counter_ns()
-            status = append_through(tape.ring, tape.control, payload, rounds * count, count)
+            begin = len(tape_ns) * count
+            status = append_through(tape.ring, tape.control, payload, begin, count)
             assert status == 0
             tape.sync()
-            tape_ns += time.perf_counter_ns() - began_ns
-            plain_ns += plain_write(where, same)
-            rounds += 1
+            tape_ns.append(time.perf_counter_ns() - began_ns)
+            plain_ns.append(plain_write(where, same))
     wrong = seen = 0
     for buffer, begin, end in read_segments(path, first):
         wrong += int(check_frames(buffer, begin, end, size, first, payload))
         seen += (end - begin) // size
-    assert (seen, wrong) == (rounds * count, 0), f"{wrong} of {seen} frames are wrong"
-    written = rounds * count * size
+    expected = len(tape_ns) * count
+    assert (seen, wrong) == (expected, 0), f"{wrong} of {seen} frames are wrong"
+    bytes_a_round = count * size
     return {
-        "through_bytes_per_s": written / tape_ns * 1e9,
-        "plain_bytes_per_s": written / plain_ns * 1e9,
-        "through_to_plain": plain_ns / tape_ns,
+        "through_bytes_per_s": bytes_a_round / float(np.median(tape_ns)) * 1e9,
+        "plain_bytes_per_s": bytes_a_round / float(np.median(plain_ns)) * 1e9,
+        "through_to_plain": float(np.median(np.divide(plain_ns, tape_ns))),
+        "rounds": len(tape_ns),
         "frames_checked": seen,
     }
 

@@ -208,7 +208,9 @@ def test_whole_segments_are_dropped_and_the_rest_reads_on(long_tape):
     assert before[start][0].position == (dropped[-1] + 1) * 2048
     assert list(frames(folder, start)) == before[start:]
     for dropped_offset in (0, start - 1):
-        with pytest.raises(OperatorError, match=f"begins at frame {start}, older ones were dropped"):
+        with pytest.raises(
+            OperatorError, match=f"begins at frame {start}, older ones were dropped"
+        ):
             next(read_segments(folder, dropped_offset))
     assert long_tape.drop_before(60) == []  # again: nothing left to drop
     long_tape.close()

@@ -218,9 +218,7 @@ def with_tail(tape):
     facts = layout.read_facts(folder)
     mark, _ = layout.read_watermark(folder, facts)
     third = list(frames(tape))[-3][0]
-    back = mark._replace(
-        sequence=mark.sequence + 1, position=third.position, offset=third.offset
-    )
+    back = mark._replace(sequence=mark.sequence + 1, position=third.position, offset=third.offset)
     layout.write_watermark(folder, facts, back)
     return tape, third, mark.position
 
@@ -253,9 +251,10 @@ def test_the_tail_is_cut_at_every_byte_and_counted(with_tail, tmp_path):
         assert left[-1][0].kind == MANIFEST
         kept = left[found.offset - 1][0]
         assert found.torn_bytes <= position - found.position
-        assert whole[4096 + found.position % SEGMENT :][: position - found.position].rstrip(
-            b"\0"
-        ) == (whole[4096 + found.position % SEGMENT :][: found.torn_bytes])
+        assert (
+            whole[4096 + found.position % SEGMENT :][: position - found.position].rstrip(b"\0")
+            == (whole[4096 + found.position % SEGMENT :][: found.torn_bytes])
+        )
         edges.append(kept.position)
         shutil.rmtree(copy)
     assert len(set(edges)) >= 4  # it ended behind none, one, two and all three of them

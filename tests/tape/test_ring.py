@@ -55,8 +55,9 @@ def test_the_ring_holds_the_bytes_that_the_naive_layout_says(payloads):
     assert tape == tape_in_python == expected
     assert statuses == statuses_in_python
     for status, payload, frame in zip(statuses, payloads, frames, strict=True):
-        assert expected[status : status + 32 + len(payload)] == (
-            naive.encode(*frame)[: 32 + len(payload)]
+        assert (
+            expected[status : status + 32 + len(payload)]
+            == (naive.encode(*frame)[: 32 + len(payload)])
         )
 
 

@@ -54,7 +54,9 @@ def forget(tape):
 
 
 def seen(folder, start=0):
-    return [(h.offset, h.kind, h.source_id, h.epoch, payload) for h, payload in frames(folder, start)]
+    return [
+        (h.offset, h.kind, h.source_id, h.epoch, payload) for h, payload in frames(folder, start)
+    ]
 
 
 @settings(max_examples=20)
@@ -90,7 +92,9 @@ def test_runs_are_whole_frames_as_the_naive_layout_has_them(tmp_path):
         tape.append(n, DATA, payload, n)
     tape.sync()
 
-    runs = b"".join(b[begin:end].tobytes() for b, begin, end in read_segments(tmp_path / "t", first))
+    runs = b"".join(
+        b[begin:end].tobytes() for b, begin, end in read_segments(tmp_path / "t", first)
+    )
 
     expected = [naive.encode(first + n, n, n, DATA, 1, p) for n, p in enumerate(payloads)]
     assert runs == b"".join(expected)

@@ -15,7 +15,9 @@ import llvmlite.binding
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils, config
+from numba.core import ir as numba_ir
 from numba.core.datamodel import models
+from numba.core.errors import NumbaError
 from numba.core.imputils import lower_getattr_generic, lower_setattr_generic
 from numba.core.registry import cpu_target
 from numba.core.typing.templates import AttributeTemplate, infer_getattr
@@ -24,6 +26,8 @@ from numba.extending import intrinsic, register_model
 from numba.np import arrayobj
 
 from onetape.compiled.kernel import Kernel
+
+CompileError = NumbaError  # what the compiler says when it cannot
 
 _FOLDER_LOCK = threading.Lock()  # the compiler reads its cache folder from a global
 
@@ -150,12 +154,26 @@ def _row_get(context: Any, builder: Any, row: Row, value: Any, attr: str) -> Any
 def _row_set(context: Any, builder: Any, sig: Any, args: Any, attr: str) -> None:
     row, given = sig.args
     field, pointer = _member(context, builder, row, args[0], attr)
-    if isinstance(field, types.Integer) and not isinstance(given, types.Integer | types.Boolean):
-        raise TypeError(
-            f"field {attr} holds an integer ({field}), was given {given}: "
-            "write the conversion out, for example int(x)"
-        )
     context.pack_value(builder, field, context.cast(builder, args[1], given, field), pointer, 1)
+
+
+def narrowings(dispatcher: Any) -> list[str]:
+    """Where freshly compiled code puts a float into an integer field: 'file:line: field'.
+
+    The compiler would cut the fraction off without a word; it casts before `_row_set` is asked.
+    """
+    found = []
+    for compiled in dispatcher.overloads.values():
+        typed = compiled.type_annotation
+        for block in getattr(typed, "blocks", {}).values():
+            for step in block.body:
+                if not isinstance(step, numba_ir.SetAttr):
+                    continue
+                target, given = typed.typemap[step.target.name], typed.typemap[step.value.name]
+                if isinstance(target, Row) and isinstance(given, types.Float):
+                    if isinstance(target.record.typeof(step.attr), types.Integer):
+                        found.append(f"{step.loc.filename}:{step.loc.line}: {step.attr}")
+    return found
 
 
 def _element(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:

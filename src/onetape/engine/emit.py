@@ -64,6 +64,7 @@ def teach_compiler() -> None:
     if _TAUGHT:
         return
     from numba import types
+    from numba.core.errors import TypingError
     from numba.extending import overload, overload_method
 
     from onetape.compiled.intrinsics import Row
@@ -109,6 +110,10 @@ def teach_compiler() -> None:
 
             return nothing
         record = made.type if isinstance(made, types.Optional) else made
+        for name, kind in zip(record.fields, record.types):
+            if isinstance(kind, types.Float) and name in block.dtype.fields:
+                if isinstance(block.dtype.typeof(name), types.Integer):
+                    raise TypingError(f"field {name} holds an integer and is given a float")
         lines = ["def impl(made, block, used):", "    used[0] = 0", "    if made is not None:"]
         lines += ["        used[0] = 1", "        target = clear_row(block, 0)"]
         if isinstance(record, Row):

@@ -156,7 +156,7 @@ def next_end(numbers, slot, ring, panes, end_number):
     earliest = -1
     for cell in range(slot * ring, (slot + 1) * ring):
         pane = numbers[cell] - 1
-        if 0 <= pane and pane > end_number - panes and (earliest < 0 or pane < earliest):
+        if pane >= 0 and pane > end_number - panes and (earliest < 0 or pane < earliest):
             earliest = pane
     if earliest < 0:
         return -1

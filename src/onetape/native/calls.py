@@ -19,7 +19,9 @@ _MONOTONIC = 6 if _MACOS else 1
 _F_FULLFSYNC = 51
 
 
-def _libc(builder: Any, name: str, result: Any, arguments: list[Any], variadic: bool = False) -> Any:
+def _libc(
+    builder: Any, name: str, result: Any, arguments: list[Any], variadic: bool = False
+) -> Any:
     kind = ir.FunctionType(result, arguments, var_arg=variadic)
     return cgutils.get_or_insert_function(builder.module, kind, name)
 

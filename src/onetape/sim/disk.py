@@ -238,8 +238,7 @@ def _sectors(at: int, data: bytes | None) -> list[tuple[int, bytes | None]]:
         return [(at, None)]
     edges = [at, *range((at // SECTOR_BYTES + 1) * SECTOR_BYTES, at + len(data), SECTOR_BYTES)]
     return [
-        (a, data[a - at : b - at])
-        for a, b in zip(edges, [*edges[1:], at + len(data)], strict=True)
+        (a, data[a - at : b - at]) for a, b in zip(edges, [*edges[1:], at + len(data)], strict=True)
     ]
 
 

@@ -70,14 +70,18 @@ def ls_lines(found: dict[str, Any]) -> Iterator[str]:
     yield f"tape {found['tape_id']}, epoch {found['epoch']}" + (
         ", being written" if found["is_open"] else ""
     )
-    yield f"frames {first} to {end - 1} durable, {found['durable_position']} bytes" if (
-        end > first
-    ) else "no frames"
+    yield (
+        f"frames {first} to {end - 1} durable, {found['durable_position']} bytes"
+        if (end > first)
+        else "no frames"
+    )
     for segment in found["segments"]:
         start = segment["first_offset"]
-        yield f"segment {segment['segment']}: {segment['durable_bytes']} bytes" + (
-            "" if start is None else f" from frame {start}"
-        ) + ("" if segment["problem"] is None else f"; {segment['problem']}")
+        yield (
+            f"segment {segment['segment']}: {segment['durable_bytes']} bytes"
+            + ("" if start is None else f" from frame {start}")
+            + ("" if segment["problem"] is None else f"; {segment['problem']}")
+        )
     for offset in found["checkpoints"]:
         yield f"checkpoint before frame {offset}"
     yield f"manifest {json.dumps(found['manifest'], sort_keys=True)}"

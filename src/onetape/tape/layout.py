@@ -179,9 +179,7 @@ def read_facts(folder: str) -> Facts:
 def write_facts(folder: str, facts: Facts) -> None:
     body = {"format": FORMAT, **facts._asdict(), "tape_id": f"{facts.tape_id:016x}"}
     line = json.dumps(body, sort_keys=True).encode()
-    replace_file(
-        os.path.join(folder, MANIFEST), line + f"\ncrc32c {checksum(line):08x}\n".encode()
-    )
+    replace_file(os.path.join(folder, MANIFEST), line + f"\ncrc32c {checksum(line):08x}\n".encode())
 
 
 def store_code(folder: str, text: str) -> str:

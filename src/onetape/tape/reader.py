@@ -56,9 +56,7 @@ def read_segments(folder: str | os.PathLike[str], start_offset: int = 0) -> Iter
         yield buffer, begin, end
 
 
-def frames(
-    folder: str | os.PathLike[str], start_offset: int = 0
-) -> Iterator[tuple[Frame, bytes]]:
+def frames(folder: str | os.PathLike[str], start_offset: int = 0) -> Iterator[tuple[Frame, bytes]]:
     """Each durable frame from `start_offset` on: (header, payload)."""
     for buffer, begin, end, base in runs_at(folder, start_offset):
         at = begin

@@ -33,7 +33,16 @@ from onetape.tape.layout import (
     sync_folder,
     write_all,
 )
-from onetape.tape.scan import AT_PAD, EPOCH, NEW_EPOCH, OFFSET, REACHED, new_state, scan, why_stopped
+from onetape.tape.scan import (
+    AT_PAD,
+    EPOCH,
+    NEW_EPOCH,
+    OFFSET,
+    REACHED,
+    new_state,
+    scan,
+    why_stopped,
+)
 from onetape.tape.segment import Segment, end_of, open_segment
 
 PROGRESS_BYTES = 1 << 26
