@@ -218,7 +218,7 @@ def test_whole_segments_are_dropped_and_the_rest_reads_on(long_tape):
     with Tape.open(folder, **SMALL) as again:
         assert again.recovered.offset == 101
         assert again.facts.start_offset == start
-        with pytest.raises(OperatorError, match="a scan from 0 .* is not possible"):
+        with pytest.raises(OperatorError, match=r"a scan from 0 .* is not possible"):
             recovery.recover(folder, again.facts, since=(0, 0))
     assert len(list(frames(folder, start))) == 102 - start
 

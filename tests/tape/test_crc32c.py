@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.naive import tape as naive
 
 from onetape.compiled import mode
 from onetape.compiled.crc32c import crc32c, crc32c_instruction, crc32c_tables
-from tests.naive import tape as naive
 
 
 def bytes_of(data):

@@ -1,13 +1,17 @@
 """Damage below the watermark is named and nothing is cut; above it the tail is cut and counted."""
 
+import itertools
 import os
 import shutil
 
 import pytest
+from tests.naive import tape as naive
 
+from onetape.compiled import mode
 from onetape.compiled.frame import DATA, HEADER_BYTES, MANIFEST
 from onetape.native import files
 from onetape.records.errors import IntegrityError, OperatorError
+from onetape.sim.disk import SimDisk
 from onetape.tape import inspect, layout, recovery, writer
 from onetape.tape.reader import frames
 from onetape.tape.tape import Tape
@@ -135,7 +139,7 @@ def flip(path, at, bit=0):
 
 def equal_neighbours(folder):
     found = list(frames(folder))
-    for (a, _), (b, _) in zip(found, found[1:], strict=False):
+    for (a, _), (b, _) in itertools.pairwise(found):
         same_segment = a.position // SEGMENT == b.position // SEGMENT
         if a.length_bytes == b.length_bytes == 40 and same_segment:
             return a, b
@@ -144,7 +148,7 @@ def equal_neighbours(folder):
 
 def test_swapped_frames(tape):
     a, b = equal_neighbours(tape)
-    path, data = segment(tape, a.position // SEGMENT), None
+    path = segment(tape, a.position // SEGMENT)
     data = bytearray(path.read_bytes())
     at, to, size = 4096 + a.position % SEGMENT, 4096 + b.position % SEGMENT, HEADER_BYTES + 40
     data[at : at + size], data[to : to + size] = data[to : to + size], data[at : at + size]
@@ -295,7 +299,7 @@ def test_a_stale_frame_with_the_right_offset_is_told_by_its_epoch(tape):
         end = int(third.control[0])
     path = segment(tape, stale_at // SEGMENT)
     data = path.read_bytes()
-    made = old_frame(offset=offset + 1, epoch=2)
+    made = naive.encode(offset + 1, 1, 1, DATA, 2, b"old frame")
     path.write_bytes(data[: 4096 + end % SEGMENT] + made)
 
     found = recovery.recover(folder, facts)
@@ -304,17 +308,8 @@ def test_a_stale_frame_with_the_right_offset_is_told_by_its_epoch(tape):
     assert found.torn_bytes == len(made.rstrip(b"\0"))
 
 
-def old_frame(offset, epoch):
-    from tests.naive import tape as naive
-
-    return naive.encode(offset, 1, 1, DATA, epoch, b"old frame")
-
-
 def test_a_frame_kept_by_recovery_is_written_again():
     """A failed sync marks bytes clean that are not on disk: recovery may not trust a sync alone."""
-    from onetape.compiled import mode
-    from onetape.sim.disk import SimDisk
-
     disk = SimDisk(seed=1)
     disk.random.random = lambda: 1.0  # no short writes
     with mode.running("interpreted"), files.using(disk):
@@ -354,7 +349,7 @@ def test_two_damaged_slots_are_refused_until_a_person_accepts_the_end(tape):
     flip(tape / "watermark", 3)
     flip(tape / "watermark", 4096 + 3)
 
-    with pytest.raises(IntegrityError, match="slot 1 .* is damaged: .*accept_scanned_end=True"):
+    with pytest.raises(IntegrityError, match=r"slot 1 .* is damaged: .*accept_scanned_end=True"):
         Tape.open(tape, **SMALL)
     with pytest.raises(IntegrityError, match="nothing says how far the tape is durable"):
         inspect.verify(tape)
@@ -420,6 +415,5 @@ def test_a_scan_can_start_at_a_checkpoint(tape):
     assert seen[-1] == (found.position, found.position)
     with pytest.raises(IntegrityError, match="the tape is older than what it was asked for"):
         recovery.recover(folder, facts, since=(found.position + 64, 62))
-    wrong = pytest.raises(IntegrityError, match="frame 40 was there, expected frame 41")
-    with wrong:
+    with pytest.raises(IntegrityError, match="frame 40 was there, expected frame 41"):
         recovery.recover(folder, facts, since=(header.position, 41))

@@ -160,12 +160,13 @@ class Short(files.OsDisk):
 
 
 def test_short_and_interrupted_writes_lead_to_the_same_bytes(tmp_path):
-    with Tape.create(tmp_path / "t", segment_bytes=2048, **SMALL) as tape:
-        with mode.running("interpreted"), files.using(Short()) as disk:
-            for n in range(12):
-                tape.append(1, DATA, b"%d" % n * 20, n)
-                tape.sync()
-            assert disk.calls > 1000
+    tape = Tape.create(tmp_path / "t", segment_bytes=2048, **SMALL)
+    with mode.running("interpreted"), files.using(Short()) as disk:
+        for n in range(12):
+            tape.append(1, DATA, b"%d" % n * 20, n)
+            tape.sync()
+        assert disk.calls > 1000
+    tape.close()
 
     assert data_frames(tmp_path / "t") == [b"%d" % n * 20 for n in range(12)]
 
@@ -176,9 +177,9 @@ def test_a_write_that_takes_nothing_is_an_error(tmp_path):
             return 0
 
     tape = Tape.create(tmp_path / "t", segment_bytes=2048, **SMALL)
-    with mode.running("interpreted"), files.using(Nothing()):
-        with pytest.raises(OperatorError, match="writing a segment failed: Input/output error"):
-            tape.sync()
+    failed = pytest.raises(OperatorError, match="writing a segment failed: Input/output error")
+    with mode.running("interpreted"), files.using(Nothing()), failed:
+        tape.sync()
     with pytest.raises(OperatorError, match="does not retry"):
         tape.close()
 

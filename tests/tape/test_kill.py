@@ -13,9 +13,9 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.tape.recording_child import SMALL, data_frames, payload_of
 
 from onetape.tape.reader import frames
-from tests.tape.recording_child import SMALL, data_frames, payload_of
 
 CHILD = Path(__file__).with_name("recording_child.py")
 KILLS = int(os.environ.get("ONETAPE_KILLS", "20"))

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.naive import tape as naive
 
 from onetape.compiled import mode
 from onetape.records.errors import OperatorError
 from onetape.tape import ring as r
 from onetape.tape import writer
-from tests.naive import tape as naive
 
 RING_BYTES = 1024
 payloads = st.lists(st.binary(max_size=r.RING_BYTES_MIN // 2 - 64), max_size=30)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.naive import tape as naive
 
 from onetape.compiled import mode
 from onetape.compiled.frame import CONTROL, DATA, END, MANIFEST, TICK
@@ -13,7 +14,6 @@ from onetape.records.errors import OperatorError
 from onetape.tape import layout
 from onetape.tape.reader import frames, read_segments
 from onetape.tape.tape import Tape
-from tests.naive import tape as naive
 
 SMALL = {"ring_bytes": 1024, "threads": False}
 
@@ -124,9 +124,9 @@ def test_reading_beside_the_writer_ends_at_what_is_durable(tmp_path):
 
 
 def test_two_writers_cannot_open_one_tape(tmp_path):
-    with Tape.create(tmp_path / "t", segment_bytes=2048, **SMALL):
-        with pytest.raises(OperatorError, match=r"being written by another process \(pid \d+\)"):
-            Tape.open(tmp_path / "t", **SMALL)
+    refused = pytest.raises(OperatorError, match=r"being written by another process \(pid \d+\)")
+    with Tape.create(tmp_path / "t", segment_bytes=2048, **SMALL), refused:
+        Tape.open(tmp_path / "t", **SMALL)
     Tape.open(tmp_path / "t", **SMALL).close()
 
 

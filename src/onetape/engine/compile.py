@@ -62,8 +62,11 @@ def _in_words(said: str) -> str:
     if field:
         known = re.findall(r"(\w+)\[type=", field[2])
         near = difflib.get_close_matches(field[1], known, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        return f"{where}no field {field[1]!r}{hint} The record has {', '.join(known)}"
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        return f"{where}no field {field[1]!r}{hint}; the record has {', '.join(known)}"
+    narrowed = re.search(r"field \w+ holds an integer and is given a float", said)
+    if narrowed:
+        return f"{where}{narrowed[0]}: compute in integers, or write int(x) where that is meant"
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     told = [line for line in lines if not line.startswith(("Failed in", "File", "During", "<"))]
     return (

@@ -26,7 +26,8 @@ ORDER = np.dtype(
 
 # Words of `meta`; those of the levels are in levels.py.
 
-# A book takes what its sums can hold: 2**22 orders of the largest size, 2**14 of the largest trades.
+# A book takes what its sums can hold: 2**22 orders of the largest size, 2**14 of the
+# largest trades.
 PRICE_MAX = 1 << 48  # ticks, either sign
 QTY_MAX = 1 << 40  # lots
 

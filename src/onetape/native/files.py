@@ -33,8 +33,12 @@ class OsDisk:
     unlink = staticmethod(os.unlink)
     listdir = staticmethod(os.listdir)
     makedirs = staticmethod(os.makedirs)
-    fsync = staticmethod(os.fsync)
-    fdatasync = staticmethod(getattr(os, "fdatasync", os.fsync))
+
+    def fsync(self, fd: int) -> None:
+        os.fsync(fd)
+
+    def fdatasync(self, fd: int) -> None:
+        os.fdatasync(fd)
 
     def size(self, fd: int) -> int:
         return os.fstat(fd).st_size
@@ -64,11 +68,11 @@ class OsDisk:
 class MacDisk(OsDisk):
     """On macOS fsync leaves the bytes in the drive's cache; F_FULLFSYNC does not."""
 
-    @staticmethod
-    def fsync(fd: int) -> None:
+    def fsync(self, fd: int) -> None:
         fcntl.fcntl(fd, _F_FULLFSYNC)
 
-    fdatasync = fsync
+    def fdatasync(self, fd: int) -> None:
+        self.fsync(fd)
 
 
 disk: Any = MacDisk() if sys.platform == "darwin" else OsDisk()

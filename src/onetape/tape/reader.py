@@ -131,7 +131,7 @@ def runs_at(
         segment = open_segment(folder, facts, position // facts.segment_bytes)
         if segment.problem is not None:
             raise rot(folder, facts, position, mark, segment.problem, int(state[OFFSET]))
-        end = min(end_of(facts, segment.index), mark.position)
+        end = min(end_of(facts, segment.number), mark.position)
         while position < end:
             wanted = state[OFFSET] >= start_offset
             state[STOP_OFFSET] = 2**62 if wanted else start_offset

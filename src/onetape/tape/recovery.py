@@ -168,7 +168,7 @@ def _scan_segment(
     progress: Callable[[int, int], None] | None,
 ) -> tuple[int, str | None]:
     """Scan one segment from `position`. (Where it stopped, why; None at the segment's end.)"""
-    end = end_of(facts, segment.index)
+    end = end_of(facts, segment.number)
     size = len(segment.buffer)
     while position < end:
         until = min(end, position + PROGRESS_BYTES)

@@ -16,7 +16,7 @@ from onetape.tape.layout import (
 class Segment(NamedTuple):
     """`buffer` (uint8[n]) is the whole file; tape position p is at byte `p - base` of it."""
 
-    index: int
+    number: int
     buffer: Any
     base: int  # tape position that byte 0 of the file would have
     problem: str | None  # why it cannot be read at all; `buffer` is then empty

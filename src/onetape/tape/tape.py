@@ -27,6 +27,7 @@ from onetape.compiled.frame import MANIFEST
 from onetape.native import files
 from onetape.native.clock import clock_ns
 from onetape.records.errors import OperatorError
+from onetape.tape import folder as folder_of
 from onetape.tape import layout, recovery, ring, writer
 from onetape.tape.allocator import Allocator
 
@@ -45,6 +46,7 @@ class Tape:
     epoch: int
     ring: Any  # uint8[R] and
     control: Any  # int64[]: see `onetape.tape.ring`; for the hot loop
+    _lock: int | None
 
     @classmethod
     def create(
@@ -65,19 +67,8 @@ class Tape:
         """
         path = os.path.abspath(folder)
         _check_sizes(segment_bytes, options.get("ring_bytes", ring.RING_BYTES))
-        if _listdir(path):
-            raise OperatorError(
-                f"{path} is not empty; a tape is made in a folder of its own: name another, or "
-                "open the tape that is there with Tape.open"
-            )
-        fresh = f"{path}.creating"
-        for sub in (layout.CODE, layout.CHECKPOINTS):
-            files.disk.makedirs(os.path.join(fresh, sub), exist_ok=True)
         facts = layout.Facts(secrets.randbits(63), segment_bytes, 0, 0, manifest or {})
-        layout.write_watermark(fresh, facts, layout.Watermark(1, 0, 0, 0))
-        layout.write_facts(fresh, facts)
-        files.disk.replace(fresh, path)  # all at once: half a tape never has the name of one
-        layout.sync_folder(os.path.dirname(path))
+        folder_of.make(path, facts)
         return cls.open(path, manifest, code=code, **options)
 
     @classmethod
@@ -112,7 +103,7 @@ class Tape:
         self.folder = path = os.path.abspath(folder)
         facts = layout.read_facts(path)
         _check_sizes(facts.segment_bytes, ring_bytes)
-        self._lock = _take_lock(path)
+        lock = self._lock = folder_of.take_lock(path)
         try:
             self.recovered = found = recovery.recover(
                 path, facts, since=since, progress=progress, accept_scanned_end=accept_scanned_end
@@ -126,13 +117,13 @@ class Tape:
             self.facts = self._manifest(facts, manifest, code)
             self._start(mark._replace(sequence=mark.sequence + 1), ring_bytes, segments_ahead)
         except OSError as why:
-            files.disk.close(self._lock)
+            files.disk.close(lock)
             raise OperatorError(
                 f"{path}: cannot be opened: {why}; nothing on it has changed that a later opening "
                 "would miss: check the disk and open it again"
             ) from why
         except BaseException:
-            files.disk.close(self._lock)
+            files.disk.close(lock)
             raise
         try:
             self._job[writer.INTERVAL_NS] = commit_interval_ns
@@ -388,24 +379,3 @@ def _check_sizes(segment_bytes: int, ring_bytes: int) -> None:
         raise OperatorError(
             f"segment_bytes was {segment_bytes}; expected a multiple of ring_bytes, {ring_bytes}"
         )
-
-
-def _listdir(folder: str) -> list[str]:
-    try:
-        return list(files.disk.listdir(folder))
-    except FileNotFoundError:
-        return []
-
-
-def _take_lock(folder: str) -> Any:
-    fd = files.disk.open(os.path.join(folder, layout.LOCK), os.O_RDWR | os.O_CREAT, 0o644)
-    if not files.disk.lock(fd):
-        holder = layout.read_all(fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
-        files.disk.close(fd)
-        raise OperatorError(
-            f"{folder} is being written by another process (pid {holder}): stop that one first, "
-            "or only read the tape, which needs no lock"
-        )
-    files.disk.ftruncate(fd, 0)
-    layout.write_all(fd, f"{os.getpid()}\n".encode(), 0)
-    return fd

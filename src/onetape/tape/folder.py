@@ -1,0 +1,51 @@
+"""Make the folder of a tape, all at once; and hold its lock, so that it has one writer."""
+
+import os
+
+from onetape.native import files
+from onetape.records.errors import OperatorError
+from onetape.tape import layout
+
+
+def make(path: str, facts: layout.Facts) -> None:
+    """Make an empty tape at `path`, where nothing or an empty folder is.
+
+    It is built under another name and renamed, so that half a tape never has the name of one.
+    """
+    if _names(path):
+        raise OperatorError(
+            f"{path} is not empty; a tape is made in a folder of its own: name another, or open "
+            "the tape that is there with Tape.open"
+        )
+    fresh = f"{path}.creating"
+    for sub in (layout.CODE, layout.CHECKPOINTS):
+        files.disk.makedirs(os.path.join(fresh, sub), exist_ok=True)
+    layout.write_watermark(fresh, facts, layout.Watermark(1, 0, 0, 0))
+    layout.write_facts(fresh, facts)
+    files.disk.replace(fresh, path)
+    layout.sync_folder(os.path.dirname(path))
+
+
+def take_lock(path: str) -> int:
+    """The descriptor that holds the tape's lock until it is closed. OperatorError if another has it.
+
+    The kernel drops the lock with the process, however that ends: there is nothing to clean up.
+    """
+    fd: int = files.disk.open(os.path.join(path, layout.LOCK), os.O_RDWR | os.O_CREAT, 0o644)
+    if not files.disk.lock(fd):
+        holder = layout.read_all(fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
+        files.disk.close(fd)
+        raise OperatorError(
+            f"{path} is being written by another process (pid {holder}): stop that one first, or "
+            "only read the tape, which needs no lock"
+        )
+    files.disk.ftruncate(fd, 0)
+    layout.write_all(fd, f"{os.getpid()}\n".encode(), 0)
+    return fd
+
+
+def _names(path: str) -> list[str]:
+    try:
+        return list(files.disk.listdir(path))
+    except FileNotFoundError:
+        return []
