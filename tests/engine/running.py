@@ -9,6 +9,7 @@ Numbers first are source numbers, in the order of the pipeline's sources.
 """
 
 import struct
+from itertools import pairwise
 from typing import Any, NamedTuple
 from unittest import mock
 
@@ -100,7 +101,7 @@ def run_engine(engine, pieces, *, feeds=(), digests=True):
     rows, origins = {name: [] for name in names}, {name: [] for name in names}
     sums = digests_of(engine.plan) if digests else {}
     bounds = [0, *feeds, len(pieces)]
-    for begin, end in zip(bounds, bounds[1:]):
+    for begin, end in pairwise(bounds):
         for name, made, caused in feed(engine, pieces[begin:end]):
             rows[name] += tuples(made)
             origins[name] += [tuple(origin)[1:] for origin in caused.tolist()]
@@ -130,15 +131,24 @@ def feed(engine, pieces):
 
 
 class Reusable:
-    """One compiled driver for many runs: `fresh()` is a new engine, without planning or loading."""
+    """One compiled driver for many runs, each on a new engine, without planning or loading.
 
-    def __init__(self, pipeline, **options):
-        self.engine = make(pipeline, **options)
-        self._rows = options.get("output_rows", 1 << 10)
+    It runs in the mode it was made in.
+    """
+
+    def __init__(self, pipeline, *, running=None, output_rows=1 << 10):
+        self._mode = running or mode.current()
+        self._rows = output_rows
+        with mode.running(self._mode):
+            self.engine = make(pipeline, output_rows=output_rows)
 
     def fresh(self):
         with mock.patch.object(compiler, "driver", lambda *_: self.engine.turn):
             return Engine(self.engine.plan, self._rows)
+
+    def run(self, pieces, *, feeds=(), digests=True):
+        with mode.running(self._mode):
+            return run_engine(self.fresh(), pieces, feeds=feeds, digests=digests)
 
 
 def tables(engine, operator):

@@ -18,12 +18,10 @@ from tests.engine.running import (
     frame,
     frames,
     run,
-    run_engine,
 )
 from tests.naive import engine as naive
 
 import onetape as ot
-from onetape.compiled import mode
 from onetape.engine import aggregate, window
 from onetape.records import DeclarationError
 
@@ -48,8 +46,7 @@ PIPELINE = make_pipeline()
 
 @pytest.fixture(scope="module", params=["compiled", "interpreted"])
 def engine(request):
-    with mode.running(request.param):
-        yield Reusable(PIPELINE)
+    return Reusable(PIPELINE, running=request.param)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +70,7 @@ ends = st.permutations([End(A), End(B)]).flatmap(lambda e: st.sampled_from([e, e
 def check(engine, script):
     twin = naive.run(PIPELINE, script)
 
-    ran = run_engine(engine.fresh(), frames(script), digests=False)
+    ran = engine.run(frames(script), digests=False)
 
     assert ran.rows == twin.rows
     assert ran.origins == twin.origins
@@ -224,8 +221,8 @@ def test_records_without_a_sensible_time_are_counted_and_change_nothing(engine):
     some = rising(0, 30)
     odd = [Tick(t, 1, 1) for t in (-1, ot.UNSET, FAR, 2**63 - 1)]
 
-    ran = run_engine(engine.fresh(), frames([End(B), Rows(A, some[:15] + odd + some[15:])]))
-    without = run_engine(engine.fresh(), frames([End(B), Rows(A, some)]))
+    ran = engine.run(frames([End(B), Rows(A, some[:15] + odd + some[15:])]))
+    without = engine.run(frames([End(B), Rows(A, some)]))
 
     assert ran.rows == without.rows
     assert ran.counts.bad_events == 4
@@ -233,7 +230,7 @@ def test_records_without_a_sensible_time_are_counted_and_change_nothing(engine):
 
 
 def test_the_last_moment_that_is_a_time(compiled):
-    ran = run_engine(compiled.fresh(), frames([End(B), Rows(A, [Tick(FAR - 1, 1, 1)])]))
+    ran = compiled.run(frames([End(B), Rows(A, [Tick(FAR - 1, 1, 1)])]))
 
     assert ran.counts.bad_events == 0
     assert ran.rows["tumbling"] == []
@@ -243,9 +240,9 @@ def test_frames_that_are_not_for_this_pipeline_are_counted(compiled):
     good = frames([Rows(A, rising(0, 30)), End(A), End(B)])
     strangers = [frame(DATA, 2, bytes(24)), frame(DATA, A, bytes(25)), frame(99, A, bytes(8))]
 
-    ran = run_engine(compiled.fresh(), [*strangers, *good])
+    ran = compiled.run([*strangers, *good])
 
-    assert ran.rows == run_engine(compiled.fresh(), good).rows
+    assert ran.rows == compiled.run(good).rows
     assert ran.counts.bad_frames == 2
     assert ran.counts.frames == 6
     assert HEADER.size == 32

@@ -41,7 +41,7 @@ def check(book, events):
     for e in events:
         twin.on_event(e)
 
-    ran = run_engine(book.fresh(), frames([Rows(0, events), End(0)]), digests=False)
+    ran = book.run(frames([Rows(0, events), End(0)]), digests=False)
 
     assert ran.rows == {"top": twin.top, "trade": twin.trade, "depth": twin.depth}
     made = tables(ran.engine, "Book")
@@ -54,7 +54,9 @@ def check(book, events):
             levels = twin.levels(instrument, letter)
             assert all_levels(made, instrument, side) == levels
             for price, _, _ in levels[:3]:
-                signed = [(i - (i >> 63 << 64), q) for i, q in twin.queue(instrument, letter, price)]
+                signed = [
+                    (i - (i >> 63 << 64), q) for i, q in twin.queue(instrument, letter, price)
+                ]
                 assert queue(made, instrument, side, price) == signed
     return ran
 

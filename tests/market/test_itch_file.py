@@ -13,6 +13,7 @@ from tests.naive.surveillance import burst_cancel
 from onetape.connect.itch_file import open_itch
 from onetape.engine.frames import frames_of
 from onetape.market.orders import LIVE, UNKNOWN
+from onetape.records.market import Trade
 from onetape.runtimes import batch
 from onetape.runtimes.standard import market_watch
 
@@ -63,9 +64,9 @@ def test_every_output_equals_its_definition(recorded, data_file):
     for number, message in enumerate(file.messages):
         message.sequence = number + 1
         book.on_event(message)
-    trades = [SimpleNamespace(**dict(zip(TRADE_FIELDS, row))) for row in book.trade]
+    trades = [SimpleNamespace(**dict(zip(Trade._fields, row))) for row in book.trade]
 
-    result, made = run_file(file.path, 1 << 18)
+    _, made = run_file(file.path, 1 << 18)
 
     assert made["top_of_book"] == book.top
     assert made["trade"] == book.trade
@@ -110,8 +111,3 @@ def test_any_chunk_size_gives_the_same_digests(recorded, data_file):
 
 def by_width(rows, width_ns):
     return [row for row in rows if row[1] == width_ns]
-
-
-TRADE_FIELDS = (
-    "ts_event_ns price_ticks qty_lots order_id match_id sequence instrument_id side flags kind"
-).split()

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.engine.running import End, Reusable, Rows, frames, run, run_engine
+from tests.engine.running import End, Reusable, Rows, frames, run
 from tests.naive.windows import bars, on_time, vwap
 
 import onetape as ot
@@ -50,7 +50,7 @@ def test_equal_to_the_definition(engine, some, in_order, ended):
     kept, late = on_time(some, LATENESS_NS)
     watermark = 2**62 if ended else max(t.ts_event_ns for t in some) - LATENESS_NS
 
-    ran = run_engine(engine.fresh(), frames([Rows(0, some), *[End(0)] * ended]), digests=False)
+    ran = engine.run(frames([Rows(0, some), *[End(0)] * ended]), digests=False)
 
     assert ran.rows["sliding"] == vwap(kept, 60, 10, watermark)
     assert ran.rows["tumbling"] == vwap(kept, 20, until_ns=watermark)
@@ -61,15 +61,13 @@ def test_equal_to_the_definition(engine, some, in_order, ended):
 def test_a_window_is_from_its_start_to_just_before_its_end(engine):
     some = [trade(19, qty=1), trade(20, qty=2), trade(39, qty=4), trade(40, qty=8), trade(61)]
 
-    ran = run_engine(engine.fresh(), frames([Rows(0, some)]), digests=False)
+    ran = engine.run(frames([Rows(0, some)]), digests=False)
 
     assert [(end, qty) for end, _, _, qty, *_ in ran.rows["tumbling"]] == [(20, 1), (40, 6)]
 
 
 def test_empty_windows_give_nothing(engine):
-    ran = run_engine(
-        engine.fresh(), frames([Rows(0, [trade(5), trade(10**15)]), End(0)]), digests=False
-    )
+    ran = engine.run(frames([Rows(0, [trade(5), trade(10**15)]), End(0)]), digests=False)
 
     assert [end for end, *_ in ran.rows["tumbling"]] == [20, 10**15 + 20]
     assert len(ran.rows["sliding"]) == 12

@@ -152,7 +152,9 @@ class Book:
         for side in (BID, ASK):
             levels = self.sides.get((instrument, side), {})
             for price in sorted(levels, reverse=side == BID)[:DEPTH]:
-                view.append([(side, price, i, q, self.arrivals[i]) for i, q in levels[price].items()])
+                view.append(
+                    [(side, price, i, q, self.arrivals[i]) for i, q in levels[price].items()]
+                )
         return view
 
     def queue(self, instrument, side, price):

@@ -5,7 +5,7 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.engine.running import Clock, End, Reusable, Rows, frames, run_engine
+from tests.engine.running import Clock, End, Reusable, Rows, frames
 from tests.market.flows import event
 from tests.naive import surveillance as naive
 
@@ -43,7 +43,7 @@ def message_flows(draw, spread_ns=3):
 
 
 def alerts(engine, steps):
-    return run_engine(engine.fresh(), frames(steps), digests=False).rows["alert"]
+    return engine.run(frames(steps), digests=False).rows["alert"]
 
 
 @given(message_flows())

@@ -47,8 +47,8 @@ def test_a_full_disk_refuses_and_then_resumes():
 
         taken, why = fill(tape)
 
-        assert "the disk is full (No space left on device for a segment of 2048 bytes)" in why
-        assert "the frame was not taken, all earlier ones are safe" in why
+        assert "no room for more frames (No space left on device for a segment of 2048" in why
+        assert "this one was not taken, all earlier ones are safe" in why
         assert tape.sync() == len(taken) + 1
         assert data_frames("/tape") == taken
 
@@ -131,6 +131,28 @@ def test_after_an_error_of_the_disk_nothing_is_retried(nth):
         assert len(found) >= promised
 
 
+def test_an_error_while_allocating_is_not_tried_again():
+    with simulated(SimDisk(5)) as disk:
+        tape = Tape.create("/tape", segment_bytes=2048, **SMALL)
+        tape.sync()
+        tape.append(1, DATA, b"1" * 400)
+        tape.append(1, DATA, b"2" * 400)
+        tape.append(1, DATA, b"3" * 400)
+        tape.append(1, DATA, b"4" * 400)
+        tape.append(1, DATA, b"5" * 400)  # in the second segment: the third is wanted now
+        disk.fail_sync_at = disk.syncs + 1
+
+        taken, why = fill(tape)
+
+        assert "Input/output error for a segment of 2048 bytes; not tried again" in why
+        assert len(data_frames("/tape")) < len(taken) + 5
+        assert tape.sync() == len(taken) + 6
+        tape.close()
+        with Tape.open("/tape", **SMALL) as again:
+            again.append(1, DATA, b"after")
+        assert data_frames("/tape")[5:] == [*taken, b"after"]
+
+
 def test_a_sync_that_lies_about_the_segments_is_found_out():
     with simulated(SimDisk(4)) as disk:
         tape = Tape.create("/tape", segment_bytes=1 << 14, **SMALL)
@@ -207,7 +229,7 @@ def test_a_real_full_disk(small_disk):
         small_disk / "tape", segment_bytes=16384, ring_bytes=4096, segments_ahead=1
     ) as tape:
         taken, why = fill(tape)
-        assert "the disk is full (No space left on device" in why
+        assert "no room for more frames (No space left on device" in why
         assert data_frames(tape.folder) == taken[: tape.sync() - 1]
 
         ballast.unlink()

@@ -5,6 +5,7 @@ tests/golden/tape/look.txt holds commands and what they print; ONETAPE_REWRITE=1
 """
 
 import argparse
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -13,11 +14,12 @@ import numpy as np
 import pytest
 
 from onetape.compiled.frame import CONTROL, DATA, END, TICK
-from onetape.tape import checkpoint, commands, tape
+from onetape.tape import checkpoint, commands, layout, tape
 from onetape.tape.tape import Tape
 
 SMALL = {"ring_bytes": 1024, "threads": False}
 GOLDEN = Path(__file__).parent.parent / "golden" / "tape" / "look.txt"
+FORMAT_1 = "63903b262dbb4e57148bdf1cd9af26ba4fec40a4a17ec4ffa8d39fcb39eb50b4"
 MONDAY_NS = 1_704_706_200_000_000_000  # 2024-01-08T09:30:00Z
 
 
@@ -71,6 +73,17 @@ def flip(path, at):
     data = bytearray(path.read_bytes())
     data[at] ^= 1
     path.write_bytes(data)
+
+
+def test_the_format_on_disk_is_frozen(day):
+    """Tapes are kept for years. A change here is a new layout.FORMAT, and a test that reads 1."""
+    digest = hashlib.sha256()
+    for path in sorted((day / "day").rglob("*")):
+        if path.is_file() and path.name != "lock":
+            digest.update(path.name.encode() + path.read_bytes())
+
+    assert layout.FORMAT == 1
+    assert digest.hexdigest() == FORMAT_1
 
 
 def test_json_says_the_same(day, capsys):

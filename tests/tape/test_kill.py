@@ -125,9 +125,11 @@ def test_killed_at_every_call(tmp_path, strace, call):
     assert k > 5
 
 
-def test_a_failing_sync_stops_the_writer_for_good(tmp_path, strace):
+@pytest.mark.parametrize("mode", ["interpreted", "compiled"])
+def test_a_failing_sync_stops_the_writer_for_good(tmp_path, strace, mode):
     before = inject(strace, "fdatasync:error=EIO:when=3")
-    output, errors = child(tmp_path / "tape", 100, before=before).communicate(timeout=60)
+    process = child(tmp_path / "tape", 100, before=before, env={"ONETAPE_MODE": mode})
+    output, errors = process.communicate(timeout=60)
 
     assert b"done" not in output
     assert b"fdatasync of a segment failed: Input/output error" in errors

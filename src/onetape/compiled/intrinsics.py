@@ -167,12 +167,19 @@ def narrowings(dispatcher: Any) -> list[str]:
         typed = compiled.type_annotation
         for block in getattr(typed, "blocks", {}).values():
             for step in block.body:
-                if not isinstance(step, numba_ir.SetAttr):
+                cell = isinstance(step, numba_ir.SetItem | numba_ir.StaticSetItem)
+                if not cell and not isinstance(step, numba_ir.SetAttr):
                     continue
                 target, given = typed.typemap[step.target.name], typed.typemap[step.value.name]
-                if isinstance(target, Row) and isinstance(given, types.Float):
+                if not isinstance(given, types.Float):
+                    continue
+                place = f"{step.loc.filename}:{step.loc.line}: "
+                if cell and isinstance(target, types.Array):
+                    if isinstance(target.dtype, types.Integer):
+                        found.append(f"{place}a cell of an array")
+                elif isinstance(target, Row):
                     if isinstance(target.record.typeof(step.attr), types.Integer):
-                        found.append(f"{step.loc.filename}:{step.loc.line}: {step.attr}")
+                        found.append(f"{place}{step.attr}")
     return found
 
 

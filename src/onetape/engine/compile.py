@@ -47,9 +47,15 @@ def generated(
     except intrinsics.CompileError as error:
         raise DeclarationError(_in_words(str(error))) from error
     made.disable_compile()
-    for name, thing in names.items():
-        if isinstance(thing, types.FunctionType):
-            _refuse_narrowing(intrinsics.narrowings(module.__dict__[name]))
+    functions = [name for name, thing in names.items() if isinstance(thing, types.FunctionType)]
+    narrowed = [place for name in functions for place in intrinsics.narrowings(module.__dict__[name])]
+    if narrowed:
+        for path in folder.rglob("*.nb?"):  # else the next run finds machine code, and no complaint
+            path.unlink(missing_ok=True)
+        raise DeclarationError(
+            f"{narrowed[0]} holds an integer and is given a float; prices, quantities and times "
+            "are integers here: compute in integers, or write int(x) where cutting off is meant"
+        )
     return made  # type: ignore[no-any-return]
 
 
@@ -73,14 +79,6 @@ def _in_words(said: str) -> str:
         f"{where}the pipeline does not compile: {(told or lines)[0]} "
         "(onetape --traceback shows the compiler's own message)"
     )
-
-
-def _refuse_narrowing(places: list[str]) -> None:
-    if places:
-        raise DeclarationError(
-            f"{places[0]} holds an integer and is given a float; prices, quantities and times are "
-            "integers here: compute in integers, or write int(x) where cutting off is meant"
-        )
 
 
 def is_cached(plan: Plan) -> bool:

@@ -85,15 +85,22 @@ def teach_compiler() -> None:
 
         return impl
 
+    def fill(made: Any, record: Any, place: str, margin: str) -> list[str]:
+        """Lines that fill `target`: an event is copied whole, a new record field by field."""
+        if isinstance(made, Row):
+            return [f"{margin}copy({place})"]
+        for name, kind in zip(made.fields, made.types):
+            if isinstance(kind, types.Float) and name in record.fields:
+                if isinstance(record.typeof(name), types.Integer):
+                    raise TypingError(f"field {name} holds an integer and is given a float")
+        return [f"{margin}target.{name} = made.{name}" for name in made.fields]
+
     @overload_method(types.NamedTuple, "append")
     def _append(self, made):  # type: ignore[no-untyped-def]
         if self.instance_class is not Emitter:
             return None
         lines = ["def impl(self, made):", "    target = self.row()"]
-        if isinstance(made, Row):
-            lines += ["    copy(self.block, self.used[0] - 1, made)"]
-        else:
-            lines += [f"    target.{name} = made.{name}" for name in made.fields]
+        lines += fill(made, self.types[0].dtype, "self.block, self.used[0] - 1, made", "    ")
         names: dict[str, Any] = {"copy": copy}
         exec("\n".join(lines), names)
         return names["impl"]
@@ -110,16 +117,9 @@ def teach_compiler() -> None:
 
             return nothing
         record = made.type if isinstance(made, types.Optional) else made
-        for name, kind in zip(record.fields, record.types):
-            if isinstance(kind, types.Float) and name in block.dtype.fields:
-                if isinstance(block.dtype.typeof(name), types.Integer):
-                    raise TypingError(f"field {name} holds an integer and is given a float")
         lines = ["def impl(made, block, used):", "    used[0] = 0", "    if made is not None:"]
         lines += ["        used[0] = 1", "        target = clear_row(block, 0)"]
-        if isinstance(record, Row):
-            lines += ["        copy(block, 0, made)"]
-        else:
-            lines += [f"        target.{name} = made.{name}" for name in record.fields]
+        lines += fill(record, block.dtype, "block, 0, made", "        ")
         names: dict[str, Any] = {"clear_row": next_row, "copy": copy}
         exec("\n".join(lines), names)
         return names["impl"]

@@ -51,6 +51,11 @@ class Source(Node):
     lateness_ns: int = 0
     idle_ns: int = 1_000_000_000
 
+    def __post_init__(self) -> None:
+        for what, value_ns in (("lateness", self.lateness_ns), ("idle", self.idle_ns)):
+            if not 0 <= value_ns < 1 << 62:
+                raise DeclarationError(f"source {self.name}: {what} was {value_ns} ns; expected 0+")
+
     def stream(self) -> Stream:
         return Stream(self, "events", self.of)
 
@@ -136,6 +141,9 @@ class Outputs:
     def __init__(self, node: OperatorNode) -> None:
         self._node = node
 
+    def __repr__(self) -> str:
+        return f"<outputs {', '.join(self._node.spec.outputs)} of {self._node.name}>"
+
     def __getattr__(self, name: str) -> Stream:
         if name not in self._node.spec.outputs:
             raise AttributeError(
@@ -154,6 +162,9 @@ def operator(thing: Any = None, *, key: str | None = None) -> Any:
 
 def merge(*streams: Stream) -> Stream:
     """One stream from several of the same record type."""
+    for stream in streams:
+        if not isinstance(stream, Stream):
+            raise DeclarationError(f"merge was given {stream!r}; expected streams")
     kinds = {stream.of for stream in streams}
     if len(kinds) != 1:
         raise DeclarationError(

@@ -115,12 +115,18 @@ def window(
     capacity: int = 1 << 16,
 ) -> WindowStream:
     """Windows of `width`, moved every `every` (default: width, tumbling), per value of `key`."""
+    if not isinstance(stream, Stream) or not isinstance(spec, AggregateSpec):
+        raise DeclarationError(
+            f"window was given {stream!r} and {spec!r}; expected a stream and an @aggregate class"
+        )
     width_ns = parse_duration_ns(width)
     every_ns = width_ns if every is None else parse_duration_ns(every)
     if width_ns <= 0 or every_ns <= 0 or width_ns % every_ns:
         raise DeclarationError(
             f"window width {width_ns} ns must be a multiple of every {every_ns} ns"
         )
+    if capacity < 1:
+        raise DeclarationError(f"window capacity was {capacity}; expected 1 key or more")
     if width_ns // every_ns > 1024:
         raise DeclarationError(f"a window of {width_ns // every_ns} panes; at most 1024")
     if width_ns != every_ns and spec.merge is None:

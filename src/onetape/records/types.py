@@ -85,8 +85,10 @@ _DURATION_NS = {
 
 def parse_duration_ns(text: int | str) -> int:
     """Nanoseconds of "250us", "5ms", "1s", "2m", "1h", "1d"; an int is nanoseconds already."""
-    if isinstance(text, int):
+    if isinstance(text, int) and not isinstance(text, bool):
         return text
+    if not isinstance(text, str):
+        raise DeclarationError(f"duration was {text!r}; expected text such as '5ms', or whole ns")
     found = _DURATION.fullmatch(text.strip())
     if not found:
         raise DeclarationError(

@@ -8,8 +8,8 @@ names made, changed and removed since it was synced, the first few.
 
     capacity       bytes on the disk; beyond, ENOSPC
     power_calls    the power goes at this call from now: PowerCut, from whatever was running
-    fail_sync_at   the n-th sync raises EIO and marks the bytes clean: a later sync of the same
-                   file succeeds and does not write them (as Linux may)
+    fail_sync_at   the n-th sync raises EIO and marks a file's bytes clean: a later sync of it
+                   succeeds and does not write them (as Linux may); names are kept for a later one
     lies_about     syncs of files whose path contains this return without having written
 """
 
@@ -138,7 +138,8 @@ class SimDisk:
         self.syncs += 1
         path, node = self.files[fd]
         if self.syncs == self.fail_sync_at:
-            node.writes.clear()
+            if isinstance(node, Inode):
+                node.writes.clear()
             raise OSError(errno.EIO, os.strerror(errno.EIO), path)
         if self.lies_about is not None and self.lies_about in path:
             return

@@ -2,7 +2,8 @@
 
 The tape may grow to the end of the last allocated segment (control[LIMIT]) and no further. Where
 the next one does not fit, control[FULL] says so: once the segments that are there are used up,
-`append` refuses, with nothing half taken, and each later look tries again.
+`append` refuses, with nothing half taken, and each later look tries again. An error other than a
+full disk is not tried again.
 """
 
 import os
@@ -24,6 +25,7 @@ from onetape.tape.ring import DURABLE, FULL, HEAD, LIMIT
 from onetape.tape.writer import FILES
 
 NO_ROOM = (ENOSPC, EDQUOT, EFBIG)
+GIVEN_UP = -1
 
 
 class Allocator:
@@ -46,13 +48,16 @@ class Allocator:
             self.fds[self.first % FILES] = -1
             self.first += 1
         wanted = int(self.control[HEAD]) // size + 1 + self.ahead
+        if self.ahead == GIVEN_UP:
+            return
         while self.next < min(wanted, self.first + FILES):
             try:
                 fd = self._allocate(self.next)
             except OSError as why:
-                if why.errno not in NO_ROOM:
-                    raise
                 self.refused = f"{why.strerror} for a segment of {size} bytes"
+                if why.errno not in NO_ROOM:
+                    self.refused += "; not tried again, open the tape anew"
+                    self.ahead = GIVEN_UP
                 poke(self.control, FULL, 1)
                 return
             poke(self.fds, self.next % FILES, fd)

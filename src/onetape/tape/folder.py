@@ -1,23 +1,25 @@
 """Make the folder of a tape, all at once; and hold its lock, so that it has one writer."""
 
 import os
+import secrets
 
 from onetape.native import files
 from onetape.records.errors import OperatorError
 from onetape.tape import layout
 
 
-def make(path: str, facts: layout.Facts) -> None:
+def make_folder(path: str, facts: layout.Facts) -> None:
     """Make an empty tape at `path`, where nothing or an empty folder is.
 
-    It is built under another name and renamed, so that half a tape never has the name of one.
+    It is built under a name of its own and renamed: half a tape never has the name of one, and
+    nothing left behind by an attempt that failed, perhaps not on disk, is ever built upon.
     """
     if _names(path):
         raise OperatorError(
             f"{path} is not empty; a tape is made in a folder of its own: name another, or open "
             "the tape that is there with Tape.open"
         )
-    fresh = f"{path}.creating"
+    fresh = f"{path}.creating-{secrets.token_hex(4)}"
     for sub in (layout.CODE, layout.CHECKPOINTS):
         files.disk.makedirs(os.path.join(fresh, sub), exist_ok=True)
     layout.write_watermark(fresh, facts, layout.Watermark(1, 0, 0, 0))
@@ -27,7 +29,7 @@ def make(path: str, facts: layout.Facts) -> None:
 
 
 def take_lock(path: str) -> int:
-    """The descriptor that holds the tape's lock until it is closed. OperatorError if another has it.
+    """The descriptor that holds the tape's lock until it is closed; OperatorError if it is taken.
 
     The kernel drops the lock with the process, however that ends: there is nothing to clean up.
     """

@@ -140,8 +140,8 @@ def settle(folder: str, facts: Facts, found: Recovered) -> None:
     ]
     for index in others:  # allocated ahead, or left over from a `drop_before` that was cut short
         remove(segment_path(folder, index))
-    if others:
-        sync_folder(folder)
+    for path in (folder, os.path.dirname(folder)):  # whoever made these names may have died first
+        sync_folder(path)
 
 
 def rot(
