@@ -23,6 +23,7 @@ from tests.engine.running import Clock, End, Rows
 import onetape as ot
 from onetape.engine import planner, window
 
+KEYS = {"keys": 1 << 10}
 ROWS_MOST = 64  # that one event may cause at one output
 
 
@@ -61,19 +62,22 @@ def _node(rng, streams):
 
     every = rng.choice([4, 10])
     width = every * rng.choice([1, 1, 2, 5])
+    of = {"key": "key", "capacity": KEYS["keys"]}
     kinds = [
         lambda: [scaled(a(Tick), by=rng.choice([-1, 3]), plus=rng.randrange(3))],
         lambda: [some(a(Tick), of=rng.choice([2, 3]))],
         lambda: [noted(a(Tick), shift=rng.choice([0, 0, 15]))],
         lambda: [ticked(a(Note), most=rng.choice([1, 3]))],
-        lambda: [every_other(a(Tick), start=rng.randrange(2))],
+        lambda: [every_other(a(Tick), start=rng.randrange(2), capacity=KEYS)],
         lambda: [(split := Split(a(Tick), at=rng.choice([2, 5]))).low, split.notes],
-        lambda: [Sleeper(a(Tick), nap=rng.choice([3, 10]), again=rng.choice([1, 9]))],
-        lambda: [Pair(a(Tick), a(Note), wait=rng.choice([2, 12]))],
+        lambda: [
+            Sleeper(a(Tick), nap=rng.choice([3, 10]), again=rng.choice([1, 9]), capacity=KEYS)
+        ],
+        lambda: [Pair(a(Tick), a(Note), wait=rng.choice([2, 12]), capacity=KEYS)],
         lambda: [ot.merge(*(a(Tick) for _ in range(rng.choice([2, 3]))))],
-        lambda: [(w := window(a(Tick), Chain, width=width, every=every, key="key")), w.late],
-        lambda: [(w := window(a(Tick), Chain, width=every, key="key")), w.late],
-        lambda: [(w := window(a(Note), Largest, width=width, every=every, key="key")), w.late],
+        lambda: [(w := window(a(Tick), Chain, width=width, every=every, **of)), w.late],
+        lambda: [(w := window(a(Tick), Chain, width=every, **of)), w.late],
+        lambda: [(w := window(a(Note), Largest, width=width, every=every, **of)), w.late],
     ]
     if streams[Summary]:
         kinds.append(lambda: [closed(a(Summary), at_least=rng.choice([1, 2]))])

@@ -316,9 +316,7 @@ def test_more_rows_than_declared_halt(running):
     source = ot.source(Tick)
     pipeline = ot.Pipeline(out=Uneven(source, source, source, extra=1))
 
-    with pytest.raises(
-        StepError, match="Uneven raised IndexError: the operator made more"
-    ):
+    with pytest.raises(StepError, match="Uneven raised IndexError: the operator made more"):
         run(pipeline, frames([Rows(0, ticks(1))]))
 
 
@@ -383,9 +381,7 @@ def test_a_ring_that_cannot_hold_what_one_event_may_make_is_refused():
     source = ot.source(Tick)
     pipeline = ot.Pipeline(one=source.node.stream(), out=Uneven(source, source, source))
 
-    with pytest.raises(
-        OperatorError, match="make 4 rows of output 'out', and its ring holds 2"
-    ):
+    with pytest.raises(OperatorError, match="make 4 rows of output 'out', and its ring holds 2"):
         make(pipeline, output_rows=2)
     with pytest.raises(ValueError, match="output_rows was 6; expected a power of two"):
         make(pipeline, output_rows=6)

@@ -54,9 +54,9 @@ def check_any_point(pipeline, steps, at):
 @pytest.mark.parametrize("seed", range(200, 212))
 def test_a_restored_engine_goes_on(seed):
     pipeline = random_pipeline(seed)
-    steps = random_steps(seed, pipeline, 60)
+    steps = random_steps(seed, pipeline, 40)
     with mode.running("interpreted"):
-        for at in random.Random(seed).sample(range(len(steps)), 3):
+        for at in random.Random(seed).sample(range(len(steps)), 2):
             check_any_point(pipeline, steps, at)
 
 
@@ -83,9 +83,9 @@ def interpreted():
 def test_the_state_of_another_pipeline_is_refused(interpreted):
     one = make(small())
 
-    with pytest.raises(OperatorError, match=r"of another pipeline: it differs in \['n2_keys', 'n2_"):
+    with pytest.raises(OperatorError, match=r"of another pipeline: it differs in \['n2_direct'"):
         restore(make(ot.Pipeline(x=every_other(ot.source(Tick)))), saved(one) | {"n2_keys": 0})
-    with pytest.raises(OperatorError, match=r"checkpoint's n1_\w+ is int64\(\d+,\); this pipeline"):
+    with pytest.raises(OperatorError, match=r"checkpoint's n2_\w+ is int64\(\d+,\); this pipeline"):
         restore(make(small(keys=300)), saved(one))
 
 
@@ -130,26 +130,20 @@ def test_every_bit_of_live_state_shows(interpreted):
         for at in rng.permutation(len(data))[:30]:
             if bits[at] == 0 or (name == "n2_panes" and not is_live(engine, at, array)):
                 continue
-            data[at] ^= 1 << rng.integers(8)
+            flip = 1 << rng.integers(8)
+            data[at] ^= flip
             changed += 1
             assert state_digest(engine) != whole
-            data[at] ^= 0xFF
-            data[at] ^= 0xFF
-            restore(engine, saved(rerun(steps)))
+            data[at] ^= flip
 
     assert changed > 50
+    assert state_digest(engine) == whole
 
 
 def is_live(engine, at, array):
     """Is the pane with byte `at` one that a window still needs?"""
     number = int(engine.arrays["n2_numbers"][at // array.dtype.itemsize])
     return number > 0 and number * 10 > int(engine.run[0]["watermark_ns"])
-
-
-def rerun(steps):
-    engine = make(small())
-    run_engine(engine, frames(steps), digests=False)
-    return engine
 
 
 def test_timers_and_sources_are_part_of_state(interpreted):
@@ -233,7 +227,7 @@ def test_blocks_and_the_order_of_keys_do_not_show(rows, at, rng):
     mixed = [i for key in lots for i in by_key if rows[i][0] == key]
 
     assert digest_of((block[:at], origins[:at]), (block[at:], origins[at:])) == whole
-    assert digest_of((block[mixed], origins[mixed])) == whole
+    assert digest_of(block_and_origins([rows[i] for i in mixed])) == whole
 
 
 @given(made_rows, st.data())
@@ -241,7 +235,9 @@ def test_everything_else_shows(rows, data):
     block, origins = block_and_origins(rows)
     whole = digest_of((block, origins))
     i = data.draw(st.integers(0, len(rows) - 1))
-    what = data.draw(st.sampled_from(["value", "small", "sequence", "key", "index", "node", "root"]))
+    what = data.draw(
+        st.sampled_from(["value", "small", "sequence", "key", "index", "node", "root"])
+    )
     changed = block if what in Row._fields else origins
     bit = data.draw(st.integers(0, changed.dtype[what].itemsize * 8 - 1))
 
@@ -263,11 +259,10 @@ def test_the_place_on_the_tape_does_not_show(rows):
 
 def test_the_order_within_a_key_shows():
     rows = [(1, 5, 1), (1, 6, 2), (2, 5, 3)]
-    block, origins = block_and_origins(rows)
-    swapped = [1, 0, 2]
+    whole = block_and_origins(rows)
 
-    assert digest_of((block[swapped], origins[swapped])) != digest_of((block, origins))
-    assert digest_of((block, origins), key=None) != digest_of((block, origins))
+    assert digest_of(block_and_origins([rows[1], rows[0], rows[2]])) != digest_of(whole)
+    assert digest_of(whole, key=None) != digest_of(whole)
 
 
 def test_the_same_in_plain_python():

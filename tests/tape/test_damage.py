@@ -368,6 +368,18 @@ def test_a_missing_watermark_is_as_bad_as_a_damaged_one(tape):
         Tape.open(tape, **SMALL)
 
 
+@pytest.mark.parametrize(("position", "offset"), [(8, 0), (0, 1), (-8, 0), (0, -1)])
+def test_a_watermark_that_does_not_fit_the_frames(with_tail, position, offset):
+    """Whole, but not of these frames: one of the two files is not what was written."""
+    tape, third, _ = with_tail
+    facts = layout.read_facts(str(tape))
+    mark, _ = layout.read_watermark(str(tape), facts)
+    wrong = mark._replace(position=mark.position + position, offset=mark.offset + offset)
+    layout.write_watermark(str(tape), facts, wrong)
+
+    expect_rot(tape, f"by the watermark frame {third.offset + offset - 1} should end at")
+
+
 def test_a_watermark_that_is_older_than_the_epoch_of_a_frame(tape):
     """A file put back from a copy of an earlier life would hide what was promised since."""
     old = (tape / "watermark").read_bytes()

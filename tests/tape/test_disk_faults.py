@@ -11,7 +11,7 @@ from onetape.compiled import mode
 from onetape.compiled.frame import DATA
 from onetape.native import files
 from onetape.records.errors import IntegrityError, OperatorError
-from onetape.sim.disk import SimDisk
+from onetape.sim.disk import PowerCut, SimDisk
 from onetape.tape import checkpoint, ring
 from onetape.tape.reader import frames
 from onetape.tape.tape import Tape
@@ -129,6 +129,60 @@ def test_after_an_error_of_the_disk_nothing_is_retried(nth):
         found = data_frames("/tape")
         assert found == [b"%d" % n for n in range(len(found))]
         assert len(found) >= promised
+
+
+def test_an_error_at_the_end_of_a_segment_is_final_too():
+    """Found by seed 8286 of test_power_loss: the next turn went on with the next segment."""
+    with simulated(SimDisk(6)) as disk:
+        disk.random.random = lambda: 1.0  # no short writes
+        tape = Tape.create("/tape", segment_bytes=2048, **SMALL)
+        tape.sync()
+        while int(tape.control[ring.HEAD]) < 1600:
+            tape.append(1, DATA, b"1" * 100)
+        tape.sync()
+        for _ in range(5):  # from the first segment into the second
+            tape.append(1, DATA, b"2" * 100)
+        durable = tape.durable_position
+        disk.fail_sync_at = disk.syncs + 1
+        with pytest.raises(OperatorError, match="fdatasync of a segment failed"):
+            tape.sync()
+        calls = disk.calls
+
+        assert tape.turn() == -1
+        with pytest.raises(OperatorError, match="does not retry"):
+            tape.close()
+
+        assert tape.durable_position == durable
+        assert disk.calls == calls
+
+
+def test_killed_anywhere_while_created_then_used_then_powered_off():
+    """The names that a killed process made may not be on disk yet: opening puts them there."""
+    for k in range(1, 60):
+        disk = SimDisk(k)
+        with simulated(disk):
+            disk.power_calls = k
+            finished = False
+            try:
+                Tape.create("/tape", segment_bytes=2048, **SMALL)
+                finished = True
+            except PowerCut:
+                pass
+            disk.kill()
+            if "tape" in disk.root.seen:
+                tape = Tape.open("/tape", **SMALL)
+                tape.append(1, DATA, b"promised")
+                tape.sync()
+                disk.random.random = lambda: 1.0  # nothing that was not synced arrives
+                disk.random.randint = lambda low, high: low
+                disk.crash()
+                Tape.open("/tape", **SMALL).close()
+                assert data_frames("/tape") == [b"promised"]
+            else:
+                assert not finished
+        if finished:
+            break
+    assert finished
 
 
 def test_an_error_while_allocating_is_not_tried_again():

@@ -68,7 +68,7 @@ def chain_rows(index, chains, keys, data, size, origins):
         if slot < 0:
             return False
         origin = row(origins, i)
-        cause = mix(mix(origin.sequence) ^ (origin.key * 256 + origin.root)) ^ origin.index
+        cause = mix(mix(origin.sequence) ^ origin.key) ^ (origin.index * 2 + origin.root)
         cause = mix(cause) ^ (origin.node * 256 + origin.source)
         a = chains[2 * slot] ^ cause
         b = add_wrap(chains[2 * slot + 1], cause)

@@ -80,5 +80,6 @@ def restore(engine: Any, arrays: dict[str, Any]) -> None:
                 f"the checkpoint's {name} is {given.dtype}{given.shape}; this pipeline has "
                 f"{array.dtype}{array.shape}"
             )
-        array[...] = given
+    for name, array in expected.items():
+        array[...] = arrays[name]
     engine.tails[...] = engine.heads

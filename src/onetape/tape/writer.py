@@ -47,6 +47,7 @@ from onetape.tape.ring import (
 )
 
 CHUNK_BYTES = 1 << 18  # written at once: small enough to be in cache still after its checksums
+GROUP_BYTES_MAX = 1 << 26  # then it is made durable, even if as much has arrived again
 FILES = 8  # segments that can be open at once; segment n is files[n % FILES]
 LATENCIES = 4096  # the newest commits whose duration is kept
 IDLE_MIN_NS = 10_000
@@ -134,6 +135,10 @@ def write_turn(ring, control, files, job, mark, latencies):
             return _fail(control, WRITE_SEGMENT, error)
         at = end
         store_release(control, WRITTEN, at)
+        if at == head and at - begin < GROUP_BYTES_MAX:
+            later = load_acquire(control, HEAD)
+            if later - at >= CHUNK_BYTES:  # it arrives as fast as it is written: a larger group
+                head = later
     error = fdatasync(load_acquire(files, segment % FILES))
     if error != 0:
         return _fail(control, SYNC_SEGMENT, error)
