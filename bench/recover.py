@@ -27,9 +27,7 @@ def run(messages: int = 10_000_000) -> dict[str, Any]:
     """recover_s, and the events that were run again in it."""
     with tempfile.TemporaryDirectory() as folder:
         day, tape = Path(folder) / "day.itch", Path(folder) / "tape"
-        write_file(
-            day, seed=4, instruments=500, seconds=messages / 100_000, messages_per_s=100_000
-        )
+        write_file(day, seed=4, instruments=500, seconds=messages / 100_000, messages_per_s=100_000)
         file = open_itch(day)
         planned = plan(pipeline, {"itch": file.framing})
         with Tape.create(tape, manifest_of(planned, file.midnight_ns, {})) as writer:

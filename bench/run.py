@@ -62,7 +62,9 @@ def run(args: argparse.Namespace) -> int:
         if not args.json:
             print(f"{name}")
             for key, value in results[name].items():
-                print(f"  {key:24s} {value:,}" if isinstance(value, int) else f"  {key:24s} {value}")
+                print(
+                    f"  {key:24s} {value:,}" if isinstance(value, int) else f"  {key:24s} {value}"
+                )
     if args.json:
         print(json.dumps(results[names[0]] if len(names) == 1 else results))
     if args.record:

@@ -60,7 +60,7 @@ def make_parser() -> argparse.ArgumentParser:
     from onetape import __version__
     from onetape.runtimes import bench, demo, replay, run, verify
     from onetape.sim import commands as sim
-    from onetape.tape import commands as tape
+    from onetape.tape.commands import add_tape_parser
 
     parser = argparse.ArgumentParser(
         prog="onetape",
@@ -76,7 +76,7 @@ def make_parser() -> argparse.ArgumentParser:
     run.add_parser(commands)
     verify.add_parser(commands)
     run.add_explain_parser(commands)
-    tape.add_tape_parser(commands)
+    add_tape_parser(commands)
     sim.add_parser(commands)
     bench.add_parser(commands)
     return parser

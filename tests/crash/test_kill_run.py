@@ -116,9 +116,7 @@ def check_prefix(tape, reads, day, where):
 
 def check_resume(day, tape, uninterrupted, where):
     file = open_itch(day, chunk_bytes=CHUNK_BYTES)
-    facts = run_file(
-        market_watch(), file, tape, progress=Progress(quiet=True), resume=True
-    )
+    facts = run_file(market_watch(), file, tape, progress=Progress(quiet=True), resume=True)
     assert facts["digests"] == uninterrupted["digests"], where
     assert facts["state_digest"] == uninterrupted["state_digest"], where
     assert facts["messages"] == uninterrupted["messages"], where

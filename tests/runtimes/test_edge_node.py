@@ -1,4 +1,4 @@
-"""The edge node: ticks close windows of a silent source, a slow reader loses nothing, faults halt."""
+"""The edge node: ticks close windows of a silent source, slow readers lose nothing, faults halt."""
 
 import time
 

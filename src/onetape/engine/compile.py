@@ -48,7 +48,9 @@ def generated(
         raise DeclarationError(_in_words(str(error))) from error
     made.disable_compile()
     functions = [name for name, thing in names.items() if isinstance(thing, types.FunctionType)]
-    narrowed = [place for name in functions for place in intrinsics.narrowings(module.__dict__[name])]
+    narrowed = [
+        place for name in functions for place in intrinsics.narrowings(module.__dict__[name])
+    ]
     if narrowed:
         for path in folder.rglob("*.nb?"):  # else the next run finds machine code, and no complaint
             path.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,4 @@ def run(args: argparse.Namespace) -> int:
             "clone the repository and install it with pip install -e ."
         )
     sys.path.insert(0, str(root))
-    from bench.run import run as run_benches  # type: ignore[import-not-found]
-
-    return int(run_benches(args))
+    return int(import_module("bench.run").run(args))
