@@ -164,7 +164,7 @@ def test_a_book_is_its_orders_not_its_history(interpreted):
         book = Book(ot.source(MarketEvent), capacity=capacity)
         pipeline = ot.Pipeline(top=book.top)
         filler = [event(0, 0, 0)] * (8 - len(events))  # as many events, the last at the same time
-        return run(pipeline, frames([Rows(0, filler + [*events])])).state
+        return run(pipeline, frames([Rows(0, [*filler, *events])])).state
 
     def add(order_id, price, qty, ts_ns=9):
         return event(

@@ -356,7 +356,7 @@ def test_two_damaged_slots_are_refused_until_a_person_accepts_the_end(tape):
 
     with Tape.open(tape, accept_scanned_end=True, **SMALL) as accepted:
         assert accepted.recovered.offset == 61
-        assert accepted.epoch > 1
+        assert accepted.epoch == 2
         accepted.append(1, DATA, b"more")
     assert open_and_close(tape).offset == 63
 

@@ -95,7 +95,10 @@ def parse_duration_ns(text: int | str) -> int:
             f"duration {text!r} is not a whole number and a unit; write for example '5ms' "
             f"(units: {', '.join(_DURATION_NS)})"
         )
-    return int(found[1]) * _DURATION_NS[found[2]]
+    duration_ns = int(found[1]) * _DURATION_NS[found[2]]
+    if duration_ns >= 1 << 62:
+        raise DeclarationError(f"duration {text!r} is {duration_ns} ns; at most 146 years")
+    return duration_ns
 
 
 def _parse_int(text: str, unit: str) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from onetape.connect.parquet import symbol_text
+from onetape.engine.layout import FAR
 from onetape.records.market import OPEN
 from onetape.records.types import UNSET
 
@@ -29,6 +30,7 @@ class View:
         self._trades: dict[int, int] = {}
         self._alerts: deque[str] = deque(maxlen=ALERTS)
         self._opened = 0
+        self._at_ns = 0
         self._drawn_s = 0.0
         self._rate = (time.monotonic(), 0, 0.0)
 
@@ -105,12 +107,12 @@ class View:
         elif was == 0:
             rate = messages / max(now_s - was_s, 1e-3)
         at_ns = int(self._node.engine.sources["watermark_ns"][0])
+        self._at_ns = at_ns if 0 < at_ns < FAR else self._at_ns  # at the end time is endless
         pace = f"{self._speed:g}x" if self._speed else "as fast as it goes"
         return (
-            f"[bold]onetape[/]  feed time [cyan]{_clock(at_ns)}[/] UTC ({pace})   "
+            f"[bold]onetape[/]  feed time [cyan]{_clock(self._at_ns)}[/] UTC ({pace})   "
             f"[bold]{messages:,}[/] messages, [bold]{rate:,.0f}[/]/s   "
-            f"gaps {int(feed['gaps'])}   alerts [yellow]{self._opened}[/]   "
-            f"service p99 {self._node.statistics()['service_ns_p99'] / 1000:.0f} us"
+            f"gaps {int(feed['gaps'])}   alerts [yellow]{self._opened}[/]"
         )
 
     def _symbol(self, i: int) -> str:

@@ -105,8 +105,9 @@ def recover(
                 raise rot(folder, facts, position, mark, problem, int(state[OFFSET]))
             break
     found.position, found.offset = position, int(state[OFFSET])
-    if accept_scanned_end and mark.sequence == 0:
-        found.watermark = Watermark(0, position, found.offset, max(mark.epoch, int(state[EPOCH])))
+    if mark.sequence == 0:  # no watermark: what the last good frame says stands for it
+        segment_began = position - position % facts.segment_bytes
+        found.watermark = Watermark(0, segment_began, found.offset, int(state[EPOCH]))
     found.torn_bytes = _torn_bytes(folder, facts, position)
     return found
 

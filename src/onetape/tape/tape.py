@@ -102,10 +102,10 @@ class Tape:
         """
         self = cls.__new__(cls)
         self.folder = path = os.path.abspath(folder)
-        facts = layout.read_facts(path)
-        _check_sizes(facts.segment_bytes, ring_bytes)
+        _check_sizes(layout.read_facts(path).segment_bytes, ring_bytes)
         lock = self._lock = take_lock(path)
         try:
+            facts = layout.read_facts(path)
             self.recovered = found = recovery.recover(
                 path, facts, since=since, progress=progress, accept_scanned_end=accept_scanned_end
             )
@@ -338,11 +338,12 @@ class Tape:
         if errno == 0:
             return None
         what = writer.CALLS[int(self.control[ring.FAULT_CALL])]
+        lost = self.next_offset - self.durable_offset
         return OperatorError(
-            f"{self.folder}: {what} failed: {os.strerror(errno)}. The journal has stopped and does not retry: "
-            f"after such an error a second attempt may succeed without having written. Frames "
-            f"below {self.durable_offset} are durable, {self.next_offset - self.durable_offset} "
-            "later ones are not. Check the disk, then open the tape again"
+            f"{self.folder}: {what} failed: {os.strerror(errno)}. The journal has stopped and does "
+            "not retry: after such an error a second attempt may succeed without having written. "
+            f"Frames below {self.durable_offset} are durable, {lost} later ones are not. Check the "
+            "disk, then open the tape again"
         )
 
     def _manifest(
