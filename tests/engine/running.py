@@ -151,6 +151,12 @@ class Reusable:
             return run_engine(self.fresh(), pieces, feeds=feeds, digests=digests)
 
 
+def refused(made):
+    """(late, late at windows, ahead) as the engine counts them, or as the naive one does."""
+    counts = getattr(made, "counts", made)
+    return counts.late, counts.late_at_windows, counts.ahead
+
+
 def tables(engine, operator):
     """The tables of an operator such as a book, by name."""
     for number, node in enumerate(engine.plan.pipeline.nodes):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from tests.engine.parts import Chain, Note, Pair, Sleeper, Split, Tick, every_other, scaled
-from tests.engine.running import Clock, End, Reusable, Rows, frames, make, run, run_engine
+from tests.engine.running import Clock, End, Reusable, Rows, feed, frames, make, run, run_engine
 from tests.naive import engine as naive
 
 import onetape as ot
@@ -288,6 +288,21 @@ def test_a_handler_that_raises_halts_the_pipeline_and_names_the_event(running):
         "out with a skip frame"
     )
     assert isinstance(raised.value.__cause__, ValueError)
+
+
+def test_an_engine_that_halted_takes_nothing_more(running):
+    engine = make(ot.Pipeline(out=Brittle(ot.source(Tick), breaks_at=13)), output_rows=2)
+    pieces = frames([Rows(0, ticks(1, 2, 3, 4, 5))])
+
+    next(feed(engine, pieces))  # leaves rows in the ring, and events in the buffer
+    with pytest.raises(OperatorError, match="the engine stopped in the middle of its input"):
+        list(feed(engine, pieces))
+
+    engine = make(ot.Pipeline(out=Brittle(ot.source(Tick), breaks_at=13)))
+    with pytest.raises(StepError):
+        list(feed(engine, frames([Rows(0, ticks(13))])))
+    with pytest.raises(OperatorError, match="make a new one and restore the last checkpoint"):
+        list(feed(engine, pieces))
 
 
 def test_a_timer_that_raises_names_the_event_that_moved_time(running):

@@ -7,7 +7,7 @@ over a merge of both sources.
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from tests.engine.parts import Chain, Largest, Note, Tick
+from tests.engine.parts import Chain, Largest, Note, Tick, noted
 from tests.engine.running import (
     DATA,
     HEADER,
@@ -17,6 +17,7 @@ from tests.engine.running import (
     Rows,
     frame,
     frames,
+    refused,
     run,
 )
 from tests.naive import engine as naive
@@ -74,7 +75,7 @@ def check(engine, script):
 
     assert ran.rows == twin.rows
     assert ran.origins == twin.origins
-    assert (ran.counts.late, ran.counts.ahead) == (twin.late, twin.ahead)
+    assert refused(ran) == refused(twin)
     return ran
 
 
@@ -193,6 +194,17 @@ def test_after_the_end_of_its_source_an_event_is_late(compiled):
     ran = check(compiled, [Rows(A, [Tick(20, 1, 1)]), End(A), Rows(A, [Tick(90, 1, 1)]), End(B)])
 
     assert ran.rows["late"] == [(90, 1, 1)]
+
+
+@pytest.mark.parametrize("running", ["compiled", "interpreted"])
+def test_what_an_operator_dates_back_is_counted_even_if_nobody_reads_late(running):
+    notes = noted(ot.source(Tick), shift=-5)
+    pipeline = ot.Pipeline(largest=window(notes, Largest, width=10, key="key"))
+
+    ran = run(pipeline, frames([Rows(0, rising(20, 24)), End(0)]), running=running)
+
+    assert ran.rows["largest"] == []
+    assert refused(ran) == (0, 4, 0)
 
 
 def test_late_is_decided_at_the_source_even_where_time_is_held_back(compiled):

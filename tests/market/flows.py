@@ -1,8 +1,6 @@
-"""Order flow for the tests of this room: sane from a seed, or anything at all from Hypothesis."""
+"""Order flow for the tests of this room, from a seed: sane, or anything at all."""
 
 import random
-
-from hypothesis import strategies as st
 
 from onetape.records.market import (
     ADD,
@@ -80,36 +78,38 @@ def sane_flow(seed, count, instruments=3, depth_ticks=30, step_ns=2_000_000):
     return made
 
 
-ids = st.one_of(st.integers(0, 6), st.sampled_from([2**63, 2**64 - 1]))
-prices = st.one_of(st.integers(98, 103), st.sampled_from([0, -5, UNSET, 2**48, 2**48 + 1, 2**62]))
-quantities = st.one_of(
-    st.integers(1, 12), st.sampled_from([0, -3, UNSET, 2**40, 2**40 + 1, 2**63 - 1])
-)
-FLAGS = [0, 0, 0, WHOLE, HAS_PRICE, HAS_PRICE | NOT_PRINTABLE, CROSS, NOT_PRINTABLE, 255]
+PRICES = [0, -5, UNSET, 2**48, 2**48 + 1, -(2**62)]
+QUANTITIES = [0, -3, UNSET, 2**40, 2**40 + 1, 2**63 - 1]
+FLAGS = [WHOLE, HAS_PRICE, HAS_PRICE | NOT_PRINTABLE, CROSS, NOT_PRINTABLE, 255]
 
 
-@st.composite
-def hostile_flows(draw, instruments=4, max_size=60):
-    """Any messages: unknown, repeated and wrong references, sizes and prices without sense."""
-    one = st.builds(
-        MarketEvent,
-        ts_event_ns=st.integers(0, 20),
-        ts_recv_ns=st.just(0),
-        order_id=ids,
-        other_id=ids,
-        price_ticks=prices,
-        qty_lots=quantities,
-        sequence=st.just(0),
-        instrument_id=st.one_of(st.just(1), st.integers(0, instruments)),
-        action=st.sampled_from([ADD, ADD, ADD, CANCEL, MODIFY, FILL, FILL, TRADE, OTHER, 0]),
-        side=st.sampled_from([BID, ASK, BID, ASK, NO_SIDE, 0]),
-        flags=st.sampled_from(FLAGS),
-        kind=st.just(65),
-    )
-    some = draw(st.lists(one, min_size=1, max_size=max_size))
-    ts_ns = 0
-    made = []
-    for n, e in enumerate(some):
-        ts_ns += e.ts_event_ns
-        made.append(e._replace(ts_event_ns=ts_ns, sequence=n + 1))
+def hostile_flow(seed, count, instruments=4, odd=0.1):
+    """Any messages: unknown, repeated and wrong references, overfills; a share that is absurd.
+
+    Ids and prices are few, so that most messages meet an order or a level that is there.
+    """
+    rng = random.Random(seed)
+
+    def one(some, absurd):
+        return rng.choice(absurd) if rng.random() < odd else rng.choice(some)
+
+    made, ts_ns = [], 0
+    for n in range(count):
+        ts_ns += rng.randrange(20)
+        made.append(
+            MarketEvent(
+                ts_event_ns=ts_ns,
+                ts_recv_ns=0,
+                order_id=one(range(8), [2**63, 2**64 - 1]),
+                other_id=one(range(8), [2**63, 2**64 - 1]),
+                price_ticks=one(range(98, 104), PRICES),
+                qty_lots=one(range(1, 13), QUANTITIES),
+                sequence=n + 1,
+                instrument_id=one([1], range(instruments + 1)),
+                action=one([ADD, ADD, ADD, CANCEL, MODIFY, FILL, FILL], [TRADE, OTHER, 0, 255]),
+                side=one([BID, ASK], [NO_SIDE, 0]),
+                flags=one([0], FLAGS),
+                kind=65,
+            )
+        )
     return made

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 from tests.engine.running import End, Reusable, Rows, frames, run_engine, tables
-from tests.market.flows import event, hostile_flows, sane_flow
+from tests.market.flows import event, hostile_flow, sane_flow
 from tests.naive import market as naive
 
 import onetape as ot
@@ -83,16 +84,30 @@ def test_a_deep_book_grows_its_chunks_and_gives_them_back(book):
     assert made.meta[orders.UNKNOWN] > 0  # those of instrument 0 were not of instrument 1
 
 
-@given(hostile_flows(instruments=INSTRUMENTS))
-def test_any_flow_gives_what_the_twin_says(book, events):
-    check(book, events)
+seeds = st.integers(0, 2**32)
 
 
-@given(hostile_flows(instruments=INSTRUMENTS, max_size=12))
-def test_any_flow_on_top_of_a_sane_one(book, events):
+@given(seeds, st.integers(1, 120), st.sampled_from([0.02, 0.1, 0.4]))
+def test_any_flow_gives_what_the_twin_says(book, seed, count, odd):
+    check(book, hostile_flow(seed, count, INSTRUMENTS, odd))
+
+
+@given(seeds, st.integers(1, 40))
+def test_any_flow_on_top_of_a_sane_one(book, seed, count):
     begin = sane_flow(5, 60, step_ns=1)
     last_ns = begin[-1].ts_event_ns
-    check(book, begin + [e._replace(ts_event_ns=e.ts_event_ns + last_ns) for e in events])
+    rest = hostile_flow(seed, count, INSTRUMENTS)
+
+    check(book, begin + [e._replace(ts_event_ns=e.ts_event_ns + last_ns) for e in rest])
+
+
+def test_hostile_flows_do_all_that_can_be_done():
+    twin = naive.Book(INSTRUMENTS)
+    for e in hostile_flow(1, 600, INSTRUMENTS):
+        twin.on_event(e)
+
+    assert min(twin.counts[name] for name in COUNTERS) > 2
+    assert min(map(len, (twin.top, twin.trade, twin.depth))) > 30
 
 
 def test_an_order_is_known_only_to_its_own_instrument(book):

@@ -32,6 +32,7 @@ class Made(NamedTuple):
     rows: dict[str, list[Any]]
     origins: dict[str, list[Any]]  # (sequence, key, index, node, source, root)
     late: int  # at the sources
+    late_at_windows: int
     ahead: int
     states: dict[int, dict[int, dict[str, Any]]]  # by node and key
 
@@ -68,7 +69,9 @@ def run(pipeline, steps):
             naive.tick(step.source, step.now_ns)
         else:
             naive.end(step.source)
-    return Made(naive.rows, naive.origins, naive.late, naive.ahead, naive.states)
+    return Made(
+        naive.rows, naive.origins, naive.late, naive.late_at_windows, naive.ahead, naive.states
+    )
 
 
 class Naive:
@@ -78,7 +81,7 @@ class Naive:
         self.seen = [0 for _ in pipeline.sources]
         self.rows = {name: [] for name in pipeline.outputs}
         self.origins = {name: [] for name in pipeline.outputs}
-        self.late = self.ahead = 0
+        self.late = self.late_at_windows = self.ahead = 0
         self.states = {}  # node number: {key: {name: value}}
         self.timers = {}  # (node number, key): when
         self.panes = {}  # (node number, key): {pane: [events]}
@@ -208,6 +211,7 @@ class Naive:
     def add_to_window(self, node, number, event):
         key, pane = getattr(event, node.key), event.ts_event_ns // node.every_ns
         if self.root.late or event.ts_event_ns < self.root.time:
+            self.late_at_windows += 1
             self.push(node, "late", event)
             return
         panes = self.panes.setdefault((number, key), {})

@@ -41,8 +41,9 @@ class Counts:
     events: int
     frames: int
     ticks: int
-    late: int
-    ahead: int
+    late: int  # events older than their source's watermark
+    late_at_windows: int  # what windows refused as late: those, and what operators date back
+    ahead: int  # what windows refused as too far ahead
     bad_frames: int
     bad_events: int
     rows: dict[str, int]
@@ -71,6 +72,7 @@ class Engine:
             if f"o{k}" in self.arrays:
                 for name in (f"o{k}", f"g{k}"):
                     self.arrays[name] = np.zeros(output_rows, self.arrays[name].dtype)
+        self._midway = False
         self._turn = compiler.driver(plan, self.arguments(np.zeros(8, np.uint8), 0))
 
     def arguments(self, buffer: Any, end: int) -> list[Any]:
@@ -91,6 +93,12 @@ class Engine:
                 f"the buffer was {buffer.dtype}, contiguous {flags.c_contiguous}, writable "
                 f"{flags.writeable}; expected writable contiguous uint8 (a bytearray, not bytes)"
             )
+        if self._midway:
+            raise OperatorError(
+                "the engine stopped in the middle of its input (an operator raised, or its rows "
+                "were not all taken); make a new one and restore the last checkpoint"
+            )
+        self._midway = True
         self.run["frame_at"] = begin
         arguments = self.arguments(buffer, end)
         while True:
@@ -100,6 +108,7 @@ class Engine:
                 raise self.step_error(why) from why
             yield from self.drain()
             if status == layout.DONE:
+                self._midway = False
                 return
             if status == layout.AT_CAPACITY:
                 raise self.capacity_error()
@@ -139,6 +148,7 @@ class Engine:
             frames=int(run["frames"]),
             ticks=int(run["ticks"]),
             late=int(run["late_events"]),
+            late_at_windows=int(self.counts_words[0::2].sum()),
             ahead=int(self.counts_words[1::2].sum()),
             bad_frames=int(run["bad_frames"]),
             bad_events=int(run["bad_events"]),

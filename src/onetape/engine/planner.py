@@ -69,6 +69,8 @@ class _Planner:
         self._loops = 0
         if len({s.name for s in pipeline.sources}) != len(pipeline.sources):
             raise DeclarationError("two sources have one name; give them different names")
+        if len(pipeline.sources) > 256:
+            raise DeclarationError(f"{len(pipeline.sources)} sources; a pipeline has at most 256")
 
     # --- what the parts use ---------------------------------------------------------------------
 
@@ -229,7 +231,6 @@ class _Planner:
                     f"slot = first({label}_heap)",
                     f"key = row({label}_timers, slot).key",
                     "root_key = key",
-                    f"set_timer({label}_timers, {label}_heap, slot, key, NEVER)",
                 )
                 write = window_text if isinstance(node, Window) else operator_text
                 write.on_timer(self, node)

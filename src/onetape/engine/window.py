@@ -34,6 +34,8 @@ from onetape.engine.operators import Handler, _handler, _state
 from onetape.records import DeclarationError, is_record
 from onetape.records.types import parse_duration_ns
 
+NONE = 2**63 - 1  # later than any pane
+
 
 @dataclass(frozen=True)
 class AggregateSpec:
@@ -159,11 +161,9 @@ def next_end(numbers, slot, ring, panes, end_number):
     numbers  int64[slots * ring]: pane number + 1 of each cell, 0 when never used
     A window with end number b is made of the panes b - panes ... b - 1.
     """
-    earliest = -1
-    for cell in range(slot * ring, (slot + 1) * ring):
+    over = max(end_number - panes, -1)
+    earliest = NONE
+    for cell in range(slot * ring, (slot + 1) * ring):  # no branch: panes come and go at random
         pane = numbers[cell] - 1
-        if pane >= 0 and pane > end_number - panes and (earliest < 0 or pane < earliest):
-            earliest = pane
-    if earliest < 0:
-        return -1
-    return max(end_number, earliest) + 1
+        earliest = min(earliest, pane if pane > over else NONE)
+    return max(end_number, earliest) + 1 if earliest < NONE else -1

@@ -87,10 +87,8 @@ def on_timer(planner: _Planner, node: Window) -> None:
                 text.add(f"{merge}({label}_sum, row({label}_panes, cell))")
     text.add(
         f"following = next_end({label}_numbers, slot, {ring}, {panes}, last)",
-    )
-    with text.block("if following >= 0"):
-        text.add(f"set_timer({label}_timers, {label}_heap, slot, key, following * {every})")
-    text.add(
+        f"wake = following * {every} if following >= 0 else NEVER",
+        f"set_timer({label}_timers, {label}_heap, slot, key, wake)",
         f"next_wake = {_earliest(planner)}",
         f"put({result}({label}_sum, root_key, due - {node.width_ns}, due), {block}, {used})",
     )
