@@ -26,7 +26,8 @@ def main(argv: list[str] | None = None) -> int:
         _check_python()
         return _run(sys.argv[1:] if argv is None else argv)
     except KeyboardInterrupt:
-        print("onetape: interrupted; nothing half-written is left behind", file=sys.stderr)
+        said = "onetape: interrupted; no half-written file is left, and a tape can go on with --resume"
+        print(said, file=sys.stderr)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

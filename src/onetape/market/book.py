@@ -30,6 +30,7 @@ from onetape.market.orders import (
     ORDER,
     PRICE_MAX,
     QTY_MAX,
+    ROWS,
     UNKNOWN,
     UNPRICED,
     add_order,
@@ -81,7 +82,8 @@ def book_headroom(book):
 
 def canonical_book(book: Any) -> list[Any]:
     """All orders, by id, and the counters: what two equal books have in common."""
-    live = book.orders[book.orders["qty_lots"] > 0]
+    handed_out = book.orders[: int(book.meta[ROWS])]
+    live = handed_out[handed_out["qty_lots"] > 0]
     live = np.sort(live, order="order_id")
     fields = ("order_id", "price_ticks", "qty_lots", "priority", "instrument_id", "side")
     counters = book.meta[[LIVE, UNKNOWN, DUPLICATE, IMPLAUSIBLE, UNPRICED]]

@@ -6,6 +6,7 @@ import numpy as np
 
 from onetape.compiled.kernel import kernel
 from onetape.compiled.rows import row
+from onetape.market.orders import ROWS
 from onetape.records.types import UNSET
 
 
@@ -46,7 +47,7 @@ def all_levels(book: Any, instrument: int, side: int) -> list[tuple[int, int, in
 
 def queue(book: Any, instrument: int, side: int, price_ticks: int) -> list[tuple[int, int]]:
     """L3: (order_id, qty_lots) of all orders at a price, first in time first. O(orders)."""
-    orders = book.orders
+    orders = book.orders[: int(book.meta[ROWS])]
     at = (
         (orders["qty_lots"] > 0)
         & (orders["instrument_id"] == instrument)
