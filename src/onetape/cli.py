@@ -26,7 +26,9 @@ def main(argv: list[str] | None = None) -> int:
         _check_python()
         return _run(sys.argv[1:] if argv is None else argv)
     except KeyboardInterrupt:
-        said = "onetape: interrupted; no half-written file is left, and a tape can go on with --resume"
+        said = (
+            "onetape: interrupted; no half-written file is left, and a tape can go on with --resume"
+        )
         print(said, file=sys.stderr)
         return 130
     except BrokenPipeError:
