@@ -1,0 +1,55 @@
+"""A timer: say when an instrument has gone quiet, and when it speaks again.
+
+`wake_ns` is when `on_timer` is due, in event time: no clock is read, so a replay fires the same.
+"""
+
+import onetape as ot
+from onetape import market as mk
+from onetape.codecs.feed import symbol_of
+from onetape.engine.frames import frames_of
+from onetape.runtimes import batch
+from onetape.sim import simulate
+
+
+@ot.record
+class Quiet:
+    ts_event_ns: ot.i64
+    instrument_id: ot.u32
+    began: ot.u8  # 1: nothing for `after`; 0: a quote came again
+    since_ns: ot.i64  # of the last quote
+
+
+@ot.operator(key="instrument_id")
+class GoneQuiet:
+    wake_ns: ot.i64 = ot.UNSET
+    instrument: ot.i64 = 0
+    last_ns: ot.i64 = 0
+    is_quiet: ot.i64 = 0
+
+    def on_quote(self, q: mk.TopOfBook, *, after: ot.Duration = "1s") -> Quiet | None:
+        since_ns, self.last_ns = self.last_ns, q.ts_event_ns
+        self.instrument = q.instrument_id
+        self.wake_ns = q.ts_event_ns + after  # moves the timer: each key has one
+        if self.is_quiet == 0:
+            return None
+        self.is_quiet = 0
+        return Quiet(q.ts_event_ns, q.instrument_id, 0, since_ns)
+
+    def on_timer(self, now_ns: int) -> Quiet | None:
+        self.is_quiet = 1
+        return Quiet(now_ns, self.instrument, 1, self.last_ns)
+
+
+pipeline = ot.Pipeline(quiet=GoneQuiet(ot.source("itch").top_of_book(), after="800ms"))
+
+if __name__ == "__main__":
+    day = simulate(seed=2, instruments=8, seconds=5.0, messages_per_s=60, episodes=0)
+    engine = batch.make_engine(pipeline)
+    kept: list[tuple[int, int, int, int]] = []
+    frames = frames_of([(None, day.data)])
+    batch.run(engine, frames, lambda _, rows, origins: kept.extend(rows.tolist()))
+    symbols = engine.feed_state("itch")["symbols"]
+    for ts_ns, instrument, began, since_ns in kept[:12]:
+        what = "is quiet" if began else f"quotes again after {(ts_ns - since_ns) / 1e6:,.0f} ms"
+        print(f"{ts_ns / 1e9 - 34_200:6.3f} s  {symbol_of(int(symbols[instrument])):5s} {what}")
+    print(f"{sum(began for _, _, began, _ in kept)} silences of more than 800 ms")
