@@ -3,12 +3,14 @@
 import runpy
 import sys
 import traceback
+import types
 from pathlib import Path
 
 from onetape.engine.graph import Pipeline
 from onetape.records import DeclarationError, OnetapeError, OperatorError
 
 STANDARD = "standard"
+MODULE = "__onetape_pipeline__"  # what the file's module is called, wherever the file lies
 
 
 def load_pipeline(path: str) -> Pipeline:
@@ -23,11 +25,14 @@ def load_pipeline(path: str) -> Pipeline:
         )
     sys.path.insert(0, str(Path(path).resolve().parent))
     try:
-        names = runpy.run_path(path, run_name="__onetape_pipeline__")
+        names = runpy.run_path(path, run_name=MODULE)
     except OnetapeError as error:
         raise DeclarationError(f"{_where(error, path)}{error}") from error
     except Exception as error:
         raise DeclarationError(f"{_where(error, path)}{type(error).__name__}: {error}") from error
+    # Machine code found on disk looks up the module of each function in it, by name.
+    sys.modules[MODULE] = types.ModuleType(MODULE)
+    sys.modules[MODULE].__dict__.update(names)
     found = names.get("pipeline")
     if not isinstance(found, Pipeline):
         raise DeclarationError(
