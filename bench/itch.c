@@ -60,12 +60,12 @@ typedef struct {
 
 typedef struct {
     i64 ts_event_ns, width_ns, notional_ticklots, qty_lots;
-    u32 instrument_id, trades_count;
+    u32 instrument_id, trades_count, flags, zero;
 } Vwap;
 
 typedef struct {
     i64 ts_event_ns, width_ns, open_ticks, high_ticks, low_ticks, close_ticks, qty_lots;
-    u32 instrument_id, trades_count;
+    u32 instrument_id, trades_count, flags, zero;
 } Bar;
 
 #define REMEMBERED 16
@@ -75,7 +75,8 @@ typedef struct {
     u32 instrument_id;
     u16 rule;
     u8 state, severity;
-    i32 evidence_count, zero;
+    i32 evidence_count;
+    u32 flags;
 } Alert;
 
 typedef struct {

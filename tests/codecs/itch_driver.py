@@ -5,55 +5,68 @@ import struct
 import numpy as np
 from hypothesis import strategies as st
 
-from onetape.codecs import length_prefixed, moldudp64
-from onetape.codecs.feed import EVENT, NOTHING, REFUSED, new_feed, refusals
+from onetape.codecs import FRAMINGS, length_prefixed, moldudp64
+from onetape.codecs.feed import EVENT, GAP, NOTHING, REFUSED, new_feed, refusals
 from onetape.codecs.itch50.message import MESSAGE_CLASSES, encode_message
 from onetape.codecs.itch50.spec import ALPHA, MESSAGES
 from onetape.compiled import kernel
 from onetape.compiled.rows import copy_row, row
 from onetape.records import empty_block
-from onetape.records.market import MarketEvent
+from onetape.records.market import Gap, MarketEvent
 
 DAY_NS = 86_400 * 10**9
 NO_PROGRESS = -(10**9)
+OVER = -1  # in place of a line: the source has ended
 
 
 @kernel
-def read_length_prefixed(feeds, buffer, begin, end, ts_recv_ns, scratch, events, counts):
+def read_length_prefixed(
+    feeds, held, buffer, begin, end, line, ts_recv_ns, scratch, gaps, events, counts, said
+):
     """Read buffer[begin:end]; returns the number of events. counts: events, nothing, refused."""
     feed = row(feeds, 0)
     n = 0
-    at = length_prefixed.open_packet(feed, buffer, begin, end)
+    at = length_prefixed.open_packet(feed, held, buffer, begin, end, line, ts_recv_ns)
     while at < end:
         before = at
-        at, result = length_prefixed.next_message(feed, buffer, at, end, ts_recv_ns, scratch)
-        n = _take(result, scratch, events, n, counts)
+        at, result = length_prefixed.next_message(
+            feed, held, buffer, at, end, ts_recv_ns, scratch, gaps
+        )
+        n = _take(result, scratch, events, n, counts, gaps, said)
         if at <= before:
             return NO_PROGRESS
     return n if at == end else NO_PROGRESS
 
 
 @kernel
-def read_moldudp64(feeds, buffer, begin, end, ts_recv_ns, scratch, events, counts):
+def read_moldudp64(
+    feeds, held, buffer, begin, end, line, ts_recv_ns, scratch, gaps, events, counts, said
+):
     feed = row(feeds, 0)
     n = 0
-    at = moldudp64.open_packet(feed, buffer, begin, end)
+    if line == OVER:
+        at = moldudp64.pass_time(feed, end, 1)
+    else:
+        at = moldudp64.open_packet(feed, held, buffer, begin, end, line, ts_recv_ns)
     while at < end:
         before = at
-        at, result = moldudp64.next_message(feed, buffer, at, end, ts_recv_ns, scratch)
-        n = _take(result, scratch, events, n, counts)
-        if at <= before:
+        at, result = moldudp64.next_message(feed, held, buffer, at, end, ts_recv_ns, scratch, gaps)
+        n = _take(result, scratch, events, n, counts, gaps, said)
+        if at < before:
             return NO_PROGRESS
     return n if at == end else NO_PROGRESS
 
 
 @kernel
-def _take(result, scratch, events, n, counts):
+def _take(result, scratch, events, n, counts, gaps, said):
     if result == EVENT:
         counts[0] += 1
         if n < events.shape[0]:
             copy_row(events, n, scratch, 0)
             return n + 1
+    elif result == GAP:
+        copy_row(said, counts[3], gaps, 0)
+        counts[3] += 1
     elif result == NOTHING:
         counts[1] += 1
     elif result == REFUSED:
@@ -70,22 +83,45 @@ class Reader:
     Every packet lies between bytes of rubbish, so reading outside of it changes the answer.
     """
 
-    def __init__(self, framing, midnight_ns=0, rubbish=0xA5):
+    def __init__(self, framing, midnight_ns=0, rubbish=0xA5, patience_ns=0):
         self.read = READERS[framing]
-        self.feed = new_feed(midnight_ns)
+        self.feed = new_feed(midnight_ns, patience_ns)
+        self.held = np.zeros(FRAMINGS[framing].held_bytes, np.uint8)
         self.blocks = []
-        self.counts = np.zeros(3, np.int64)
+        self.tally = np.zeros(4, np.int64)
+        self.scratch_gap = empty_block(Gap, 1)
+        self.gaps = []
         self.rubbish = rubbish
 
-    def packet(self, data, ts_recv_ns=0):
+    def end(self, ts_recv_ns):
+        """The source is over: what is missing is given up."""
+        return self.packet(None, ts_recv_ns)
+
+    def packet(self, data, ts_recv_ns=0, line=0):
+        is_over = data is None
+        data = b"" if is_over else data
         margin = 64
         buffer = np.full(len(data) + 2 * margin, self.rubbish, np.uint8)
         buffer[margin : margin + len(data)] = np.frombuffer(bytes(data), np.uint8)
         scratch = np.full(64, self.rubbish, np.uint8).view(MarketEvent.dtype)
-        events = empty_block(MarketEvent, len(data) // 3 + 1)
+        events = empty_block(MarketEvent, len(data) // 3 + 1 + int(self.feed["held"][0]))
+        said = empty_block(Gap, 64)
         n = self.read(
-            self.feed, buffer, margin, margin + len(data), ts_recv_ns, scratch, events, self.counts
+            self.feed,
+            self.held,
+            buffer,
+            margin,
+            margin + len(data),
+            OVER if is_over else line,
+            ts_recv_ns,
+            scratch,
+            self.scratch_gap,
+            events,
+            self.tally,
+            said,
         )
+        self.gaps += [tuple(gap) for gap in said[: int(self.tally[3])].tolist()]
+        self.tally[3] = 0
         assert n >= 0, "no progress, or past the end"
         self.blocks.append(events[:n])
         return self
@@ -94,6 +130,11 @@ class Reader:
     def events(self):
         block = np.concatenate(self.blocks) if self.blocks else empty_block(MarketEvent, 0)
         return [dict(zip(MarketEvent._fields, values)) for values in block.tolist()]
+
+    @property
+    def counts(self):
+        """Messages that were events, nothing, refused."""
+        return self.tally[:3]
 
     @property
     def refused(self):

@@ -19,6 +19,7 @@ from onetape.codecs.feed import REASONS, symbol_of
 from onetape.codecs.itch50.message import encode_message
 from onetape.codecs.itch50.spec import BY_LETTER
 from onetape.codecs.itch50.write import stock_word
+from onetape.records.market import GAP_FILLED, GAP_LOST, GAP_OPENED
 
 MIDNIGHT = 1_548_824_400 * 10**9
 
@@ -111,49 +112,85 @@ def test_the_directory_leaves_its_symbol():
 
 # --- MoldUDP64 ------------------------------------------------------------------------------------
 
+STATES = {GAP_OPENED: "opened", GAP_FILLED: "filled", GAP_LOST: "lost"}
+
 
 @st.composite
 def datagrams(draw):
-    """Packets of one or two sessions, some repeated, some ahead, some damaged."""
+    """(line, packet) of one or two sessions: repeated, ahead, behind, damaged, of any order."""
     out, sequence, session = [], 1, b"SESSION001"
-    for _ in range(draw(st.integers(1, 6))):
+    for _ in range(draw(st.integers(1, 12))):
         some = draw(st.lists(st.one_of(bodies, bodies, damaged()), max_size=4))
-        jump = draw(st.sampled_from([0, 0, 0, 0, -3, -1, 2, 2**48, 2**63]))
-        session = draw(st.sampled_from([session, session, session, b"SESSION002", b"\0" * 10]))
-        count = draw(st.sampled_from([None] * 6 + [0, 1, 9, 0xFFFF]))
+        jump = draw(st.sampled_from([0] * 6 + [-3, -1, 2, 2, 5, 70_000, 2**48, 2**63]))
+        session = draw(st.sampled_from([session] * 6 + [b"SESSION002", b"\0" * 10]))
+        count = draw(st.sampled_from([None] * 8 + [0, 1, 9, 0xFFFF]))
         at = max(0, sequence + jump) % 2**64
         packet = bytearray(mold(at, some, session, count))
-        if draw(st.integers(0, 5)) == 0:
+        if draw(st.integers(0, 7)) == 0:
             packet = packet[: draw(st.integers(0, len(packet)))]
-        if draw(st.integers(0, 5)) == 0:
+        if draw(st.integers(0, 7)) == 0:
             packet += draw(st.binary(max_size=4))
-        out.append(bytes(packet))
-        if jump in (0, 2):
+        out.append((draw(st.integers(0, 1)), bytes(packet)))
+        if jump in (0, 2, 70_000):
             sequence = at + len(some)
+    if draw(st.booleans()):
+        out = draw(st.permutations(out))
     return out
 
 
-@given(datagrams(), st.integers(0, 255))
-def test_datagrams_are_read_as_the_twin_does(packets, rubbish):
-    twin = naive.Feed(MIDNIGHT)
-    reader = Reader("moldudp64", MIDNIGHT, rubbish)
+@given(datagrams(), st.integers(0, 255), st.sampled_from([0, 2, 5, 1000]))
+def test_datagrams_are_read_as_the_twin_does(packets, rubbish, patience_ns):
+    twin = naive.Mold(MIDNIGHT, patience_ns)
+    reader = Reader("moldudp64", MIDNIGHT, rubbish, patience_ns)
 
-    for i, packet in enumerate(packets):
-        twin.moldudp64(packet, i)
-        reader.packet(packet, i)
+    for i, (line, packet) in enumerate(packets):
+        twin.packet(packet, i, line)
+        reader.packet(packet, i, line)
+    twin.settle(len(packets), is_over=True)
+    reader.end(len(packets))
 
     assert reader.events == twin.events
     assert reader.refused == twin.refused
+    assert [(STATES[g[-2]], g[2], g[3]) for g in reader.gaps] == twin.gaps
     for name in (
         "next_sequence",
+        "highest_sequence",
         "sessions",
         "ended",
         "heartbeats",
         "duplicates",
-        "gaps",
+        "conflicts",
+        "not_held",
         "gap_messages",
+        "stale",
     ):
         assert reader.state(name) == getattr(twin, name), name
+
+
+@given(
+    st.lists(st.integers(1, 4), min_size=1, max_size=30),
+    st.randoms(use_true_random=False),
+    st.integers(0, 3),
+)
+def test_any_order_of_arrival_gives_the_same_events(sizes, random, again):
+    packets, sequence = [], 1
+    for size in sizes:
+        packets.append(mold(sequence, [add_order(sequence + i) for i in range(size)]))
+        sequence += size
+    plain, shuffled = Reader("moldudp64"), Reader("moldudp64", patience_ns=10**9)
+
+    for packet in packets:
+        plain.packet(packet)
+    some = packets + random.choices(packets, k=again)
+    random.shuffle(some)
+    for i, packet in enumerate(some):
+        shuffled.packet(packet, i)
+
+    assert shuffled.events == [e | {"ts_recv_ns": o["ts_recv_ns"]} for e, o in
+                               zip(plain.events, shuffled.events, strict=True)]  # fmt: skip
+    assert shuffled.state("held") == shuffled.state("stale") == shuffled.state("gap_open") == 0
+    opened = sum(STATES[g[-2]] == "opened" for g in shuffled.gaps)
+    assert opened == sum(STATES[g[-2]] == "filled" for g in shuffled.gaps)
 
 
 def test_a_second_line_changes_nothing_and_is_counted():
@@ -162,58 +199,121 @@ def test_a_second_line_changes_nothing_and_is_counted():
 
     for packet in packets:
         one.packet(packet)
-        both.packet(packet).packet(packet)
+        both.packet(packet).packet(packet, line=1)
 
     assert both.events == one.events
     assert [e["sequence"] for e in one.events] == [1, 2, 3]
     assert both.state("duplicates") == 3
-    assert both.counts.tolist() == [3, 3, 0]
+    assert both.feed["line_packets"][0].tolist()[:2] == [2, 2]
+    assert both.feed["line_delivered"][0].tolist()[:2] == [3, 0]
 
 
-def test_a_gap_is_counted_once_and_a_heartbeat_shows_one_too():
-    reader = Reader("moldudp64")
+def test_a_gap_waits_for_its_patience_then_is_given_up_and_the_feed_is_stale():
+    reader = Reader("moldudp64", patience_ns=100)
 
-    reader.packet(mold(1, [add_order()])).packet(mold(5, [add_order()]))
+    reader.packet(mold(1, [add_order(1)]), 10).packet(mold(4, [add_order(4)]), 20)
 
-    assert (reader.state("gaps"), reader.state("gap_messages")) == (1, 3)
-    reader.packet(mold(6, []))
-    assert (reader.state("gaps"), reader.state("heartbeats")) == (1, 1)
-    reader.packet(mold(8, []))
-    assert (reader.state("gaps"), reader.state("gap_messages")) == (2, 5)
-    reader.packet(mold(8, [], count=0xFFFF))
-    assert reader.state("ended") == 1
-
-
-def test_a_packet_that_overlaps_gives_what_is_new():
-    reader = Reader("moldudp64").packet(mold(1, [add_order(1), add_order(2)]))
-
-    reader.packet(mold(2, [add_order(2), add_order(3)]))
-
-    assert [(e["sequence"], e["order_id"]) for e in reader.events] == [(1, 1), (2, 2), (3, 3)]
-    assert reader.state("duplicates") == 1
+    assert [e["order_id"] for e in reader.events] == [1]
+    assert [(g[-2], g[2], g[3]) for g in reader.gaps] == [(GAP_OPENED, 2, 2)]
+    reader.packet(mold(5, [add_order(5)]), 119)
+    assert [e["order_id"] for e in reader.events] == [1]
+    assert reader.state("stale") == 0
+    reader.packet(mold(6, []), 120)
+    assert [e["order_id"] for e in reader.events] == [1, 4, 5]
+    assert [(g[-2], g[2], g[3], g[4]) for g in reader.gaps[1:]] == [(GAP_LOST, 2, 2, 100)]
+    assert (reader.state("gap_messages"), reader.state("stale")) == (2, 1)
 
 
-def test_a_message_that_runs_past_the_packet_drops_its_rest_which_then_is_a_gap():
+def test_many_gaps_are_given_up_one_patience_after_each_was_seen():
+    reader = Reader("moldudp64", patience_ns=100)
+    for i in range(50):  # every other message is lost
+        reader.packet(mold(1 + 2 * i, [add_order(1 + 2 * i)]), 10 * i)
+
+    assert reader.events[-1]["order_id"] == 1 + 2 * (49 - 10)
+
+
+def test_what_is_missing_comes_by_another_line_and_nothing_is_lost():
+    reader = Reader("moldudp64", patience_ns=100)
+
+    reader.packet(mold(1, [add_order(1)]), 10).packet(mold(3, [add_order(3)]), 20)
+    reader.packet(mold(2, [add_order(2)]), 50, line=1)
+
+    assert [(e["order_id"], e["ts_recv_ns"]) for e in reader.events] == [(1, 10), (2, 50), (3, 20)]
+    assert [(g[-2], g[2], g[3], g[4]) for g in reader.gaps[1:]] == [(GAP_FILLED, 2, 2, 30)]
+    assert reader.state("stale") == 0
+
+
+def test_a_packet_that_does_not_add_up_is_refused_as_a_whole():
     packet = mold(1, [add_order(1), add_order(2), add_order(3)])
-    cut = bytearray(packet[: 20 + 38 + 38 + 10])
-    reader = Reader("moldudp64").packet(cut)
+    reader = Reader("moldudp64", patience_ns=100)
 
-    assert len(reader.events) == 2
+    reader.packet(packet[: 20 + 38 + 38 + 10])
+
+    assert reader.events == []
     assert reader.refused == {"bad packet": 1}
-    reader.packet(mold(4, [add_order(4)]))
-    assert (reader.state("gaps"), reader.state("gap_messages")) == (1, 1)
+    reader.packet(packet, 5)
+    assert len(reader.events) == 3
 
 
-def test_a_new_session_is_adopted_with_its_number():
+def test_a_message_that_the_decoder_refuses_is_missing_and_may_come_again():
+    reader = Reader("moldudp64", patience_ns=100)
+
+    reader.packet(mold(1, [add_order(1), add_order(2, side=b"?"), add_order(3)]), 5)
+
+    assert [e["order_id"] for e in reader.events] == [1]
+    assert reader.refused == {"bad side": 1}
+    reader.packet(mold(2, [add_order(2)]), 6, line=2)
+    assert [e["order_id"] for e in reader.events] == [1, 2, 3]
+    assert reader.state("stale") == 0
+
+
+def test_one_packet_far_ahead_is_not_believed_and_two_are():
+    reader = Reader("moldudp64").packet(mold(1, [add_order(1)]))
+
+    reader.packet(mold(1 << 40, [add_order(9)])).packet(mold(2, [add_order(2)]))
+
+    assert reader.refused == {"far sequence": 1}
+    assert [e["order_id"] for e in reader.events] == [1, 2]
+    reader.packet(mold(1 << 30, [add_order(9)])).packet(mold((1 << 30) + 1, [add_order(10)]))
+    assert [e["order_id"] for e in reader.events] == [1, 2, 10]
+    assert reader.state("gap_messages") == (1 << 30) + 1 - 3
+
+
+def test_two_packets_that_disagree_are_both_not_believed():
+    reader = Reader("moldudp64", patience_ns=100)
+
+    reader.packet(mold(1, [add_order(1)])).packet(mold(3, [add_order(77)]))
+    reader.packet(mold(3, [add_order(3)]), line=1)
+
+    assert (reader.state("conflicts"), reader.state("held")) == (1, 0)
+    reader.packet(mold(2, [add_order(2), add_order(3)]), line=2)
+    assert [e["order_id"] for e in reader.events] == [1, 2, 3]
+
+
+def test_a_new_session_begins_at_one():
     reader = Reader("moldudp64").packet(mold(1, [add_order()])).packet(mold(2, [], count=0xFFFF))
 
-    reader.packet(mold(100, [add_order()], session=b"SESSION002"))
+    reader.packet(mold(1, [add_order(7)], session=b"SESSION002"))
 
-    assert [e["sequence"] for e in reader.events] == [1, 100]
+    assert [(e["sequence"], e["order_id"]) for e in reader.events] == [(1, 1), (1, 7)]
     assert [reader.state(n) for n in ("sessions", "gaps", "ended")] == [2, 0, 0]
-    reader.packet(mold(101, [add_order()], session=b"SESSION\x00\x01\x02"))
+    reader.packet(mold(2, [add_order()], session=b"SESSION\x00\x01\x02"))
     assert reader.refused == {"bad session": 1}
-    assert reader.state("next_sequence") == 101
+    assert reader.state("next_sequence") == 2
+
+
+def test_a_session_that_has_not_ended_is_left_only_when_a_line_says_so_three_times():
+    reader = Reader("moldudp64", patience_ns=100).packet(mold(1, [add_order(1)]))
+
+    for sequence in (1, 2):
+        reader.packet(mold(sequence, [add_order(sequence)], session=b"SESSION002"))
+
+    assert reader.state("sessions") == 1
+    reader.packet(mold(3, [add_order(3)], session=b"SESSION002"))
+    assert reader.state("sessions") == 2
+    assert reader.refused == {"bad session": 2}
+    reader.packet(mold(1, [add_order(1), add_order(2)], session=b"SESSION002"), line=2)
+    assert [e["order_id"] for e in reader.events] == [1, 1, 2, 3]
 
 
 def test_an_empty_datagram_is_a_bad_packet():

@@ -13,15 +13,24 @@ import numpy as np
 import pytest
 from tests.codecs.itch_driver import DAY_NS
 
-from onetape.codecs import length_prefixed, moldudp64
-from onetape.codecs.feed import BAD_PACKET, BAD_SESSION, EVENT, NOTHING, REFUSED, new_feed
+from onetape.codecs import FRAMINGS, length_prefixed, moldudp64
+from onetape.codecs.feed import (
+    BAD_PACKET,
+    BAD_SESSION,
+    EVENT,
+    FAR_SEQUENCE,
+    GAP,
+    NOTHING,
+    REFUSED,
+    new_feed,
+)
 from onetape.codecs.itch50.spec import MESSAGES
 from onetape.compiled import kernel, mode
 from onetape.compiled.bits import add_wrap, mix, shift_right
 from onetape.compiled.memory import copy_bytes, load_u32be, store_i64be, store_u16be
 from onetape.compiled.rows import row
 from onetape.records import UNSET, empty_block
-from onetape.records.market import ASK, BID, NO_SIDE, MarketEvent
+from onetape.records.market import ASK, BID, NO_SIDE, Gap, MarketEvent
 
 PACKETS = int(os.environ.get("ONETAPE_FUZZ_N", "50000"))
 SEEDS = (1, 2)
@@ -31,7 +40,7 @@ ACTIONS = np.zeros(256, np.int64)
 ACTIONS[list(b"ACMFTN")] = 1
 
 # Words of `tally`.
-PACKETS_READ, EVENTS, NOTHINGS, REFUSALS, REFUSED_AT_OPEN, OTHER_RESULTS = range(6)
+PACKETS_READ, EVENTS, NOTHINGS, REFUSALS, REFUSED_AT_OPEN, GAPS, OTHER_RESULTS = range(7)
 FINE, NO_PROGRESS, BAD_EVENT = -1, -2, -3
 KINDS = len(MESSAGES)
 
@@ -99,27 +108,34 @@ def is_sound(event):
 
 
 @kernel
-def run(feeds, state, corpus, sizes, buffer, events, tally, packets, mold):
+def at_open(feed):
+    return feed.refused[BAD_PACKET] + feed.refused[BAD_SESSION] + feed.refused[FAR_SEQUENCE]
+
+
+@kernel
+def run(feeds, held, state, corpus, sizes, buffer, events, gaps, tally, packets, mold):
     """Read `packets` damaged packets; returns FINE, or what went wrong (tally says where)."""
     feed = row(feeds, 0)
     end = BUFFER_BYTES
     for _ in range(packets):
         tally[PACKETS_READ] += 1
         begin = build(state, corpus, sizes, buffer, feed.next_sequence, mold)
-        refused = feed.refused[BAD_PACKET] + feed.refused[BAD_SESSION]
+        refused = at_open(feed)
         if mold:
-            at = moldudp64.open_packet(feed, buffer, begin, end)
+            at = moldudp64.open_packet(feed, held, buffer, begin, end, 0, 5)
         else:
-            at = length_prefixed.open_packet(feed, buffer, begin, end)
-        tally[REFUSED_AT_OPEN] += feed.refused[BAD_PACKET] + feed.refused[BAD_SESSION] - refused
+            at = length_prefixed.open_packet(feed, held, buffer, begin, end, 0, 5)
+        tally[REFUSED_AT_OPEN] += at_open(feed) - refused
         while at < end:
             before = at
             row(events, 0).ts_recv_ns = 0
             if mold:
-                at, result = moldudp64.next_message(feed, buffer, at, end, 5, events)
+                at, result = moldudp64.next_message(feed, held, buffer, at, end, 5, events, gaps)
             else:
-                at, result = length_prefixed.next_message(feed, buffer, at, end, 5, events)
-            if at <= before or at > end:
+                at, result = length_prefixed.next_message(
+                    feed, held, buffer, at, end, 5, events, gaps
+                )
+            if at < before or at > end or (at == before and at < end - 1):
                 return NO_PROGRESS
             if result == EVENT:
                 tally[EVENTS] += 1
@@ -127,6 +143,8 @@ def run(feeds, state, corpus, sizes, buffer, events, tally, packets, mold):
                     return BAD_EVENT
             elif result == NOTHING:
                 tally[NOTHINGS] += 1
+            elif result == GAP:
+                tally[GAPS] += 1
             elif result == REFUSED:
                 tally[REFUSALS] += 1
             else:
@@ -135,6 +153,7 @@ def run(feeds, state, corpus, sizes, buffer, events, tally, packets, mold):
             return NO_PROGRESS
         if mold and feed.next_sequence > 1 << 40:  # a damaged number: begin again below it
             feed.next_sequence = 1 + load_u32be(buffer, BUFFER_BYTES - 4)
+            feed.highest_sequence = feed.next_sequence
     return FINE
 
 
@@ -155,13 +174,25 @@ def corpus():
 def test_damaged_packets_are_read_or_refused_and_all_accounted_for(framing, seed):
     checked = "interpreted" if mode.is_interpreted() else "boundscheck"
     packets = PACKETS // (100 if mode.is_interpreted() else 1) // len(SEEDS)
-    feeds, events, tally = new_feed(), empty_block(MarketEvent, 1), np.zeros(6, np.int64)
+    feeds, events, tally = new_feed(0, 0), empty_block(MarketEvent, 1), np.zeros(7, np.int64)
+    held = np.zeros(FRAMINGS[framing].held_bytes, np.uint8)
+    gaps = empty_block(Gap, 1)
     state, buffer = np.array([seed]), np.zeros(BUFFER_BYTES, np.uint8)
     bodies, sizes = corpus()
 
     with mode.running(checked):
         outcome = run(
-            feeds, state, bodies, sizes, buffer, events, tally, packets, framing == "moldudp64"
+            feeds,
+            held,
+            state,
+            bodies,
+            sizes,
+            buffer,
+            events,
+            gaps,
+            tally,
+            packets,
+            framing == "moldudp64",
         )
 
     assert outcome == FINE, f"seed {seed}, packet {tally[PACKETS_READ]}: {outcome}"
@@ -170,7 +201,11 @@ def test_damaged_packets_are_read_or_refused_and_all_accounted_for(framing, seed
     assert tally[OTHER_RESULTS] == 0
     assert feed["refused"].sum() == tally[REFUSALS] + tally[REFUSED_AT_OPEN]
     assert feed["by_type"].sum() == feed["messages"] == tally[EVENTS]
-    assert feed["duplicates"] == tally[NOTHINGS]
+    if framing == "moldudp64":
+        assert tally[GAPS] >= feed["gaps"] > 0
+        assert feed["duplicates"] <= tally[NOTHINGS]
+    else:
+        assert feed["duplicates"] == tally[NOTHINGS] == tally[GAPS] == 0
     # The damage is neither too little nor too much to find anything.
     assert tally[EVENTS] > packets // 4
     assert tally[REFUSALS] > packets // 100

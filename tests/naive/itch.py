@@ -100,14 +100,11 @@ def check_price(price):
 
 
 class Feed:
-    """Both framings, message by message, with the counts a feed keeps."""
+    """Runs of messages, with the counts a feed keeps."""
 
     def __init__(self, midnight_ns=0):
         self.midnight_ns = midnight_ns
         self.next_sequence = 1
-        self.session = None
-        self.sessions = self.ended = self.heartbeats = self.duplicates = 0
-        self.gaps = self.gap_messages = 0
         self.refused = {}
         self.events = []
 
@@ -137,41 +134,134 @@ class Feed:
             data = data[2 + length :]
         return None
 
-    def moldudp64(self, data, ts_recv_ns=0):
+
+CELLS, CONFIRM, BODY_MAX = 1 << 16, 3, 62
+
+
+class Mold(Feed):
+    """MoldUDP64 on several lines: one ordered stream, what waits in a dict, gaps as they come."""
+
+    def __init__(self, midnight_ns=0, patience_ns=0):
+        super().__init__(midnight_ns)
+        self.patience_ns = patience_ns
+        self.session, self.sessions, self.ended, self.heartbeats = None, 0, 0, 0
+        self.highest_sequence, self.far, self.others = 1, 0, {}
+        self.waiting = {}
+        self.duplicates = self.conflicts = self.not_held = 0
+        self.gap_from = None  # while messages are missing
+        self.opened_ns = self.progress_ns = self.gap_messages = self.stale = 0
+        self.gaps = []  # (state, first, count)
+
+    def packet(self, data, ts_recv_ns=0, line=0):
         """One datagram."""
-        if len(data) < 20:
-            return self.refuse("bad packet")
-        session, sequence, count = struct.unpack(">10sQH", data[:20])
-        if sequence > 2**48:
-            return self.refuse("bad packet")
-        if session != self.session:
-            if not all(32 <= letter <= 126 for letter in session):
-                return self.refuse("bad session")
-            if self.session is not None:
-                self.next_sequence, self.ended = sequence, 0
-            self.session = session
-            self.sessions += 1
-        if sequence > self.next_sequence:
-            self.gaps += 1
-            self.gap_messages += sequence - self.next_sequence
-            self.next_sequence = sequence
+        reason = self.check(data, line)
+        if reason is not None:
+            self.refuse(reason)
+            return self.settle(ts_recv_ns)
+        sequence, count = struct.unpack(">QH", data[10:20])
         if count == 0:
             self.heartbeats += 1
-            return None
         if count == 0xFFFF:
-            self.ended = 1
-            return None
+            self.ended, count = 1, 0
+        self.highest_sequence = max(self.highest_sequence, sequence + count)
         data = data[20:]
         while data:
-            if count == 0 or len(data) < 2:
-                return self.refuse("bad packet")
             (length,) = struct.unpack(">H", data[:2])
-            if len(data) < 2 + length:
-                return self.refuse("bad packet")
-            if sequence < self.next_sequence:
+            self.arrive(data[2 : 2 + length], sequence, ts_recv_ns)
+            sequence, data = sequence + 1, data[2 + length :]
+        return self.settle(ts_recv_ns)
+
+    def check(self, data, line):
+        if len(data) < 20:
+            return "bad packet"
+        session, sequence, count = struct.unpack(">10sQH", data[:20])
+        if sequence > 2**48:
+            return "bad packet"
+        at = 20
+        for _ in range(0 if count == 0xFFFF else count):
+            if at + 2 > len(data):
+                return "bad packet"
+            at += 2 + struct.unpack(">H", data[at : at + 2])[0]
+        if at != len(data):
+            return "bad packet"
+        if session == self.session:
+            self.others[line] = (self.others.get(line, (None, 0))[0], 0)
+            if sequence >= self.highest_sequence + CELLS:
+                was, self.far = self.far, sequence
+                if not 0 < was <= sequence < was + CELLS:
+                    return "far sequence"
+            return None
+        if not all(32 <= letter <= 126 for letter in session):
+            return "bad session"
+        if self.session is not None:
+            if not self.ended:
+                name, times = self.others.get(line, (None, 0))
+                times = times + 1 if name == session else 1
+                self.others[line] = (session, times)
+                if times < CONFIRM:
+                    return "bad session"
+            missing = self.highest_sequence - self.next_sequence
+            if missing:
+                self.lose(self.highest_sequence)
+            self.waiting, self.next_sequence, self.highest_sequence = {}, 1, 1
+            self.gap_from = None
+        self.session, self.ended, self.far = session, 0, 0
+        self.sessions += 1
+        return None
+
+    def arrive(self, body, sequence, ts_recv_ns):
+        if sequence == self.next_sequence:
+            self.progress_ns = ts_recv_ns
+            other = self.waiting.pop(sequence, None)
+            if other is not None and other[0] != body:
+                self.conflicts += 1
+            self.deliver(body, sequence, ts_recv_ns)
+        elif sequence < self.next_sequence:
+            self.duplicates += 1
+        elif sequence in self.waiting:
+            if self.waiting[sequence][0] == body:
                 self.duplicates += 1
             else:
-                self.next_sequence = sequence + 1
-                self.message(data[2 : 2 + length], sequence, ts_recv_ns)
-            sequence, count, data = sequence + 1, count - 1, data[2 + length :]
-        return None
+                self.conflicts += 1
+                del self.waiting[sequence]
+        elif len(body) > BODY_MAX or any((s - sequence) % CELLS == 0 for s in self.waiting):
+            self.not_held += 1
+        else:
+            self.waiting[sequence] = (body, ts_recv_ns)
+
+    def deliver(self, body, sequence, ts_recv_ns):
+        before = len(self.events)
+        self.message(body, sequence, ts_recv_ns)
+        if len(self.events) > before:
+            self.next_sequence = sequence + 1
+
+    def lose(self, until):
+        self.gaps.append(("lost", self.next_sequence, until - self.next_sequence))
+        self.gap_messages += until - self.next_sequence
+        self.stale = 1
+
+    def settle(self, ts_recv_ns, is_over=False):
+        """Release what waits, and say what is to be said of gaps."""
+        while True:
+            while self.next_sequence in self.waiting:
+                body, came_ns = self.waiting.pop(self.next_sequence)
+                self.deliver(body, self.next_sequence, came_ns)
+            missing = self.highest_sequence > self.next_sequence
+            first = min(self.waiting, default=self.highest_sequence)
+            if missing and self.gap_from is None:
+                self.gap_from = self.next_sequence
+                self.opened_ns = self.waiting[first][1] if first in self.waiting else ts_recv_ns
+                self.gaps.append(("opened", self.next_sequence, first - self.next_sequence))
+            if not missing:
+                if self.gap_from is not None:
+                    count = self.next_sequence - self.gap_from
+                    self.gaps.append(("filled", self.gap_from, count))
+                self.gap_from = None
+                return
+            since_ns = max(self.opened_ns, self.progress_ns)
+            if not is_over and max(ts_recv_ns - since_ns, 0) < self.patience_ns:
+                return
+            self.lose(first)
+            self.next_sequence, self.gap_from = first, None
+            if first == self.highest_sequence:
+                self.waiting = {}

@@ -63,6 +63,7 @@ def alert(events, count, ts_ns, state):
         state,
         WARN,
         len(ids),
+        0,
     )
 
 

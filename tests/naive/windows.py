@@ -45,6 +45,8 @@ def vwap(trades, width_ns, every_ns=None, until_ns=FAR):
             sum(t.qty_lots for t in inside),
             instrument,
             len(inside),
+            0,
+            0,
         )
         for instrument, _, end, inside in windows(trades, width_ns, every_ns, until_ns=until_ns)
     ]
@@ -63,6 +65,8 @@ def bars(trades, width_ns, until_ns=FAR):
             sum(t.qty_lots for t in inside),
             instrument,
             len(inside),
+            0,
+            0,
         )
         for instrument, _, end, inside in windows(trades, width_ns, until_ns=until_ns)
     ]

@@ -2,7 +2,7 @@
 
 One row a source, changed only by the framing kernels and `decode`, checkpointed with the pipeline.
 Nothing is lost without a count here: a message is an event (`messages`, `by_type`), a duplicate,
-refused with a reason (`refused`), or missing (`gap_messages`).
+refused with a reason (`refused`), held, or given up (`gap_messages`).
 """
 
 from typing import Any
@@ -11,7 +11,10 @@ from onetape.compiled.kernel import kernel
 from onetape.records import Array, empty_block, i64, record
 
 # What reading one message came to.
-EVENT, NOTHING, REFUSED = 1, 0, -1
+EVENT, NOTHING, REFUSED, GAP = 1, 0, -1, 2
+
+LINES_MAX = 8  # lines of one feed: A, B, what is asked for again ...
+PATIENCE_NS = 100_000_000  # how long a gap may stand still before it is given up
 
 # Why a message or a packet was refused: index into FeedState.refused, and its name.
 REASONS = (
@@ -20,12 +23,13 @@ REASONS = (
     "truncated",
     "zero length",
     "bad packet",  # header incomplete, impossible numbers, or a message that runs past its end
-    "bad session",  # the name of a session is not printable ASCII
+    "bad session",  # not printable ASCII, or another session that nothing else speaks of yet
     "time out of day",
     "bad side",
     "price out of range",
     "quantity out of range",
     "bad printable flag",
+    "far sequence",  # further ahead than anything held, and nothing else says so yet
 )
 (
     UNKNOWN_TYPE,
@@ -39,6 +43,7 @@ REASONS = (
     PRICE_OUT_OF_RANGE,
     QTY_OUT_OF_RANGE,
     BAD_PRINTABLE,
+    FAR_SEQUENCE,
 ) = range(len(REASONS))
 
 
@@ -56,17 +61,39 @@ class FeedState:
     messages: i64  # that became events
     heartbeats: i64
     duplicates: i64  # messages seen before
-    gaps: i64
-    gap_messages: i64  # messages missing in all gaps
+    gaps: i64  # times that messages were missing
+    gap_messages: i64  # messages given up in all gaps
+    stale: i64  # 1 from the first message that was given up
+    # Arbitration: see codecs/arbitration.py. Times are receive times.
+    patience_ns: i64
+    highest_sequence: i64  # behind the last number that was seen or announced
+    held: i64  # messages that came too early and wait
+    held_from: i64  # none of them has a smaller number
+    not_held: i64  # messages that came too early and were dropped: no room
+    conflicts: i64  # numbers of which two packets said different things
+    gap_open: i64  # 1 while messages are missing
+    gap_sequence: i64  # the first of them
+    gap_until: i64  # behind the last one, where a new session has left them behind
+    gap_opened_ns: i64
+    progress_ns: i64  # when the message that was expected last came by itself
+    far_sequence: i64  # a number too far ahead to be believed, once
+    last_ts_event_ns: i64  # of the last event
+    is_over: i64  # 1 when the source has ended
+    line_packets: Array[i64, 8]  # by line
+    line_delivered: Array[i64, 8]  # messages that this line was the first to bring
+    line: i64  # of the packet being read
+    other_session: Array[i64, 16]  # by line: another session's name, and how often in a row
+    other_count: Array[i64, 8]
     refused: Array[i64, 16]  # by reason
     by_type: Array[i64, 256]  # events by the letter of their message
     symbols: Array[i64, 65536]  # stock_word by locate code, from the directory
 
 
-def new_feed(midnight_ns: int = 0) -> Any:
+def new_feed(midnight_ns: int = 0, patience_ns: int = PATIENCE_NS) -> Any:
     """A block of one FeedState before its first message."""
     feed = empty_block(FeedState, 1)
-    feed["next_sequence"] = 1
+    feed["next_sequence"] = feed["highest_sequence"] = 1
+    feed["patience_ns"] = patience_ns
     feed["midnight_ns"] = midnight_ns
     return feed
 

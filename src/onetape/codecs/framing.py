@@ -1,21 +1,42 @@
-"""Framings: how messages lie in the bytes of one read. What a generated driver calls, by name.
+"""How messages lie in the payloads of a source: one contract, so that a driver takes any.
 
-    at = open_packet(feed, buffer, at, end)
+    at = open_packet(feed, held, buffer, at, end, line, ts_recv_ns)
     while at < end:
-        at, result = next_message(feed, buffer, at, end, ts_recv_ns, events)
+        at, result = next_message(feed, held, buffer, at, end, ts_recv_ns, events, gaps)
 
 `open_packet` returns where the first message begins, or `end` when there is none. `next_message`
-reads one, always moves on (next > at), never reads at or past `end`, and says EVENT (events[0] is
-filled), NOTHING (a duplicate) or REFUSED (counted in feed.refused). `feed` is a row of FeedState.
-
-A new framing is a module with these two kernels and a line here.
+returns where the next one begins and what this one came to: EVENT (events[0] is filled), GAP
+(gaps[0] is filled), NOTHING (a duplicate, or held) or REFUSED (counted in feed.refused). `feed` is
+a row of FeedState, `held` the framing's memory for messages that wait. `pass_time(feed, at,
+is_over)` tells a framing of a tick or of the end of its source: it returns `at`, or `at - 1` if
+`next_message` has more to say. To add a framing, write three kernels and a line here.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 from onetape.codecs import length_prefixed, moldudp64
+from onetape.codecs.arbitration import CELL_BYTES, HELD_MESSAGES
 
-FRAMINGS: dict[str, tuple[Any, Any]] = {
-    "length_prefixed": (length_prefixed.open_packet, length_prefixed.next_message),
-    "moldudp64": (moldudp64.open_packet, moldudp64.next_message),
+
+@dataclass(frozen=True)
+class Framing:
+    """The kernels of a framing, and the bytes of `held` it wants (8 at least)."""
+
+    open_packet: Any
+    next_message: Any
+    pass_time: Any
+    held_bytes: int = 8
+
+
+FRAMINGS = {
+    "length_prefixed": Framing(
+        length_prefixed.open_packet, length_prefixed.next_message, length_prefixed.pass_time
+    ),
+    "moldudp64": Framing(
+        moldudp64.open_packet,
+        moldudp64.next_message,
+        moldudp64.pass_time,
+        HELD_MESSAGES * CELL_BYTES,
+    ),
 }

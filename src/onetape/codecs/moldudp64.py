@@ -5,90 +5,201 @@
          18  count            u16, of messages; 0: heartbeat, 0xFFFF: end of session
          20  count times: length u16, and that many bytes
 
-Loss shows in the numbers: a packet (or a heartbeat) that begins after the sequence expected is a
-gap, counted with the number of messages it lacks, and reading goes on from there. Messages below
-the sequence expected are duplicates, which is how the second line of a feed is folded in. A new
-session starts its numbers anew: it and its first sequence are adopted and counted.
+The numbers make one stream of all lines of a feed (`arbitration`). A packet counts as a whole or
+not at all: if its lengths do not add up to its size it is refused, as if it had been lost, and so
+is a single message that the decoder refuses. What was lost in transit can still come by another
+line. Two things in a header would do great harm if they were damaged, so they are believed only
+when others say them too: a number far ahead of all others (the next packet must confirm it), and
+another session (CONFIRM packets in a row on one line must, unless the old one has ended). A new
+session starts its numbers at 1.
 
 Source: "MoldUDP64 Protocol Specification", version 1.00.
 """
 
-from onetape.codecs.feed import BAD_PACKET, BAD_SESSION, NOTHING, refuse
+from onetape.codecs.arbitration import (
+    BODY_AT,
+    HELD_MESSAGES,
+    abandon,
+    arrive,
+    cell_length,
+    cell_ts_recv_ns,
+    expects_more,
+    release,
+    settle,
+)
+from onetape.codecs.feed import (
+    BAD_PACKET,
+    BAD_SESSION,
+    EVENT,
+    FAR_SEQUENCE,
+    GAP,
+    NOTHING,
+    REFUSED,
+    refuse,
+)
 from onetape.codecs.itch50.decode import decode
 from onetape.compiled.kernel import kernel
 from onetape.compiled.memory import load_i64be, load_u16be
+from onetape.compiled.rows import row
 
 HEADER_BYTES = 20
 END_OF_SESSION = 0xFFFF
 SEQUENCE_MAX = 1 << 48  # a day has about 2**30 messages; keeps every sum here far from 2**63
-GAP_MESSAGES_MAX = 1 << 62
+CONFIRM = 3  # packets in a row that make another session believed
 
 
 @kernel
-def open_packet(feed, buffer, at, end):
-    """Read the header of the datagram buffer[at:end].
+def open_packet(feed, held, buffer, at, end, line, ts_recv_ns):
+    """Read the header of the datagram buffer[at:end], of line `line`.
 
-    Returns where its first message begins, or `end` when there is none to read: heartbeat, end of
-    session, or a packet that is refused (BAD_PACKET, BAD_SESSION) here, as a whole.
+    Returns where its first message begins. A packet without one to read (heartbeat, end of
+    session, refused) gives `end`, or `end - 1` where there is something to settle.
     """
     feed.remaining = 0
-    if end - at < HEADER_BYTES:
-        refuse(feed, BAD_PACKET)
-        return end
+    feed.line = line
+    feed.line_packets[line] += 1
+    reason = _check(feed, held, buffer, at, end, line)
+    if reason >= 0:
+        refuse(feed, reason)
+        return _rest(feed, end)
     sequence = load_i64be(buffer, at + 10)
-    if sequence < 0 or sequence > SEQUENCE_MAX:
-        refuse(feed, BAD_PACKET)
-        return end
-    first = load_i64be(buffer, at)
-    last = load_u16be(buffer, at + 8)
-    if feed.sessions == 0 or first != feed.session[0] or last != feed.session[1]:
-        if not _is_printable(buffer, at):
-            refuse(feed, BAD_SESSION)
-            return end
-        if feed.sessions > 0:
-            feed.next_sequence = sequence
-            feed.ended = 0
-        feed.session[0] = first
-        feed.session[1] = last
-        feed.sessions += 1
-    if sequence > feed.next_sequence:
-        feed.gaps += 1
-        missing = sequence - feed.next_sequence
-        feed.gap_messages = min(feed.gap_messages + missing, GAP_MESSAGES_MAX)
-        feed.next_sequence = sequence
     count = load_u16be(buffer, at + 18)
     if count == 0:
         feed.heartbeats += 1
-        return end
-    if count == END_OF_SESSION:
+    elif count == END_OF_SESSION:
         feed.ended = 1
-        return end
+        count = 0
+    feed.highest_sequence = max(feed.highest_sequence, sequence + count)
     feed.at_sequence = sequence
     feed.remaining = count
-    return at + HEADER_BYTES
+    return at + HEADER_BYTES if count > 0 else _rest(feed, end)
 
 
 @kernel
-def next_message(feed, buffer, at, end, ts_recv_ns, events):
-    """Read the message at buffer[at:], at < end. Returns (where the next one begins, result).
+def next_message(feed, held, buffer, at, end, ts_recv_ns, events, gaps):
+    """Read what comes next of the packet that was opened, at < end.
 
-    A message that runs past `end`, or bytes after the last one announced, are one BAD_PACKET and
-    the rest of the packet is dropped: next is `end`. What it should have held then shows as a gap.
+    Returns (where to go on, result). First the packet's own messages; then, with at == end - 1,
+    the held ones that they set free, and what is to be said of gaps.
     """
-    body = at + 2
-    if feed.remaining <= 0 or body > end:
-        return end, refuse(feed, BAD_PACKET)
-    length = load_u16be(buffer, at)
-    if body + length > end:
-        return end, refuse(feed, BAD_PACKET)
-    sequence = feed.at_sequence
-    feed.at_sequence = sequence + 1
-    feed.remaining -= 1
-    if sequence < feed.next_sequence:
-        feed.duplicates += 1
-        return body + length, NOTHING
-    feed.next_sequence = sequence + 1
-    return body + length, decode(feed, buffer, body, length, sequence, ts_recv_ns, events)
+    if feed.remaining > 0:
+        feed.remaining -= 1
+        sequence = feed.at_sequence
+        feed.at_sequence = sequence + 1
+        body, length = at + 2, load_u16be(buffer, at)
+        at = body + length
+        result = NOTHING
+        if arrive(feed, held, buffer, body, length, sequence, ts_recv_ns):
+            result = decode(feed, buffer, body, length, sequence, ts_recv_ns, events)
+            _deliver(feed, result, events)
+            feed.line_delivered[feed.line] += 1
+        if feed.remaining == 0:
+            return _rest(feed, end), result
+        return at, result
+    cell = release(feed, held)
+    if cell >= 0:
+        result = decode(
+            feed,
+            held,
+            cell + BODY_AT,
+            cell_length(held, cell),
+            feed.next_sequence - 1,
+            cell_ts_recv_ns(held, cell),
+            events,
+        )
+        _deliver(feed, result, events)
+        return at, result
+    if settle(feed, held, ts_recv_ns, feed.is_over != 0, gaps) == GAP:
+        return at, GAP
+    return end, NOTHING
+
+
+@kernel
+def pass_time(feed, at, is_over):
+    """A tick, or (is_over) the end of the source: `at`, or `at - 1` if there is more to say."""
+    feed.remaining = 0
+    feed.is_over = is_over
+    return _rest(feed, at)
+
+
+@kernel
+def _deliver(feed, result, events):
+    """A message that the decoder refuses has not come: it is missing, and may come again."""
+    if result == EVENT:
+        feed.last_ts_event_ns = row(events, 0).ts_event_ns
+    elif result == REFUSED:
+        feed.next_sequence -= 1
+
+
+@kernel
+def _rest(feed, end):
+    if expects_more(feed):
+        return end - 1
+    return end
+
+
+@kernel
+def _check(feed, held, buffer, at, end, line):
+    """Why the packet is refused, or -1. Adopts the session it names, where that is believed."""
+    if end - at < HEADER_BYTES:
+        return BAD_PACKET
+    sequence = load_i64be(buffer, at + 10)
+    if sequence < 0 or sequence > SEQUENCE_MAX or not _adds_up(buffer, at, end):
+        return BAD_PACKET
+    first = load_i64be(buffer, at)
+    last = load_u16be(buffer, at + 8)
+    if feed.sessions > 0 and first == feed.session[0] and last == feed.session[1]:
+        feed.other_count[line] = 0
+        return _check_distance(feed, sequence)
+    if not _is_printable(buffer, at):
+        return BAD_SESSION
+    if feed.sessions > 0:
+        if feed.ended == 0 and not _is_confirmed(feed, line, first, last):
+            return BAD_SESSION
+        abandon(feed, held)
+    feed.session[0] = first
+    feed.session[1] = last
+    feed.sessions += 1
+    feed.ended = 0
+    feed.far_sequence = 0
+    return -1
+
+
+@kernel
+def _adds_up(buffer, at, end):
+    """Do the lengths in the packet fill it exactly?"""
+    count = load_u16be(buffer, at + 18)
+    if count == END_OF_SESSION:
+        count = 0
+    at += HEADER_BYTES
+    for _ in range(count):
+        if at + 2 > end:
+            return False
+        at += 2 + load_u16be(buffer, at)
+    return at == end
+
+
+@kernel
+def _check_distance(feed, sequence):
+    """FAR_SEQUENCE for a number that is beyond all others and that nothing has confirmed, or -1."""
+    if sequence < feed.highest_sequence + HELD_MESSAGES:
+        return -1
+    far = feed.far_sequence
+    feed.far_sequence = sequence
+    if 0 < far <= sequence < far + HELD_MESSAGES:
+        return -1
+    return FAR_SEQUENCE
+
+
+@kernel
+def _is_confirmed(feed, line, first, last):
+    """Has this line named the same other session CONFIRM times in a row?"""
+    if first != feed.other_session[2 * line] or last != feed.other_session[2 * line + 1]:
+        feed.other_session[2 * line] = first
+        feed.other_session[2 * line + 1] = last
+        feed.other_count[line] = 0
+    feed.other_count[line] += 1
+    return feed.other_count[line] >= CONFIRM
 
 
 @kernel

@@ -10,8 +10,10 @@ import typing
 from dataclasses import dataclass, field
 from typing import Any
 
+from onetape.codecs.feed import PATIENCE_NS
 from onetape.engine.operators import OperatorSpec, UpTo, describe
 from onetape.records import DeclarationError, is_record, snake_name
+from onetape.records.market import Gap
 from onetape.records.types import parse_duration_ns
 
 __all__ = ["Node", "Operator", "Pipeline", "Source", "Stream", "UpTo", "merge", "operator"]
@@ -43,6 +45,7 @@ class Source(Node):
 
     lateness_ns  how far behind the newest an event may be before it is late
     idle_ns      how long a silent source holds back the watermark
+    patience_ns  how long a feed waits for what is missing before it is given up
     """
 
     of: Any = None
@@ -50,14 +53,20 @@ class Source(Node):
     url: str = ""
     lateness_ns: int = 0
     idle_ns: int = 1_000_000_000
+    patience_ns: int = PATIENCE_NS
 
     def __post_init__(self) -> None:
-        for what, value_ns in (("lateness", self.lateness_ns), ("idle", self.idle_ns)):
+        limits = {"lateness": self.lateness_ns, "idle": self.idle_ns, "patience": self.patience_ns}
+        for what, value_ns in limits.items():
             if not 0 <= value_ns < 1 << 62:
                 raise DeclarationError(f"source {self.name}: {what} was {value_ns} ns; expected 0+")
 
     def stream(self) -> Stream:
         return Stream(self, "events", self.of)
+
+    def gaps(self) -> Stream:
+        """What a feed lacks: see `onetape.codecs.arbitration`."""
+        return Stream(self, "gaps", Gap)
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,7 +26,7 @@ RUN = np.dtype(
         ("index", "<i8"),  # of the event in its frame
         ("event_at", "<i8"),  # of the event that waits, where it is read in place
         ("source", "<i8"),
-        ("pending", "<i8"),  # 1 + source of an event that is decoded and waits for room
+        ("pending", "<i8"),  # 1 + source of an event that waits for room; negative: of a gap
         ("late", "<i8"),
         ("sequence", "<i8"),
         ("watermark_ns", "<i8"),
@@ -48,20 +48,22 @@ SOURCE = np.dtype(
         ("watermark_ns", "<i8"),
         ("events", "<i8"),
         ("ended", "<i8"),
+        ("recv_ns", "<i8"),  # receive time of the last data frame
+        ("silent_ns", "<i8"),  # the watermark when silence began, at the first tick; else UNSET
     ]
 )
 
-EVENT_ROOT, TIMER_ROOT = 0, 1
+EVENT_ROOT, TIMER_ROOT, GAP_ROOT = 0, 1, 2
 
 ORIGIN = np.dtype(
     [
         ("tape_offset", "<i8"),  # of the frame that caused the row (not part of its identity)
         ("sequence", "<i8"),  # the venue's sequence, or the time a timer was due
-        ("key", "<i8"),  # of the timer; 0 for events
+        ("key", "<i8"),  # of the timer; the state of a gap; 0 for events
         ("index", "<i4"),  # of the row among those of the same cause
         ("node", "<u2"),  # the operator that made it
         ("source", "u1"),
-        ("root", "u1"),  # EVENT_ROOT or TIMER_ROOT
+        ("root", "u1"),  # EVENT_ROOT, TIMER_ROOT or GAP_ROOT
     ]
 )
 
@@ -76,5 +78,5 @@ def new_run() -> Any:
 
 def new_sources(count: int) -> Any:
     sources = np.zeros(count, SOURCE)
-    sources["watermark_ns"] = UNSET
+    sources["watermark_ns"] = sources["silent_ns"] = UNSET
     return sources

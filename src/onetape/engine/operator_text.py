@@ -118,6 +118,7 @@ def _call(
             "next_wake = min(next_wake, wake)",
         )
     for output, block, used in made:
+        planner.mark_stale(node, output.of, block, f"{used}[0]", output.at_most)
         planner.push_each(node.stream(output.name), block, f"{used}[0]", output.at_most)
 
 

@@ -107,6 +107,24 @@ class _Planner:
             self.array(f"{label}_heap", lambda: new_timers(slots())[1])
         return slots
 
+    def mark_stale(self, node: Node, of: Any, block: str, used: str, at_most: int) -> None:
+        """Rows made after a loss in a feed that the node depends on say so in their `flags`."""
+        feeds = " | ".join(f"stale{n}" for n in self._feeds_of(node))
+        if not feeds or "flags" not in of.fields:
+            return
+        with self.text.block(f"if {feeds}"):
+            if at_most == 1:
+                self.text.add(f"row({block}, 0).flags |= STALE")
+            else:
+                with self.text.block(f"for i in range({used})"):
+                    self.text.add(f"row({block}, i).flags |= STALE")
+
+    def _feeds_of(self, node: Node) -> list[int]:
+        """Numbers of the feed sources that a node's rows come from."""
+        if isinstance(node, Source):
+            return [self.number[id(node)]] if node.feed else []
+        return sorted({n for _, s in node.inputs for n in self._feeds_of(s.node)})
+
     def count_call(self, node: Node) -> None:
         """This root can bring one (times the loops around it) new key to the node."""
         number = self.number[id(node)]
@@ -175,7 +193,7 @@ class _Planner:
         self.text = Text()
         text = self.text
         with text.block("while True"):
-            with text.block("if next_wake <= watermark or pending > 0"):
+            with text.block("if next_wake <= watermark or pending != 0"):
                 with text.block("if budget == 0"):
                     self._budget()
                     with text.block("if budget == 0"):
@@ -198,6 +216,11 @@ class _Planner:
                 source_text.begin_root(self, source, n)
                 self.push(source.stream(), f"{self.label(source)}_event")
                 self.root_done()
+            if self.is_wired(source.gaps()):
+                with self.text.block(f"elif pending == {-(n + 1)}"):
+                    source_text.begin_gap(self, source, n)
+                    self.push(source.gaps(), f"{self.label(source)}_gap")
+                    self.root_done()
         self.text.add("pending = 0")
         return self.text
 
@@ -222,6 +245,7 @@ class _Planner:
             "reached_ns = max(reached_ns, due)",
             "root_time = reached_ns",
             "r.index = index",
+            *source_text.stale(self),
         )
         for n, node in enumerate(self.timed):
             label = self.label(node)

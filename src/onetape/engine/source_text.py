@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from onetape.codecs import FRAMINGS
-from onetape.codecs.feed import EVENT, new_feed
+from onetape.codecs.feed import EVENT, GAP, LINES_MAX, new_feed
+from onetape.codecs.framing import Framing
 from onetape.compiled import atomics, frame, index, rows, timers
 from onetape.engine import keyed, layout
 from onetape.engine.graph import Source
+from onetape.records import UNSET, empty_block
+from onetape.records.market import STALE, Gap
 
 if TYPE_CHECKING:
     from onetape.engine.planner import _Planner
@@ -24,7 +27,18 @@ def import_names(planner: _Planner) -> None:
         (atomics, ("load_acquire", "store_release")),
         (timers, ("NEVER", "first", "set_timer")),
         (keyed, ("slot_of", "slot_only", "rearm", "rearm_earlier")),
-        (layout, ("DONE", "OUT_FULL", "AT_CAPACITY", "EVENT_ROOT", "TIMER_ROOT", "FAR")),
+        (
+            layout,
+            (
+                "DONE",
+                "OUT_FULL",
+                "AT_CAPACITY",
+                "EVENT_ROOT",
+                "TIMER_ROOT",
+                "GAP_ROOT",
+                "FAR",
+            ),
+        ),
         (index, ("LIMIT", "COUNT")),
         (
             frame,
@@ -46,7 +60,8 @@ def import_names(planner: _Planner) -> None:
         for name in names:
             planner.name(name, getattr(module, name))
     planner.name("next_wake_of", timers.next_wake)
-    planner.name("EVENT", EVENT)
+    for name, value in (("EVENT", EVENT), ("GAP", GAP), ("STALE", STALE), ("UNSET", UNSET)):
+        planner.name(name, value)
 
 
 def begin_root(planner: _Planner, source: Source, n: int) -> None:
@@ -60,11 +75,38 @@ def begin_root(planner: _Planner, source: Source, n: int) -> None:
         "root_time = watermark",
         "reached_ns = watermark",
         "r.index = index",  # for the message, if a step raises
+        *stale(planner),
     )
     if source.feed:
         planner.text.add(f"{label}_event = row(x{n}_events, 0)")
+        with planner.text.block(f"if stale{n}"):
+            planner.text.add(f"{label}_event.flags |= STALE")
     else:
         planner.text.add(f"{label}_event = row_at(x{n}_events, buffer, event_at)")
+
+
+def begin_gap(planner: _Planner, source: Source, n: int) -> None:
+    label = planner.label(source)
+    planner.text.add(
+        f"{label}_gap = row(x{n}_gaps, 0)",
+        "root = GAP_ROOT",
+        f"root_sequence = {label}_gap.first_sequence",
+        f"root_source = {n}",
+        f"root_key = {label}_gap.state",
+        "root_late = 0",
+        "root_time = watermark",
+        "reached_ns = watermark",
+        "r.index = index",
+        *stale(planner),
+    )
+    with planner.text.block(f"if stale{n}"):
+        planner.text.add(f"{label}_gap.flags |= STALE")
+
+
+def stale(planner: _Planner) -> list[str]:
+    """Has a feed lost messages? Known at each root's begin, for what it makes."""
+    feeds = [n for n, source in enumerate(planner.pipeline.sources) if source.feed]
+    return [f"stale{n} = row(n{n}_feed, 0).stale" for n in feeds]
 
 
 def next_event(planner: _Planner) -> None:
@@ -75,12 +117,16 @@ def next_event(planner: _Planner) -> None:
         block = planner.array(f"x{n}_events", partial(np.zeros, 1, source.of.dtype))
         with text.block(f"{'if' if n == 0 else 'elif'} source == {n}"):
             if source.feed:
-                step = planner.name(f"{label}_next", _framing(planner, source)[1])
+                step = planner.name(f"{label}_next", _framing(planner, source).next_message)
+                gaps = planner.array(f"x{n}_gaps", partial(empty_block, Gap, 1))
                 text.add(
-                    f"at, result = {step}(row({label}_feed, 0), buffer, at, stop, ts_recv_ns, "
-                    f"{block})"
+                    f"at, result = {step}(row({label}_feed, 0), {label}_held, buffer, at, stop, "
+                    f"ts_recv_ns, {block}, {gaps})"
                 )
                 with text.block("if result != EVENT"):
+                    if planner.is_wired(source.gaps()):
+                        with text.block("if result == GAP"):
+                            text.add(f"pending = {-(n + 1)}")
                     text.add("continue")
                 text.add(
                     f"ts = row({block}, 0).ts_event_ns",
@@ -119,7 +165,8 @@ def next_frame(planner: _Planner) -> None:
         "kind = frame_kind(buffer, frame_at)",
         "offset = frame_offset(buffer, frame_at)",
         "r.offset = offset",
-        "source = frame_source(buffer, frame_at)",
+        "line = frame_source(buffer, frame_at) >> 8",
+        "source = frame_source(buffer, frame_at) & 255",
         "ts_recv_ns = frame_ts_recv_ns(buffer, frame_at)",
         "frame_at += frame_bytes(length)",
         "index = -1",
@@ -132,12 +179,19 @@ def next_frame(planner: _Planner) -> None:
         with text.block(f"{'if' if n == 0 else 'elif'} source == {n}"):
             with text.block("if kind == DATA"):
                 text.add("r.data_frames += 1")
+                text.add(
+                    f"row(sources, {n}).recv_ns = ts_recv_ns",
+                    f"row(sources, {n}).silent_ns = UNSET",
+                )
                 if source.feed:
-                    planner.array(f"{label}_feed", new_feed)
-                    start = planner.name(f"{label}_open", _framing(planner, source)[0])
+                    framing = _framing(planner, source)
+                    planner.array(f"{label}_feed", partial(new_feed, 0, source.patience_ns))
+                    planner.array(f"{label}_held", partial(np.zeros, framing.held_bytes, np.uint8))
+                    start = planner.name(f"{label}_open", framing.open_packet)
                     text.add(
                         "stop = payload + length",
-                        f"at = {start}(row({label}_feed, 0), buffer, payload, stop)",
+                        f"at = {start}(row({label}_feed, 0), {label}_held, buffer, payload, stop, "
+                        f"line & {LINES_MAX - 1}, ts_recv_ns)",
                     )
                 else:
                     with text.block(f"if length % {source.of.dtype.itemsize} == 0"):
@@ -145,13 +199,27 @@ def next_frame(planner: _Planner) -> None:
                     with text.block("else"):
                         text.add("r.bad_frames += 1")
             with text.block("elif kind == TICK"):
-                text.add("r.ticks += 1")
-                with text.block(f"if ts_recv_ns - {source.idle_ns} > w{n}"):
+                text.add("r.ticks += 1", f"s = row(sources, {n})")
+                with text.block("if s.silent_ns == UNSET"):
+                    text.add(f"s.silent_ns = w{n}")
+                # While a source is silent its time goes on with the receiver's clock, from where
+                # silence found it. One that has not spoken yet, or without receive times: the
+                # receiver's clock is all there is.
+                text.add("reached = ts_recv_ns")
+                with text.block("if s.silent_ns != UNSET and 0 < s.recv_ns < ts_recv_ns < FAR"):
+                    text.add("reached = s.silent_ns + (ts_recv_ns - s.recv_ns)")
+                with text.block(f"if reached - {source.idle_ns} > w{n}"):
                     text.add(
-                        f"w{n} = ts_recv_ns - {source.idle_ns}",
+                        f"w{n} = min(reached - {source.idle_ns}, FAR)",
                         f"watermark = {_watermark(planner)}",
                     )
+                if source.feed:
+                    _pass_time(planner, source, 0)
             with text.block("elif kind == END"):
+                if source.feed:
+                    _pass_time(planner, source, 1)
+                    with text.block("if at < stop"):  # what waits comes first, then this frame
+                        text.add("frame_at = payload - HEADER_BYTES", "r.frames -= 1", "continue")
                 text.add(
                     f"w{n} = FAR",
                     f"row(sources, {n}).ended = 1",
@@ -161,7 +229,13 @@ def next_frame(planner: _Planner) -> None:
         text.add("r.bad_frames += 1")
 
 
-def _framing(planner: _Planner, source: Source):  # type: ignore[no-untyped-def]
+def _pass_time(planner: _Planner, source: Source, is_over: int) -> None:
+    label = planner.label(source)
+    tell = planner.name(f"{label}_pass_time", _framing(planner, source).pass_time)
+    planner.text.add("stop = payload", f"at = {tell}(row({label}_feed, 0), payload, {is_over})")
+
+
+def _framing(planner: _Planner, source: Source) -> Framing:
     return FRAMINGS[planner.framing[source.name]]
 
 

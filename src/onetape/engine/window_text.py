@@ -93,6 +93,7 @@ def on_timer(planner: _Planner, node: Window) -> None:
         f"put({result}({label}_sum, root_key, due - {node.width_ns}, due), {block}, {used})",
     )
     planner.name("put", put)
+    planner.mark_stale(node, node.spec.of, block, f"{used}[0]", 1)
     planner.push_each(node.windows(), block, f"{used}[0]", 1)
 
 

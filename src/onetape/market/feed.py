@@ -17,11 +17,18 @@ class Feed:
 
     A feed is named by an address, `itch` or `itch:path/to/file`; a runtime may be given another
     file. `lateness` is how far an event may lag behind the newest one and still be on time; `idle`
-    is how long a silent feed holds windows open.
+    is how long a silent feed holds windows open; `patience`, how long one waits for messages that
+    are missing (from another line, or asked for again) before they are given up.
     """
 
     def __init__(
-        self, address: str, *, name: str | None = None, lateness: str = "0s", idle: str = "1s"
+        self,
+        address: str,
+        *,
+        name: str | None = None,
+        lateness: str = "0s",
+        idle: str = "1s",
+        patience: str = "100ms",
     ) -> None:
         scheme, _, rest = address.partition(":")
         if scheme not in SCHEMES:
@@ -36,6 +43,7 @@ class Feed:
             url=rest,
             lateness_ns=parse_duration_ns(lateness),
             idle_ns=parse_duration_ns(idle),
+            patience_ns=parse_duration_ns(patience),
         )
 
     @cached_property
@@ -45,6 +53,10 @@ class Feed:
     def events(self) -> Stream:
         """Each message, as a MarketEvent."""
         return self._source.stream()
+
+    def gaps(self) -> Stream:
+        """Each time messages are missing, have come after all, or are given up: a Gap."""
+        return self._source.gaps()
 
     def trades(self) -> Stream:
         """Each printable execution."""

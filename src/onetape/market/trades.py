@@ -45,6 +45,8 @@ class VwapSum:
             self.qty_lots,
             key,
             self.trades_count,
+            0,
+            0,
         )
 
 
@@ -84,6 +86,8 @@ class BarSum:
             self.qty_lots,
             key,
             self.trades_count,
+            0,
+            0,
         )
 
 

@@ -26,6 +26,7 @@ NOT_PRINTABLE = 2  # an execution that other reports count already
 HAS_PRICE = 4  # a FILL that states its own price (ITCH 'C'), not the order's
 WHOLE = 8  # a CANCEL that withdraws the whole order; qty_lots is then UNSET
 CROSS = 16  # a trade of an auction
+STALE = 32  # made after messages of its feed were lost: it may be wrong
 LAST = 128  # the last event of one message
 
 
@@ -104,6 +105,8 @@ class Vwap:
     qty_lots: i64
     instrument_id: u32
     trades_count: u32
+    flags: u32
+    reserved: u32
 
 
 @record
@@ -119,6 +122,8 @@ class Bar:
     qty_lots: i64
     instrument_id: u32
     trades_count: u32
+    flags: u32
+    reserved: u32
 
 
 @record
@@ -140,7 +145,23 @@ class Alert:
     state: u8  # OPEN or CLOSED
     severity: u8
     evidence_count: i32
+    flags: u32
 
+
+@record
+class Gap:
+    """Messages of a feed are missing, have come after all, or are given up."""
+
+    ts_event_ns: i64  # of the last event before
+    ts_recv_ns: i64  # when it was known
+    first_sequence: i64
+    messages_count: i64  # OPENED: seen to be missing; FILLED: that waited or were waited for
+    waited_ns: i64  # since the gap opened, by receive time
+    state: u32  # GAP_OPENED, GAP_FILLED or GAP_LOST
+    flags: u32
+
+
+GAP_OPENED, GAP_FILLED, GAP_LOST = 1, 2, 3
 
 OPEN, CLOSED = 1, 2
 WARN, CRITICAL = 1, 2
