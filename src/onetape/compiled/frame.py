@@ -4,7 +4,7 @@ byte  0  length_bytes  u32   of the payload
       4  crc32c        u32   over bytes 8 to the end of the frame, begun with the length
       8  offset        u64   of this frame on its tape: 0, 1, 2 ...
      16  ts_recv_ns    i64   when it was read
-     24  source_id     u16   which source of the pipeline
+     24  source_id     u16   which source of the pipeline; in its upper byte the line
      26  kind          u16   DATA, TICK, ...
      28  epoch         u32   raised at each recovery of the tape
      32  payload, padded with zeros to the next multiple of 8
@@ -23,6 +23,7 @@ MANIFEST = 3  # what code reads this tape (JSON)
 SKIP = 4  # an event that a person decided to leave out (JSON)
 END = 5  # the source is complete: windows close
 CONTROL = 6  # limits, swaps, membership (JSON)
+SENT = 8  # rows that left the node, as they left: `source_id` is the output
 PAD = 7  # zeros up to where the next frame fits; readers of a tape never see one
 
 

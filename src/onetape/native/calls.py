@@ -80,6 +80,15 @@ def sleep_ns(typing_context, count):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
+def yield_thread(typing_context):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        builder.call(_libc(builder, "sched_yield", _I32, []), [])
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@intrinsic
 def pwrite(typing_context, fd, buffer, at, count, file_offset):  # type: ignore[no-untyped-def]
     def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
         view = context.make_array(sig.args[1])(context, builder, args[1])

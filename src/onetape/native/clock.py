@@ -1,11 +1,8 @@
-"""Time, sleep and the processor a thread runs on, callable from compiled code."""
+"""Time and sleep, callable from compiled code."""
 
-import os
-import sys
 import time
 
 from onetape.compiled.kernel import intrinsic
-from onetape.records.errors import OperatorError
 
 _native = intrinsic(home="onetape.native.calls")
 
@@ -28,18 +25,7 @@ def sleep_ns(count: int) -> None:
     time.sleep(count / 1e9)
 
 
-def pin_thread(cpu: int) -> None:
-    """Keep the calling thread on one processor. OperatorError where that is not possible."""
-    if not hasattr(os, "sched_setaffinity"):
-        raise OperatorError(
-            f"cannot keep a thread on processor {cpu}: {sys.platform} has no such call; "
-            "leave the processor unset"
-        )
-    try:
-        os.sched_setaffinity(0, {cpu})
-    except OSError as why:
-        allowed = sorted(os.sched_getaffinity(0))
-        raise OperatorError(
-            f"cannot keep a thread on processor {cpu}: {why.strerror}; "
-            f"this process may use {allowed}"
-        ) from why
+@_native
+def yield_thread() -> None:
+    """Let another thread that is ready run on this processor; at once back if there is none."""
+    time.sleep(0)

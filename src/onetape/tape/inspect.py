@@ -26,7 +26,7 @@ from onetape.tape.segment import open_segment
 
 KINDS = {
     getattr(frame, name): name
-    for name in ("DATA", "TICK", "MANIFEST", "SKIP", "END", "CONTROL", "PAD")
+    for name in ("DATA", "TICK", "MANIFEST", "SKIP", "END", "CONTROL", "SENT", "PAD")
 }
 PREVIEW_BYTES = 48
 
@@ -112,9 +112,17 @@ def cat(
         else:
             more = " ..." if len(part) < len(payload) else ""
             yield (
-                f"{header.offset:>10} {_kind(header):<8} source {header.source_id:<3} "
+                f"{header.offset:>10} {_kind(header):<8} {_where(header):<9} "
                 f"{moment(header.ts_recv_ns)} {header.length_bytes:>7} bytes  {preview(part)}{more}"
             ).rstrip()
+
+
+def _where(header: Any) -> str:
+    """The source and, of several lines, which: 'source 0', 'source 0b'; or the output."""
+    source, line = header.source_id & 255, header.source_id >> 8
+    if header.kind == frame.SENT:
+        return f"output {source}"
+    return f"source {source}" + (chr(ord("a") + line) if line else "")
 
 
 def verify(

@@ -1,6 +1,8 @@
 """A node: the hot loop on its thread, and what stands beside it.
 
+    lines (sockets) --------+
     producer --inbox ring--> hot loop --output rings--> drain() in the caller's thread
+                                |  +--datagrams of rows--> whoever listens
                                 |
                                 +--tape ring--> journal writer --> segments, durable watermark
 
@@ -8,25 +10,31 @@ The caller pushes bytes (or lets a `FileFeeder` do it) and drains rows. The hot 
 main thread, so Ctrl-C reaches Python at once.
 """
 
+import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from onetape.codecs.rows_datagram import new_packet
 from onetape.compiled.atomics import peek, poke
 from onetape.compiled.counts import percentile_ns
 from onetape.compiled.frame import DATA, END
 from onetape.engine.digest import OutputDigest
 from onetape.engine.engine import Engine, Rows
 from onetape.engine.graph import Pipeline
+from onetape.engine.layout import LINE
 from onetape.engine.planner import plan
+from onetape.native.threads import pin_thread, set_realtime
 from onetape.records import OperatorError
 from onetape.runtimes.batch import set_midnight
-from onetape.runtimes.edge import loop
+from onetape.runtimes.edge import loop, words
 from onetape.runtimes.edge.follower import Follower, restore
+from onetape.runtimes.edge.lines import Line, new_clocks, new_intake
+from onetape.runtimes.edge.outlet import last_sent
 from onetape.runtimes.manifest import code_of, manifest_of
 from onetape.tape.layout import read_facts
 from onetape.tape.reader import read_segments
@@ -43,12 +51,18 @@ class EdgeNode:
 
     folder       of the tape: a new one, unless `resume`
     framing      how the bytes of each feed source are framed
-    wait_ns      how long the loop sleeps when there is nothing to do; 0 spins (one core, all of it)
-    wait_max_ns  it sleeps twice as long each further time, up to this; the journal likewise. The
-                 first read after a silence may wait that long
+    lines        sockets the loop receives datagrams of sources from
+    sinks        {output: fd of a connected UDP socket}: its rows leave at once, as datagrams
+    asks         {source: fd of a socket connected to its re-request server}; it is a line too
+    wait         what the loop does when there is nothing to do: "spin" (one core, all of it),
+                 "yield", or "sleep"
+    wait_ns      it looks (lines) or sleeps (files) this long first
+    wait_max_ns  it never sleeps longer. The journal does likewise. A datagram wakes it, a frame
+                 from Python does not
     live         whether silent sources get tick frames from this machine's clock
     resume       go on with the tape that is there; call `recover` before entering
     checkpoint_every_s   how often a follower saves a checkpoint; 0: never
+    cpu, priority        keep the loop on this processor; make it real-time (see native/threads.py)
     """
 
     def __init__(
@@ -58,17 +72,24 @@ class EdgeNode:
         *,
         framing: dict[str, str] | None = None,
         midnight_ns: int = 0,
+        lines: Sequence[Line] = (),
+        sinks: dict[str, int] | None = None,
+        asks: dict[int, int] | None = None,
+        wait: str = "sleep",
         wait_ns: int = 50_000,
         wait_max_ns: int = 4_000_000,
         live: bool = False,
         origin: dict[str, Any] | None = None,
         resume: bool = False,
         checkpoint_every_s: float = 0,
+        cpu: int | None = None,
+        priority: int | None = None,
     ) -> None:
         self.plan = plan(pipeline, framing)
         self.engine = Engine(self.plan, output_rows=OUTPUT_ROWS)
         set_midnight(self.engine, midnight_ns)
         self.folder, self.wait_max_ns = folder, wait_max_ns
+        self.lines, self.cpu, self.priority = list(lines), cpu, priority
         self.manifest = manifest_of(self.plan, midnight_ns, origin or {})
         self.tape = self._open() if resume else self._create()
         self.follower: Follower | None = None
@@ -78,15 +99,44 @@ class EdgeNode:
             set_midnight(self.follower.engine, midnight_ns)
         self.inbox, self.inbox_control = new_ring(INBOX_BYTES)
         self.inbox_control[LIMIT] = 1 << 62  # only the tape's ring has a disk behind it
-        self._loop, self._arguments = loop.build(
-            self.engine, (self.inbox, self.inbox_control), (self.tape.ring, self.tape.control)
-        )
-        self.words, self.service = self._arguments[4], self._arguments[7]
-        self.words[loop.WAIT_NS] = self.words[loop.NAP_NS] = wait_ns
-        self.words[loop.WAIT_MAX_NS] = max(wait_ns, wait_max_ns)
-        self.words[loop.TICKS] = int(live)
+        self.words = words.new_words()
+        self.words[words.WAIT_NS] = self.words[words.NAP_NS] = wait_ns
+        self.words[words.WAIT_MAX_NS] = max(wait_ns, wait_max_ns)
+        self.words[words.WAIT] = words.STRATEGIES.index(wait)
+        self.words[words.TICKS] = int(live)
+        self.around = self._surroundings(lines, sinks or {}, asks or {})
+        self._loop, self._arguments = loop.build(self.engine, self.around)
         self._fault: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="hot-loop", daemon=True)
+
+    def _surroundings(
+        self, lines: Sequence[Line], sinks: dict[str, int], asks: dict[int, int]
+    ) -> loop.Surroundings:
+        records = [self.plan.pipeline.outputs[name].of for name in self.plan.outputs]
+        rows, headers, batch, watch = new_intake(lines)
+        for name in sinks:
+            if name not in self.plan.outputs:
+                known = ", ".join(self.plan.outputs)
+                raise OperatorError(f"the pipeline has no output {name!r}; its outputs are {known}")
+        fds = [sinks.get(name, -1) for name in self.plan.outputs]
+        asked = [asks.get(n, -1) for n in range(len(self.plan.pipeline.sources))]
+        most = max(of.dtype.itemsize for of in records)
+        return loop.Surroundings(
+            words=self.words,
+            inbox=self.inbox,
+            inbox_control=self.inbox_control,
+            ring=self.tape.ring,
+            control=self.tape.control,
+            lines=rows,
+            headers=headers,
+            batch=batch,
+            watch=watch,
+            clocks=new_clocks(self.plan.pipeline.sources),
+            sink_fds=np.array(fds, np.int64),
+            ask_fds=np.array(asked, np.int64),
+            sent=np.zeros(len(fds), np.int64),
+            packet=new_packet(most, self.manifest["driver"]),
+        )
 
     def __enter__(self) -> "EdgeNode":
         self._thread.start()
@@ -110,7 +160,10 @@ class EdgeNode:
             offset, said = restore(
                 self.engine, digests, self.folder, self.manifest["driver"], self.tape.durable_offset
             )
+        sent = self.around.sent
+        sent[:] = self.engine.heads[::LINE][: len(sent)]
         for buffer, begin, end in read_segments(self.folder, offset):
+            last_sent(buffer, begin, end, sent)
             for name, rows, origins in self.engine.feed(buffer, begin, end):
                 digests[name].update(rows, origins)
                 if take is not None:
@@ -174,7 +227,7 @@ class EdgeNode:
         if not self._thread.is_alive():
             return True
         taken = peek(self.inbox_control, WRITTEN) == peek(self.inbox_control, HEAD)
-        return bool(taken and peek(self.words, loop.DONE_OFFSET) == self.next_offset())
+        return bool(taken and peek(self.words, words.DONE_OFFSET) == self.next_offset())
 
     def next_offset(self) -> int:
         """Offset the next frame will get."""
@@ -182,7 +235,7 @@ class EdgeNode:
 
     def stop(self) -> Iterator[Rows]:
         """Let the loop finish what is in the inbox, and drain it; then it has ended."""
-        poke(self.words, loop.STOP, 1)
+        poke(self.words, words.STOP, 1)
         while self._thread.is_alive():
             yield from self.engine.drain()
             self._thread.join(DRAIN_PAUSE_S)
@@ -191,7 +244,7 @@ class EdgeNode:
 
     def close(self) -> None:
         """End the loop without waiting for the inbox; what is on the tape becomes durable."""
-        poke(self.words, loop.STOP, 2)
+        poke(self.words, words.STOP, 2)
         if self.follower is not None:
             self.follower.stop()
         while self._thread.is_alive():
@@ -203,16 +256,35 @@ class EdgeNode:
     def statistics(self) -> dict[str, int]:
         """Counters of the loop: waits, and how long a frame takes inside the engine."""
         return {
-            "frames": int(peek(self.words, loop.DONE_OFFSET)),
-            "waits_output": int(self.words[loop.WAITS_OUTPUT]),
-            "waits_tape": int(self.words[loop.WAITS_TAPE]),
-            "waits_disk_full": int(self.words[loop.WAITS_FULL]),
-            "service_ns_p50": percentile_ns(self.service, 50),
-            "service_ns_p99": percentile_ns(self.service, 99),
+            "frames": int(peek(self.words, words.DONE_OFFSET)),
+            "waits_output": int(self.words[words.WAITS_OUTPUT]),
+            "waits_tape": int(self.words[words.WAITS_TAPE]),
+            "waits_disk_full": int(self.words[words.WAITS_FULL]),
+            "sent": int(self.words[words.SENT]),
+            "unsent": int(self.words[words.UNSENT]),
+            "unlogged": int(self.words[words.UNLOGGED]),
+            "asked": int(self.words[words.ASKED]),
+            "service_ns_p50": percentile_ns(self.around.service, 50),
+            "service_ns_p99": percentile_ns(self.around.service, 99),
+            "to_sink_ns_p50": percentile_ns(self.around.to_sink, 50),
+            "to_sink_ns_p99": percentile_ns(self.around.to_sink, 99),
         }
+
+    def line_statistics(self) -> list[dict[str, Any]]:
+        """What each line has brought so far."""
+        return [
+            {"name": line.name}
+            | {name: int(row[name]) for name in ("packets", "batches", "truncated", "errors")}
+            | {"bytes": int(row["received_bytes"])}
+            for line, row in zip(self.lines, self.around.lines, strict=True)
+        ]
 
     def _run(self) -> None:
         try:
+            if self.cpu is not None:
+                pin_thread(self.cpu)
+            if self.priority is not None:
+                set_realtime(self.priority)
             self._loop(*self._arguments)
         except BaseException as why:
             self._fault = self.engine.step_error(why)
@@ -220,12 +292,15 @@ class EdgeNode:
     def _check(self) -> None:
         if self._fault is not None:
             raise self._fault
-        state = int(peek(self.words, loop.STATE))
-        if state == loop.AT_CAPACITY:
+        state = int(peek(self.words, words.STATE))
+        if state == words.AT_CAPACITY:
             raise self.engine.capacity_error()
-        if state == loop.TAPE_FAULT:
+        if state == words.TAPE_FAULT:
             self.tape.sync()  # raises, with the disk's own error
-        if state == loop.FRAME_TOO_LONG:
+        if state == words.LINE_FAULT:
+            why = os.strerror(int(self.words[words.ERRNO]))
+            raise OperatorError(f"a line cannot be received from any more: {why}")
+        if state == words.FRAME_TOO_LONG:
             raise OperatorError("a frame in the inbox is too long for the tape")
 
 

@@ -1,0 +1,48 @@
+"""Asking the venue again for messages that are missing: MoldUDP64 request packets.
+
+Each missing range is asked for in pieces of what one datagram may hold; the answers come back on
+the same socket, as one more line of the feed, raw on the tape. What does not come is asked for
+again. The first request waits a little: the other line may bring it, or the packets only swapped.
+
+Source: "MoldUDP64 Protocol Specification", version 1.00: a request packet is the header alone.
+"""
+
+from onetape.codecs.arbitration import next_missing
+from onetape.compiled.kernel import kernel
+from onetape.compiled.memory import store_i64be, store_u16be
+from onetape.native.clock import monotonic_ns
+from onetape.native.sockets import send
+from onetape.runtimes.edge.words import ASK_AT_NS, ASKED
+
+REQUEST_BYTES = 20
+FIRST_AFTER_NS = 200_000
+AGAIN_AFTER_NS = 2_000_000
+REQUESTS_MAX = 64  # at a time
+MESSAGES_MAX = 32  # of one request: about a datagram of orders
+
+
+@kernel
+def ask(words, feed, held, fd, request):
+    """Ask for what is missing, if it is time. `request`: uint8[20]."""
+    if fd < 0:
+        return
+    now_ns = monotonic_ns()
+    if words[ASK_AT_NS] == 0:
+        words[ASK_AT_NS] = now_ns + FIRST_AFTER_NS
+    if now_ns < words[ASK_AT_NS]:
+        return
+    words[ASK_AT_NS] = now_ns + AGAIN_AFTER_NS
+    store_i64be(request, 0, feed.session[0])
+    store_u16be(request, 8, feed.session[1])
+    first, until = next_missing(feed, held, feed.next_sequence)
+    for _ in range(REQUESTS_MAX):
+        if first >= until:
+            first, until = next_missing(feed, held, until)
+            if first >= until:
+                return
+        count = min(until - first, MESSAGES_MAX)
+        store_i64be(request, 10, first)
+        store_u16be(request, 18, count)
+        send(fd, request, 0, REQUEST_BYTES)
+        words[ASKED] += 1
+        first += count
