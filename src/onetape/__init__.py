@@ -17,6 +17,7 @@ from onetape.engine import (
     operator,
     window,
 )
+from onetape.engine.graph import UdpSink as udp
 from onetape.market.feed import source
 from onetape.records import (
     UNSET,
@@ -60,5 +61,6 @@ __all__ = [
     "u16",
     "u32",
     "u64",
+    "udp",
     "window",
 ]

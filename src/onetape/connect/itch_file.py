@@ -99,6 +99,11 @@ def midnight_ns(day: date) -> int:
     return int(datetime(day.year, day.month, day.day, tzinfo=_new_york()).timestamp()) * 10**9
 
 
+def today() -> date:
+    """The date in New York now: a live feed's trading date."""
+    return datetime.now(_new_york()).date()
+
+
 def _new_york() -> Any:
     from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 

@@ -7,7 +7,7 @@ made from streams that exist, so a graph has no cycles by construction.
 import inspect
 import itertools
 import typing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from onetape.codecs.feed import PATIENCE_NS
@@ -34,9 +34,23 @@ class Stream:
     node: Node
     output: str
     of: Any
+    sinks: tuple["UdpSink", ...] = ()
+
+    def __rshift__(self, sink: "UdpSink") -> "Stream":
+        """The same stream, as an output whose rows also leave through `sink`."""
+        if not isinstance(sink, UdpSink):
+            raise DeclarationError(f"{self!r} >> {sink!r}; expected a sink, such as ot.udp(...)")
+        return replace(self, sinks=(*self.sinks, sink))
 
     def __repr__(self) -> str:
         return f"<stream {self.node.name}.{self.output} of {self.of.__name__}>"
+
+
+@dataclass(frozen=True)
+class UdpSink:
+    """Rows leave at once as datagrams to `HOST:PORT`: see `onetape.codecs.rows_datagram`."""
+
+    address: str
 
 
 @dataclass(frozen=True, eq=False)

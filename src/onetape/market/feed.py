@@ -9,16 +9,17 @@ from onetape.records import DeclarationError
 from onetape.records.market import MarketEvent
 from onetape.records.types import parse_duration_ns
 
-SCHEMES = ("itch",)
+SCHEMES = ("itch", "itch+udp")
 
 
 class Feed:
     """A feed in a pipeline. All streams of one feed share one book.
 
-    A feed is named by an address, `itch` or `itch:path/to/file`; a runtime may be given another
-    file. `lateness` is how far an event may lag behind the newest one and still be on time; `idle`
-    is how long a silent feed holds windows open; `patience`, how long one waits for messages that
-    are missing (from another line, or asked for again) before they are given up.
+    A feed is named by an address: `itch`, `itch:path/to/file`, or the lines it is sent on,
+    `itch+udp://239.192.0.1:5000,239.192.0.2:5000`; a runtime may be given others. `lateness` is how
+    far an event may lag behind the newest one and still be on time; `idle` is how long a silent
+    feed holds windows open; `patience`, how long one waits for messages that are missing (from
+    another line, or asked for again) before they are given up.
     """
 
     def __init__(
@@ -36,11 +37,14 @@ class Feed:
                 f"source {address!r}: scheme {scheme!r} is not known; known are "
                 f"{', '.join(SCHEMES)} (for example 'itch:day.itch')"
             )
+        kind, _, transport = scheme.partition("+")
+        if transport and not rest.startswith("//"):
+            raise DeclarationError(f"source {address!r}; expected {scheme}://HOST:PORT")
         self._source = Source(
-            name=name or scheme,
+            name=name or kind,
             of=MarketEvent,
-            feed=scheme,
-            url=rest,
+            feed=kind,
+            url=f"{transport}:{rest}" if transport else rest,
             lateness_ns=parse_duration_ns(lateness),
             idle_ns=parse_duration_ns(idle),
             patience_ns=parse_duration_ns(patience),

@@ -10,15 +10,19 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from onetape.connect.itch_file import ItchFile, open_itch
+from onetape.connect.itch_file import ItchFile, open_itch, today
 from onetape.connect.parquet import ParquetSink
+from onetape.connect.udp import LOOPBACK, RECEIVE_BUFFER_BYTES, Address, parse_address
 from onetape.engine import explain
 from onetape.engine.digest import digests_of, state_digest
 from onetape.engine.graph import Pipeline
 from onetape.engine.planner import plan
 from onetape.records import OperatorError
 from onetape.runtimes.edge.feeder import FileFeeder
+from onetape.runtimes.edge.network import Network
 from onetape.runtimes.edge.node import DRAIN_PAUSE_S, EdgeNode
+from onetape.runtimes.edge.words import STRATEGIES
+from onetape.runtimes.listen import print_facts, run_network
 from onetape.runtimes.load import load_pipeline
 from onetape.runtimes.manifest import write_result
 from onetape.runtimes.progress import Progress
@@ -29,8 +33,20 @@ CHUNK_BYTES = 8192
 RUN_DESCRIPTION = """\
 Run a pipeline at the edge: the compiled loop puts each read of the source on the tape, runs it and
 publishes the rows; a journal thread makes the tape durable. The source is a recorded ITCH file, at
-a multiple of its own pace (--speed) or as fast as it goes. The tape in DIR can be replayed and
-verified ever after: onetape verify PIPELINE DIR.
+a multiple of its own pace (--speed) or as fast as it goes; or a live feed (--udp): MoldUDP64 on one
+or more lines that carry the same numbers, missing messages asked for again (--rerequest), rows sent
+on at once as datagrams (--send). The tape in DIR can be replayed and verified ever after: onetape
+verify PIPELINE DIR. While it runs, `onetape top DIR` shows what it does.
+"""
+EXAMPLES = """\
+examples:
+  onetape run pipeline.py --file day.itch --tape tape/ --out out/
+  onetape run standard --udp 239.192.0.1:5000 --udp 239.192.0.2:5000 --tape tape/ \\
+      --rerequest 127.0.0.1:5001 --send alert=127.0.0.1:9000
+
+Wait strategies: sleep (a datagram wakes the loop: near no processor while idle, some microseconds
+more latency), yield, spin (least latency, one processor all of the time: leave another for the
+journal). --cpu and --realtime help on machines with processors to spare and hurt on others.
 """
 
 
@@ -40,10 +56,19 @@ def add_parser(subparsers: Any) -> None:
         help="run a pipeline at the edge, on a tape",
         description=RUN_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="example:\n  onetape run pipeline.py --file day.itch --tape tape/ --out out/",
+        epilog=EXAMPLES,
     )
     parser.add_argument("pipeline", metavar="PIPELINE", help="a Python file, or 'standard'")
-    parser.add_argument("--file", type=Path, required=True, metavar="FILE", help="ITCH 5.0 to feed")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--file", type=Path, metavar="FILE", help="ITCH 5.0 to feed")
+    source.add_argument(
+        "--udp",
+        action="append",
+        default=None,
+        metavar="ADDRESS",
+        help="listen to a line of a live feed: HOST:PORT, a group or an address of this machine; "
+        "again for its second line",
+    )
     parser.add_argument("--tape", type=Path, required=True, metavar="DIR", help="a new folder")
     parser.add_argument("--out", type=Path, metavar="DIR", help="Parquet files of the outputs")
     parser.add_argument("--speed", type=float, default=0, help="x the file's own pace; 0: as fast")
@@ -55,11 +80,32 @@ def add_parser(subparsers: Any) -> None:
         "--checkpoint", type=float, default=30, metavar="S", help="seconds between checkpoints"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    live = parser.add_argument_group("a live feed")
+    live.add_argument("--rerequest", metavar="ADDRESS", help="ask here for what is missing")
+    live.add_argument(
+        "--send", action="append", default=[], metavar="OUTPUT=ADDRESS", help="send its rows here"
+    )
+    live.add_argument(
+        "--interface", default=LOOPBACK, metavar="IP", help="of groups (default: %(default)s)"
+    )
+    live.add_argument(
+        "--receive-buffer",
+        type=int,
+        default=RECEIVE_BUFFER_BYTES,
+        metavar="BYTES",
+        help="of each line's socket (default: %(default)s)",
+    )
+    live.add_argument("--wait", choices=STRATEGIES, default="sleep", help="(default: %(default)s)")
+    live.add_argument("--cpu", type=int, metavar="N", help="keep the loop on this processor")
+    live.add_argument("--realtime", type=int, metavar="PRIORITY", help="1 to 99 (SCHED_FIFO)")
+    live.add_argument("--seconds", type=float, metavar="S", help="end after this time")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     pipeline = load_pipeline(args.pipeline)
+    if args.udp or args.file is None:
+        return _listen(pipeline, args)
     file = open_itch(args.file, trading_date=args.date, chunk_bytes=CHUNK_BYTES)
     progress = Progress(quiet=args.json)
     facts = run_file(
@@ -83,6 +129,67 @@ def run(args: argparse.Namespace) -> int:
         for name, digest in facts["digests"].items():
             print(f"  {name:12s} {facts['rows'][name]:>12,} rows   digest {digest}")
     return 0
+
+
+def _listen(pipeline: Pipeline, args: argparse.Namespace) -> int:
+    feed = _feed_name(pipeline)
+    lines = args.udp or _live_addresses(pipeline)
+    if not lines:
+        raise OperatorError(
+            "there is nothing to run on: give a file (--file FILE) or the lines of a live feed "
+            "(--udp HOST:PORT), or name one in the pipeline: source('itch+udp://HOST:PORT')"
+        )
+    network = Network(
+        [parse_address(text) for text in lines],
+        rerequest=parse_address(args.rerequest) if args.rerequest else None,
+        sinks=_declared_sinks(pipeline) | dict(_sink(text) for text in args.send),
+        interface=args.interface,
+        receive_buffer_bytes=args.receive_buffer,
+    )
+    with network:
+        for warning in network.warnings:
+            print(f"onetape: {warning}", file=sys.stderr)
+        facts = run_network(
+            pipeline,
+            network,
+            args.tape,
+            feed=feed,
+            trading_date=args.date or today(),
+            out=args.out,
+            seconds=args.seconds,
+            is_quiet=args.json,
+            resume=args.resume,
+            wait=args.wait,
+            cpu=args.cpu,
+            priority=args.realtime,
+            checkpoint_every_s=args.checkpoint,
+        )
+    print_facts(facts, args.json)
+    return 0
+
+
+def _sink(text: str) -> tuple[str, Address]:
+    output, equals, address = text.partition("=")
+    if not equals:
+        raise OperatorError(f"--send was {text!r}; expected OUTPUT=HOST:PORT")
+    return output, parse_address(address)
+
+
+def _live_addresses(pipeline: Pipeline) -> list[str]:
+    """The lines that the pipeline itself names: source('itch+udp://HOST:PORT,HOST:PORT')."""
+    for source in pipeline.sources:
+        if source.feed and source.url.startswith("udp://"):
+            return source.url.removeprefix("udp://").split(",")
+    return []
+
+
+def _declared_sinks(pipeline: Pipeline) -> dict[str, Address]:
+    """Where the pipeline itself sends the rows of its outputs: stream >> ot.udp('HOST:PORT')."""
+    return {
+        name: parse_address(sink.address)
+        for name, stream in pipeline.outputs.items()
+        for sink in stream.sinks
+    }
 
 
 def run_file(

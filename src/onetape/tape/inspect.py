@@ -112,7 +112,7 @@ def cat(
         else:
             more = " ..." if len(part) < len(payload) else ""
             yield (
-                f"{header.offset:>10} {_kind(header):<8} {_where(header):<9} "
+                f"{header.offset:>10} {_kind(header):<8} {_where(header):<10} "
                 f"{moment(header.ts_recv_ns)} {header.length_bytes:>7} bytes  {preview(part)}{more}"
             ).rstrip()
 

@@ -55,8 +55,11 @@ class Surroundings:
     sent: Any  # int64[outputs]: rows that have left
     packet: Any  # datagram of rows being written
     request: Any = field(default_factory=lambda: np.zeros(REQUEST_BYTES, np.uint8))
-    service: Any = field(default_factory=new_counts)  # ns a frame takes inside the engine
-    to_sink: Any = field(default_factory=new_counts)  # ns from receiving a frame to its rows' leave
+    # Latencies: of a frame in the engine; from its arrival to the leaving of its rows; from the
+    # venue's time of its last event to its arrival.
+    service: Any = field(default_factory=new_counts)
+    to_sink: Any = field(default_factory=new_counts)
+    lag: Any = field(default_factory=new_counts)
 
     def names(self) -> list[str]:
         return list(vars(self))
@@ -81,7 +84,11 @@ def _sinking(around: Surroundings, engine: Engine) -> list[int]:
 def _text(engine: Engine, around: Surroundings) -> str:
     sinks = _sinking(around, engine)
     driver = closure.fingerprint(engine.plan.text, engine.plan.names)
-    feeds = [n for n, s in enumerate(engine.plan.pipeline.sources) if f"n{n}_held" in engine.arrays]
+    feeds = [
+        n
+        for n, source in enumerate(engine.plan.pipeline.sources)
+        if engine.plan.framing[source.name] == "moldudp64" and f"n{n}_held" in engine.arrays
+    ]
     turn = ["run", "sources", "buffer", "heads", "tails", "counts", *engine.arrays]
     text = Text()
     text.add(f'"""The hot loop of driver {driver}: see onetape/runtimes/edge/loop.py."""', "", "")
@@ -113,6 +120,7 @@ def _text(engine: Engine, around: Surroundings) -> str:
                 "store_release(words, DONE_OFFSET, control[OFFSET])",
             )
             for n in feeds:
+                text.add(f"record_ns(lag, r.ts_recv_ns - row(n{n}_feed, 0).last_ts_event_ns)")
                 text.add(f"row(clocks, {n}).is_gap = row(n{n}_feed, 0).gap_open")
                 with text.block(f"if row(n{n}_feed, 0).gap_open != 0"):
                     text.add(f"ask(words, row(n{n}_feed, 0), n{n}_held, ask_fds[{n}], request)")

@@ -1,0 +1,116 @@
+"""What a node is doing, for whoever looks: one JSON file beside its tape, renewed every second.
+
+Everything that was lost, refused, late, held or not yet durable is a number here; `lines_of` says
+them in words. Nothing in it is on the path of an event.
+"""
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from onetape.codecs.feed import refusals
+from onetape.compiled.atomics import peek
+from onetape.compiled.counts import percentile_ns
+from onetape.runtimes.edge.hiccup import HiccupMeter
+from onetape.runtimes.edge.network import Network
+from onetape.runtimes.edge.node import EdgeNode
+from onetape.tape.ring import DURABLE_OFFSET, HEAD, WRITTEN
+
+FILE = "live.json"
+PERCENTS = (50, 90, 99, 99.9)
+
+
+def snapshot(
+    node: EdgeNode, network: Network | None = None, hiccups: HiccupMeter | None = None
+) -> dict[str, Any]:
+    """Counters of now; safe while the loop runs (each number by itself, not all at one moment)."""
+    counts = node.engine.counts()
+    control = node.tape.control
+    around = node.around
+    latency = {"service": around.service, "to_sink": around.to_sink, "lag": around.lag}
+    if hiccups is not None:
+        latency["hiccup"] = hiccups.counts
+    return {
+        "pid": os.getpid(),
+        "ts_ns": time.time_ns(),
+        "events": counts.events,
+        "rows": counts.rows,
+        "late": counts.late,
+        "late_at_windows": counts.late_at_windows,
+        "ahead": counts.ahead,
+        "bad_frames": counts.bad_frames,
+        "sources": {
+            source.name: feed_facts(node.engine.arrays[f"n{n}_feed"])
+            for n, source in enumerate(node.plan.pipeline.sources)
+            if source.feed
+        },
+        "lines": node.line_statistics(),
+        "kernel_drops": network.drops() if network is not None else 0,
+        "tape": {
+            "folder": str(node.folder),
+            "frames": node.next_offset(),
+            "durable_frames": int(peek(control, DURABLE_OFFSET)),
+            "bytes": int(peek(control, HEAD)),
+            "unwritten_bytes": int(peek(control, HEAD) - peek(control, WRITTEN)),
+            "ring_bytes": len(node.tape.ring),
+        },
+        "loop": node.statistics(),
+        "latency_ns": {
+            name: {f"p{percent:g}": percentile_ns(cells, percent) for percent in PERCENTS}
+            for name, cells in latency.items()
+        },
+    }
+
+
+def feed_facts(block: Any) -> dict[str, Any]:
+    """What a feed has, lacks and refused."""
+    feed = block[0]
+    names = ("messages", "duplicates", "gaps", "held", "not_held", "conflicts", "heartbeats")
+    facts: dict[str, Any] = {name: int(feed[name]) for name in names}
+    return facts | {
+        "next_sequence": int(feed["next_sequence"]),
+        "missing": int(feed["highest_sequence"] - feed["next_sequence"]),
+        "lost": int(feed["gap_messages"]),
+        "refused": refusals(block),
+        "is_stale": bool(feed["stale"]),
+        "is_gap": bool(feed["gap_open"]),
+        "has_ended": bool(feed["ended"]) and not feed["gap_open"],
+    }
+
+
+def write(folder: Path, facts: dict[str, Any]) -> None:
+    """Leave the snapshot beside the tape, whole or not at all."""
+    partial = folder / f".{FILE}.partial"
+    partial.write_text(json.dumps(facts))
+    partial.replace(folder / FILE)
+
+
+def read(folder: Path) -> dict[str, Any] | None:
+    """The last snapshot of the node on this tape; None if there is none."""
+    try:
+        return json.loads((folder / FILE).read_text())  # type: ignore[no-any-return]
+    except FileNotFoundError:
+        return None
+
+
+def losses(facts: dict[str, Any]) -> dict[str, int]:
+    """Everything that did not become an event, by name; all zero when nothing is wrong."""
+    sources = list(facts["sources"].values())
+    lost = {
+        "lost messages": sum(s["lost"] for s in sources),
+        "missing now": sum(s["missing"] for s in sources),
+        "refused": sum(sum(s["refused"].values()) for s in sources),
+        "conflicts": sum(s["conflicts"] for s in sources),
+        "not held": sum(s["not_held"] for s in sources),
+        "dropped by the kernel": facts["kernel_drops"],
+        "truncated": sum(line["truncated"] for line in facts["lines"]),
+        "late": facts["late"],
+        "late at windows": facts["late_at_windows"],
+        "too far ahead": facts["ahead"],
+        "frames of no source": facts["bad_frames"],
+        "rows not sent": facts["loop"]["unsent"],
+        "rows not logged": facts["loop"]["unlogged"],
+    }
+    return {name: count for name, count in lost.items() if count}

@@ -1,0 +1,197 @@
+"""`onetape run --udp`: a pipeline live on the network, until its feed ends or somebody ends it."""
+
+import json
+import sys
+import time
+from collections.abc import Iterable
+from contextlib import ExitStack
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from onetape.connect.itch_file import midnight_ns
+from onetape.connect.parquet import ParquetSink
+from onetape.engine.digest import digests_of, state_digest
+from onetape.engine.graph import Pipeline
+from onetape.runtimes.edge import live
+from onetape.runtimes.edge.hiccup import HiccupMeter
+from onetape.runtimes.edge.network import Network
+from onetape.runtimes.edge.node import EdgeNode
+from onetape.runtimes.manifest import write_result
+from onetape.runtimes.progress import Progress
+from onetape.runtimes.replay import PRICE_METADATA
+
+EVERY_S = 1.0  # between snapshots
+PAUSE_S = 0.02
+SHOWN_S = 0.25
+
+
+def run_network(
+    pipeline: Pipeline,
+    network: Network,
+    tape: Path,
+    *,
+    feed: str,
+    trading_date: date,
+    out: Path | None = None,
+    seconds: float | None = None,
+    is_quiet: bool = False,
+    **options: Any,
+) -> dict[str, Any]:
+    """Listen until the venue ends the session, `seconds` have passed, or Ctrl-C; returns facts.
+
+    Each gap is said on stderr when it is lost; a status line shows the rest.
+    """
+    with ExitStack() as stack:
+        progress = Progress(quiet=is_quiet)
+        stack.callback(progress.close)
+        with progress.compiling():
+            node = EdgeNode(
+                pipeline,
+                tape,
+                framing={feed: "moldudp64"},
+                midnight_ns=midnight_ns(trading_date),
+                origin={"lines": [str(r.address) for r in network.receivers]},
+                **network.options(),
+                **options,
+            )
+        session = _Session(node, network, feed, is_quiet)
+        if out is not None:
+            outputs = {name: stream.of for name, stream in pipeline.outputs.items()}
+            session.sink = stack.enter_context(ParquetSink(out, outputs, PRICE_METADATA))
+        if options.get("resume"):
+            for line in node.recover(session.digests):
+                print(f"onetape: {line}", file=sys.stderr)
+        session.hiccups = stack.enter_context(HiccupMeter())
+        stack.enter_context(node)
+        if not is_quiet:
+            where = ", ".join(str(receiver.address) for receiver in network.receivers)
+            print(f"listening at {where}; Ctrl-C ends it", file=sys.stderr, flush=True)
+        ended_by = session.run(seconds)
+        facts = session.end(ended_by)
+    return facts
+
+
+class _Session:
+    """One run: what is drained, shown and counted while the node runs."""
+
+    def __init__(self, node: EdgeNode, network: Network, feed: str, is_quiet: bool) -> None:
+        self.node, self.network, self.feed, self.is_quiet = node, network, feed, is_quiet
+        self.digests = digests_of(node.plan)
+        self.sink: ParquetSink | None = None
+        self.hiccups: HiccupMeter | None = None
+        self._symbols = node.engine.feed_state(feed)["symbols"]
+        self._lost = 0
+        self._began_s = time.perf_counter()
+        self._is_tty = sys.stderr.isatty() and not is_quiet
+
+    def run(self, seconds: float | None) -> str:
+        """Drain until the end; says what ended it."""
+        written_s = shown_s = 0.0
+        before = (self._began_s, 0)
+        try:
+            while True:
+                self._take(self.node.drain())
+                now_s = time.perf_counter()
+                if now_s - written_s >= EVERY_S:
+                    written_s = now_s
+                    live.write(self.node.folder, self._snapshot())
+                if now_s - shown_s >= SHOWN_S:
+                    before, shown_s = self._show(before), now_s
+                feed = self.node.engine.feed_state(self.feed)
+                if feed["ended"] and not feed["gap_open"]:
+                    return "end of session"
+                if seconds is not None and now_s - self._began_s >= seconds:
+                    return "time"
+                time.sleep(PAUSE_S)
+        except KeyboardInterrupt:
+            return "interrupt"
+
+    def end(self, ended_by: str) -> dict[str, Any]:
+        """Stop the loop, make all durable, and say what the run came to."""
+        if ended_by == "end of session":
+            self.node.push_end()
+        self._take(self.node.stop())
+        elapsed_s = time.perf_counter() - self._began_s
+        self.node.tape.sync()
+        if self.sink is not None:
+            self.sink.commit()
+        self._show((0.0, 0), last=True)
+        snapshot = self._snapshot()
+        live.write(self.node.folder, snapshot)
+        facts = {
+            "messages": snapshot["events"],
+            "rows": snapshot["rows"],
+            "late": snapshot["late"],
+            "elapsed_s": round(elapsed_s, 6),
+            "ended_by": ended_by,
+            "digests": {name: digest.hexdigest() for name, digest in self.digests.items()},
+            "state_digest": state_digest(self.node.engine),
+            "losses": live.losses(snapshot),
+            **{key: snapshot[key] for key in ("sources", "lines", "kernel_drops", "latency_ns")},
+            **self.node.statistics(),
+        }
+        write_result(self.node.folder, facts)
+        return facts
+
+    def _take(self, blocks: Iterable[Any]) -> None:
+        for name, rows, origins in blocks:
+            self.digests[name].update(rows, origins)
+            if self.sink is not None:
+                self.sink.write(name, rows, self._symbols)
+
+    def _snapshot(self) -> dict[str, Any]:
+        return live.snapshot(self.node, self.network, self.hiccups)
+
+    def _show(self, before: tuple[float, int], last: bool = False) -> tuple[float, int]:
+        """The status line; a loss gets a line of its own, terminal or not."""
+        feed = self.node.engine.feed_state(self.feed)
+        now_s, messages = time.perf_counter(), int(feed["messages"])
+        lost = int(feed["gap_messages"])
+        if lost > self._lost:
+            self._say(
+                f"lost {lost - self._lost:,} messages before {int(feed['next_sequence']):,}: "
+                f"nobody sent them again in time; all books of {self.feed} are stale from here on"
+            )
+            self._lost = lost
+        if self._is_tty:
+            if last:
+                print("\r\033[K", end="", file=sys.stderr, flush=True)
+            else:
+                rate = (messages - before[1]) / max(now_s - before[0], 1e-9)
+                print(f"\r\033[K{self._status(feed, rate)}", end="", file=sys.stderr, flush=True)
+        return now_s, messages
+
+    def _status(self, feed: Any, rate: float) -> str:
+        state = "stale" if feed["stale"] else ("waiting" if feed["gap_open"] else "whole")
+        return (
+            f"{int(feed['messages']):,} messages, {rate:,.0f} a second; {state}: "
+            f"{int(feed['gaps']):,} gaps, {int(feed['gap_messages']):,} lost, "
+            f"{int(feed['duplicates']):,} duplicates, {int(feed['refused'].sum()):,} refused, "
+            f"{self.network.drops():,} dropped by the kernel"
+        )
+
+    def _say(self, line: str) -> None:
+        if not self.is_quiet:
+            start = "\r\033[K" if self._is_tty else ""
+            print(f"{start}onetape: {line}", file=sys.stderr, flush=True)
+
+
+def text_of(facts: dict[str, Any]) -> str:
+    """What a run came to, for a person."""
+    latency = facts["latency_ns"]["service"]
+    lines = [
+        f"{facts['messages']:,} events in {facts['elapsed_s']:.1f} s, ended by {facts['ended_by']};"
+        f" service p50 {latency['p50'] / 1000:.1f} us, p99 {latency['p99'] / 1000:.1f} us a frame"
+    ]
+    for line in facts["lines"]:
+        lines.append(f"  line {line['name']:6s} {line['packets']:>12,} datagrams")
+    losses = ", ".join(f"{name} {count:,}" for name, count in facts["losses"].items())
+    lines.append(f"  {losses or 'nothing lost, refused or late'}")
+    for name, digest in facts["digests"].items():
+        lines.append(f"  {name:12s} {facts['rows'][name]:>12,} rows   digest {digest}")
+    return "\n".join(lines)
+
+
+def print_facts(facts: dict[str, Any], as_json: bool) -> None:
+    print(json.dumps(facts) if as_json else text_of(facts))

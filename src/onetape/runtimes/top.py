@@ -1,0 +1,109 @@
+"""`onetape top TAPE`: what a running node does, renewed every second."""
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from onetape.records import OperatorError
+from onetape.runtimes.edge import live
+
+DESCRIPTION = """\
+Watch a node that runs on the tape in TAPE (`onetape run --udp ... --tape TAPE`): rates, gaps and
+everything else that was lost, refused or late, how far the disk is behind, and latencies:
+
+  lag       from the venue's time of an event to its arrival (both clocks count)
+  service   from a frame on the tape to all its rows
+  to sink   from the arrival of a frame to the leaving of its rows
+  hiccup    how much longer than asked this machine made a thread sleep
+"""
+STALE_S = 5
+
+
+def add_parser(subparsers: Any) -> None:
+    parser = subparsers.add_parser(
+        "top",
+        help="watch a running node",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="example:\n  onetape top tape/",
+    )
+    parser.add_argument("tape", type=Path, metavar="TAPE", help="folder of the node's tape")
+    parser.add_argument("--once", action="store_true", help="show it once")
+    parser.add_argument("--json", action="store_true", help="print it once, as JSON")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    facts = _read(args.tape)
+    if args.json:
+        print(json.dumps(facts))
+        return 0
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console()
+    if args.once or not console.is_terminal:
+        console.print(table(facts, None))
+        return 0
+    with Live(table(facts, None), console=console, screen=True) as screen:
+        while True:
+            time.sleep(1)
+            before, facts = facts, _read(args.tape)
+            screen.update(table(facts, before))
+
+
+def _read(tape: Path) -> dict[str, Any]:
+    facts = live.read(tape)
+    if facts is None:
+        raise OperatorError(
+            f"no node has run on {tape}, or not on the network; start one with "
+            f"onetape run PIPELINE --udp HOST:PORT --tape {tape}"
+        )
+    return facts
+
+
+def table(facts: dict[str, Any], before: dict[str, Any] | None) -> Any:
+    """The whole screen: a rich renderable."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    age_s = (time.time_ns() - facts["ts_ns"]) / 1e9
+    state = "" if age_s < STALE_S else f"  not renewed for {age_s:,.0f} s: it has ended"
+    rate = _rate(facts, before, "events")
+    head = Text(f"onetape {facts['tape']['folder']}  {facts['events']:,} events{rate}{state}")
+    latency = Table("latency, us", *[f"p{p:g}" for p in live.PERCENTS], box=None)
+    for name, cells in facts["latency_ns"].items():
+        if any(cells.values()):
+            values = [f"{cells[f'p{p:g}'] / 1000:,.1f}" for p in live.PERCENTS]
+            latency.add_row(name.replace("_", " "), *values)
+    lines = Table("line", "datagrams", "bytes", box=None)
+    for line in facts["lines"]:
+        lines.add_row(line["name"], f"{line['packets']:,}", f"{line['bytes']:,}")
+    feeds = Table("feed", "messages", "gaps", "missing", "lost", "duplicates", "state", box=None)
+    for name, feed in facts["sources"].items():
+        word = "stale" if feed["is_stale"] else "waiting" if feed["is_gap"] else "whole"
+        numbers = [f"{feed[k]:,}" for k in ("messages", "gaps", "missing", "lost", "duplicates")]
+        feeds.add_row(name, *numbers, Text(word, style="" if word == "whole" else "bold red"))
+    rows = Table("output", "rows", box=None)
+    for name, count in facts["rows"].items():
+        rows.add_row(name, f"{count:,}")
+    lost = ", ".join(f"{name} {count:,}" for name, count in live.losses(facts).items())
+    tape = facts["tape"]
+    behind = tape["frames"] - tape["durable_frames"]
+    disk = f"tape {tape['frames']:,} frames, {tape['bytes']:,} bytes; {behind:,} not yet durable"
+    waits = {k: v for k, v in facts["loop"].items() if k.startswith("waits") and v}
+    held = "".join(f"; {name.replace('_', ' ')} {count:,}" for name, count in waits.items())
+    return Group(
+        head, Text(), feeds, Text(), lines, Text(), rows, Text(), latency, Text(),
+        Text(disk + held), Text(lost or "nothing lost, refused or late"),
+    )  # fmt: skip
+
+
+def _rate(facts: dict[str, Any], before: dict[str, Any] | None, what: str) -> str:
+    if before is None or facts["ts_ns"] <= before["ts_ns"]:
+        return ""
+    seconds = (facts["ts_ns"] - before["ts_ns"]) / 1e9
+    return f", {(facts[what] - before[what]) / seconds:,.0f} a second"
