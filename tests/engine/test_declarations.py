@@ -245,3 +245,18 @@ def test_sources_have_different_names():
 def test_an_output_that_is_not_there_is_an_attribute_error():
     with pytest.raises(AttributeError, match="Split has no output 'high'; it has low, notes"):
         _ = Split(TICKS).high
+
+
+def test_a_setting_of_two_handlers_has_one_meaning():
+    @ot.operator(key="key")
+    class Torn:
+        wake_ns: ot.i64 = ot.UNSET
+
+        def on_tick(self, t: Tick, *, width: ot.Duration = "1s") -> None:
+            self.wake_ns = t.ts_event_ns + width
+
+        def on_timer(self, now_ns: int, *, width: ot.Duration = "2s") -> None:
+            pass
+
+    with pytest.raises(DeclarationError, match="'width' is declared twice, as '1s' and, in on_ti"):
+        Torn(ot.source(Tick))

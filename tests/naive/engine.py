@@ -134,7 +134,7 @@ class Naive:
                 self.close_window(node, number, key, due)
             else:
                 self.states[number][key]["wake_ns"] = UNSET
-                self.call(node, number, node.spec.timer, due, key)
+                self.call(node, number, node.spec.timer, due, key, over=min(self.watermarks) >= FAR)
 
     # --- events -----------------------------------------------------------------------------------
 
@@ -172,7 +172,7 @@ class Naive:
                 states[key] = fresh(spec.state, spec.initial)
         self.call(node, number, spec.inputs[name], event, key)
 
-    def call(self, node, number, handler, event, key):
+    def call(self, node, number, handler, event, key, over=False):
         """Call a handler with its state, then pass on what it made."""
         spec = node.spec
         state = None if key is None else SimpleNamespace(**self.states[number][key])
@@ -188,6 +188,8 @@ class Naive:
                 emitters[handler.outputs[0].name].append(made)
         else:
             handler.function(*arguments, *emitters.values(), **settings)
+        if over:  # a timer that was due at the end of time sets no further one
+            state.wake_ns = UNSET
         if key is not None:
             self.states[number][key] = vars(state)
             if spec.timer is not None:

@@ -93,5 +93,10 @@ def compile_function(py_func: Callable[..., Any], folder: str | None) -> Any:
     """Hand `py_func` to the compiler with the project's flags; `folder` caches it on disk."""
     from onetape.compiled import intrinsics
 
-    checked = mode.current() == "boundscheck"
+    checked = mode.current() == "boundscheck" or not is_ours(py_func)
     return intrinsics.jit(py_func, folder, boundscheck=checked, inline=True)
+
+
+def is_ours(function: Any) -> bool:
+    """Is it part of this package? What users write keeps its bounds checks: 2 to 6 ns an event."""
+    return str(function.__module__).partition(".")[0] == "onetape"

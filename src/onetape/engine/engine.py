@@ -105,6 +105,7 @@ class Engine:
             try:
                 status = self._turn(*arguments)
             except Exception as why:
+                yield from self.drain()  # what was made before it, however the input is split
                 raise self.step_error(why) from why
             yield from self.drain()
             if status == layout.DONE:

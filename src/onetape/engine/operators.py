@@ -95,7 +95,17 @@ class OperatorSpec:
         return [*self.inputs.values(), *([self.timer] if self.timer else [])]
 
     def settings(self) -> dict[str, tuple[Any, Unit | None]]:
-        return {k: v for handler in self.handlers() for k, v in handler.settings.items()}
+        """Of all handlers. One that several name must mean the same in each."""
+        known: dict[str, tuple[Any, Unit | None]] = {}
+        for handler in self.handlers():
+            for name, meaning in handler.settings.items():
+                if known.setdefault(name, meaning) != meaning:
+                    raise DeclarationError(
+                        f"{self.name}: setting {name!r} is declared twice, as {known[name][0]!r} "
+                        f"and, in {handler.name}, as {meaning[0]!r}; give both the same unit and "
+                        "default"
+                    )
+        return known
 
     def tables_type(self) -> Any:
         return namedtuple(self.name, list(self.tables))  # type: ignore[misc]

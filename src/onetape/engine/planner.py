@@ -297,6 +297,7 @@ class _Planner:
             "g.source = root_source",
             "g.root = root",
             f"h{k} += 1",
+            f"store_release(heads, {k * layout.LINE}, h{k})",
             "made_rows += 1",
         )
 
@@ -345,9 +346,6 @@ def _saves(planner: _Planner) -> list[str]:
     for n, _ in enumerate(planner.pipeline.sources):
         lines.append(f"row(sources, {n}).watermark_ns = w{n}")
         lines.append(f"row(sources, {n}).events = s{n}")
-    for k, _ in enumerate(planner.outputs):
-        if f"o{k}" in planner.arrays:
-            lines.append(f"store_release(heads, {k * layout.LINE}, h{k})")
     return lines
 
 

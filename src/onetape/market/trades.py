@@ -25,14 +25,14 @@ class VwapSum:
         self.notional_ticklots += t.price_ticks * t.qty_lots
         self.qty_lots += t.qty_lots
         self.trades_count += 1
-        if self.notional_ticklots > SUM_MAX:
+        if not -SUM_MAX < self.notional_ticklots < SUM_MAX:
             raise OverflowError("the notional of one window is over 2**62 ticklots")
 
     def merge(self, later: "VwapSum") -> None:
         self.notional_ticklots += later.notional_ticklots
         self.qty_lots += later.qty_lots
         self.trades_count += later.trades_count
-        if self.notional_ticklots > SUM_MAX:
+        if not -SUM_MAX < self.notional_ticklots < SUM_MAX:
             raise OverflowError("the notional of one window is over 2**62 ticklots")
 
     def result(self, key: int, start_ns: int, end_ns: int) -> Vwap | None:
