@@ -61,7 +61,7 @@ def _run(argv: list[str]) -> int:
 def make_parser() -> argparse.ArgumentParser:
     """The parser of all commands; each lives beside what it runs."""
     from onetape import __version__
-    from onetape.runtimes import bench, demo, replay, run, top, verify
+    from onetape.runtimes import bench, demo, receive, replay, run, top, verify
     from onetape.sim import commands as sim
     from onetape.tape.commands import add_tape_parser
 
@@ -78,6 +78,7 @@ def make_parser() -> argparse.ArgumentParser:
     replay.add_parser(commands)
     run.add_parser(commands)
     top.add_parser(commands)
+    receive.add_parser(commands)
     verify.add_parser(commands)
     run.add_explain_parser(commands)
     add_tape_parser(commands)

@@ -14,7 +14,7 @@ from onetape.records import Array, empty_block, i64, record
 EVENT, NOTHING, REFUSED, GAP = 1, 0, -1, 2
 
 LINES_MAX = 8  # lines of one feed: A, B, what is asked for again ...
-PATIENCE_NS = 100_000_000  # how long a gap may stand still before it is given up
+PATIENCE_NS = 1_000_000_000  # how long a gap may stand still before it is given up
 
 # Why a message or a packet was refused: index into FeedState.refused, and its name.
 REASONS = (

@@ -29,7 +29,7 @@ class Feed:
         name: str | None = None,
         lateness: str = "0s",
         idle: str = "1s",
-        patience: str = "100ms",
+        patience: str = "1s",
     ) -> None:
         scheme, _, rest = address.partition(":")
         if scheme not in SCHEMES:
