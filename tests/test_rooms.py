@@ -65,6 +65,7 @@ INSTEAD |= dict.fromkeys(
 
 # (room, module): why. Think twice before adding a line.
 EXCEPTIONS = {
+    ("compiled", "time"): "the twin of the processor's counter, which only tells what code costs",
     ("compiled", "os"): "decides the folder of the kernel cache and the mode, and writes there",
     ("compiled", "threading"): "one lock around the compiler's one global, the cache folder",
 }

@@ -407,6 +407,19 @@ def bit_length(typing_context, word):  # type: ignore[no-untyped-def]
     return types.int64(types.int64), codegen
 
 
+@intrinsic
+def ticks(typing_context):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        word = ir.FunctionType(ir.IntType(64), [])
+        if platform.machine().lower() in ("aarch64", "arm64"):
+            read = ir.InlineAsm(word, "mrs $0, cntvct_el0", "=r", side_effect=True)
+            return builder.call(read, [])
+        name = "llvm.readcyclecounter"
+        return builder.call(cgutils.get_or_insert_function(builder.module, word, name), [])
+
+    return types.int64(), codegen
+
+
 # --- checksums ------------------------------------------------------------------------------------
 
 

@@ -40,6 +40,7 @@ RUN = np.dtype(
         ("late_events", "<i8"),
         ("bad_frames", "<i8"),  # frames of a source the pipeline does not have, or odd blocks
         ("bad_events", "<i8"),  # records of a source whose time is not in [0, FAR)
+        ("sampled", "<i8"),  # 1: this turn counts how long each operator takes
     ]
 )
 

@@ -101,6 +101,7 @@ def _call(
             arguments.append(str(int(planner.is_wired(node.stream(wired)))))
         else:
             arguments.append(str(node.settings[setting]))
+    planner.sample(node)
     call = f"{function}({', '.join(arguments)})"
     if handler.returns:
         _, block, used = made[0]
@@ -108,6 +109,7 @@ def _call(
         text.add(f"put({call}, {block}, {used})")
     else:
         text.add(call)
+    planner.sample(node, at_end=True)
     if handler is spec.timer:
         with text.block(f"if {UNSET} < row({label}_state, {slot}).{WAKE} <= due"):
             text.add('raise ValueError("on_timer set wake_ns, but not to a later time")')

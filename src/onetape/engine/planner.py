@@ -16,7 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from onetape.compiled.counts import CELLS
 from onetape.compiled.index import new_index
+from onetape.compiled.ticks import record_at, ticks
 from onetape.compiled.timers import new_timers
 from onetape.engine import layout, operator_text, source_text, window_text
 from onetape.engine.graph import Merge, Node, OperatorNode, Pipeline, Source, Stream
@@ -106,6 +108,19 @@ class _Planner:
             self.array(f"{label}_timers", lambda: new_timers(slots())[0])
             self.array(f"{label}_heap", lambda: new_timers(slots())[1])
         return slots
+
+    def sample(self, node: Node, at_end: bool = False) -> None:
+        """Count how long a call takes, in the few turns that are sampled."""
+        self.name("ticks", ticks)
+        self.name("record_at", record_at)
+        size = len(self.pipeline.nodes) * CELLS
+        counts = self.array("x_ticks", lambda: np.zeros(size, np.int64))
+        with self.text.block("if sampled"):
+            if at_end:
+                base = self.number[id(node)] * CELLS
+                self.text.add(f"record_at({counts}, {base}, ticks() - began)")
+            else:
+                self.text.add("began = ticks()")
 
     def mark_stale(self, node: Node, of: Any, block: str, used: str, at_most: int) -> None:
         """Rows made after a loss in a feed that the node depends on say so in their `flags`."""
@@ -337,7 +352,7 @@ def _loads(planner: _Planner) -> list[str]:
     for k, _ in enumerate(planner.outputs):
         if f"o{k}" in planner.arrays:
             lines += [f"h{k} = heads[{k * layout.LINE}]", f"m{k} = o{k}.shape[0] - 1"]
-    return [*lines, "budget = 0", "status = DONE"]
+    return [*lines, "budget = 0", "status = DONE", "sampled = r.sampled", "began = 0"]
 
 
 def _saves(planner: _Planner) -> list[str]:

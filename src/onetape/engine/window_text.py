@@ -57,7 +57,9 @@ def on_event(planner: _Planner, node: Window, event: str) -> None:
                 )
         with text.block("if fits"):
             add = planner.name(f"{label}_add", node.spec.add)
+            planner.sample(node)
             text.add(f"r.node = {number}", f"{add}(row({label}_panes, cell), {event})")
+            planner.sample(node, at_end=True)
     if planner.is_wired(node.late()):
         with text.block("if not fits"):
             planner.push(node.late(), event)

@@ -17,6 +17,8 @@ everything else that was lost, refused or late, how far the disk is behind, and 
   service   from a frame on the tape to all its rows
   to sink   from the arrival of a frame to the leaving of its rows
   hiccup    how much longer than asked this machine made a thread sleep
+
+and, indented, one call of each operator, in every 64th frame.
 """
 STALE_S = 5
 
@@ -79,6 +81,9 @@ def table(facts: dict[str, Any], before: dict[str, Any] | None) -> Any:
         if any(cells.values()):
             values = [f"{cells[f'p{p:g}'] / 1000:,.1f}" for p in live.PERCENTS]
             latency.add_row(name.replace("_", " "), *values)
+    for name, cells in facts["operators_ns"].items():
+        values = [f"{cells[f'p{p:g}'] / 1000:,.2f}" for p in live.PERCENTS]
+        latency.add_row(f"  {name}", *values, style="dim")
     lines = Table("line", "datagrams", "bytes", box=None)
     for line in facts["lines"]:
         lines.add_row(line["name"], f"{line['packets']:,}", f"{line['bytes']:,}")

@@ -12,7 +12,8 @@ from typing import Any
 
 from onetape.codecs.feed import refusals
 from onetape.compiled.atomics import peek
-from onetape.compiled.counts import percentile_ns
+from onetape.compiled.counts import CELLS, percentile_ns
+from onetape.compiled.ticks import read_ticks
 from onetape.runtimes.edge.hiccup import HiccupMeter
 from onetape.runtimes.edge.network import Network
 from onetape.runtimes.edge.node import EdgeNode
@@ -32,6 +33,10 @@ def snapshot(
     latency = {"service": around.service, "to_sink": around.to_sink, "lag": around.lag}
     if hiccups is not None:
         latency["hiccup"] = hiccups.counts
+    latency_ns = {
+        name: {f"p{percent:g}": percentile_ns(cells, percent) for percent in PERCENTS}
+        for name, cells in latency.items()
+    }
     return {
         "pid": os.getpid(),
         "ts_ns": time.time_ns(),
@@ -57,11 +62,25 @@ def snapshot(
             "ring_bytes": len(node.tape.ring),
         },
         "loop": node.statistics(),
-        "latency_ns": {
-            name: {f"p{percent:g}": percentile_ns(cells, percent) for percent in PERCENTS}
-            for name, cells in latency.items()
-        },
+        "latency_ns": latency_ns,
+        "operators_ns": _operators(node),
     }
+
+
+def _operators(node: EdgeNode) -> dict[str, dict[str, int]]:
+    """How long one call of each operator takes, in the turns that were sampled."""
+    ticks_then, then_ns = node.began
+    ratio = (time.monotonic_ns() - then_ns) / max(read_ticks() - ticks_then, 1)
+    counts = node.engine.arrays["x_ticks"].reshape(-1, CELLS)
+    found: dict[str, dict[str, int]] = {}
+    for number, name in enumerate(node.plan.node_names):
+        if counts[number].any():
+            label = name if name not in found else f"{name} {number}"
+            found[label] = {
+                f"p{percent:g}": round(percentile_ns(counts[number], percent) * ratio)
+                for percent in PERCENTS
+            }
+    return found
 
 
 def feed_facts(block: Any) -> dict[str, Any]:

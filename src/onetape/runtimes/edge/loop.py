@@ -94,7 +94,7 @@ def _text(engine: Engine, around: Surroundings) -> str:
     text.add(f'"""The hot loop of driver {driver}: see onetape/runtimes/edge/loop.py."""', "", "")
     parameters = [*around.names(), *(f"o{k}_bytes" for k in sinks), *turn]
     with text.block(f"def loop({', '.join(parameters)})"):
-        text.add("r = row(run, 0)", "mask = ring.shape[0] - 1")
+        text.add("r = row(run, 0)", "mask = ring.shape[0] - 1", "turns = 0")
         with text.block("while True"):
             text.add("position = take(words, inbox, inbox_control, ring, control, lines, headers,")
             text.add("                batch, clocks)")
@@ -108,6 +108,8 @@ def _text(engine: Engine, around: Surroundings) -> str:
                 "r.frame_at = position & mask",
                 "end = r.frame_at + frame_bytes(frame_length(ring, r.frame_at))",
                 "status = OUT_FULL",
+                "turns += 1",
+                "r.sampled = int(turns & SAMPLED_MASK == 0)",
             )
             with text.block("while status == OUT_FULL"):
                 text.add(f"status = turn({', '.join([*turn[:3], 'end', *turn[3:]])})")
@@ -171,6 +173,7 @@ _NAMES: dict[str, Any] = {
     "OFFSET": OFFSET,
     "OUT_FULL": OUT_FULL,
     "PAUSE_NS": w.PAUSE_NS,
+    "SAMPLED_MASK": 63,  # every 64th frame
     "AT_CAPACITY": w.AT_CAPACITY,
     "ASK_AT_NS": w.ASK_AT_NS,
     "DONE_OFFSET": w.DONE_OFFSET,

@@ -23,6 +23,7 @@ from onetape.codecs.rows_datagram import new_packet
 from onetape.compiled.atomics import peek, poke
 from onetape.compiled.counts import percentile_ns
 from onetape.compiled.frame import DATA, END
+from onetape.compiled.ticks import read_ticks
 from onetape.engine.digest import OutputDigest
 from onetape.engine.engine import Engine, Rows
 from onetape.engine.graph import Pipeline
@@ -106,6 +107,7 @@ class EdgeNode:
         self.words[words.TICKS] = int(live)
         self.around = self._surroundings(lines, sinks or {}, asks or {})
         self._loop, self._arguments = loop.build(self.engine, self.around)
+        self.began = (int(read_ticks()), time.monotonic_ns())  # tells how long a tick is
         self._fault: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="hot-loop", daemon=True)
 
