@@ -8,7 +8,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from onetape.engine import closure
 from onetape.engine.graph import OperatorNode
 from onetape.engine.planner import Plan
 from onetape.engine.window import Window
@@ -28,7 +27,7 @@ def manifest_of(plan: Plan, midnight_ns: int, origin: dict[str, Any]) -> dict[st
             entry |= {"width_ns": node.width_ns, "every_ns": node.every_ns, "key": node.key}
         operators.append(entry)
     return {
-        "driver": closure.fingerprint(plan.text, plan.names),
+        "driver": plan.driver,
         "framing": plan.framing,
         "midnight_ns": midnight_ns,
         "outputs": {n: s.of.__name__ for n, s in plan.pipeline.outputs.items()},

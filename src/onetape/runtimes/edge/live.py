@@ -71,6 +71,8 @@ def _operators(node: EdgeNode) -> dict[str, dict[str, int]]:
     """How long one call of each operator takes, in the turns that were sampled."""
     ticks_then, then_ns = node.began
     ratio = (time.monotonic_ns() - then_ns) / max(read_ticks() - ticks_then, 1)
+    if "x_ticks" not in node.engine.arrays:
+        return {}
     counts = node.engine.arrays["x_ticks"].reshape(-1, CELLS)
     found: dict[str, dict[str, int]] = {}
     for number, name in enumerate(node.plan.node_names):

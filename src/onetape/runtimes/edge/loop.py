@@ -23,7 +23,6 @@ from onetape.compiled.atomics import store_release
 from onetape.compiled.counts import new_counts, record_ns
 from onetape.compiled.frame import frame_bytes, frame_length
 from onetape.compiled.rows import row
-from onetape.engine import closure
 from onetape.engine import compile as compiler
 from onetape.engine.engine import Engine
 from onetape.engine.layout import LINE, OUT_FULL
@@ -83,7 +82,6 @@ def _sinking(around: Surroundings, engine: Engine) -> list[int]:
 
 def _text(engine: Engine, around: Surroundings) -> str:
     sinks = _sinking(around, engine)
-    driver = closure.fingerprint(engine.plan.text, engine.plan.names)
     feeds = [
         n
         for n, source in enumerate(engine.plan.pipeline.sources)
@@ -91,7 +89,11 @@ def _text(engine: Engine, around: Surroundings) -> str:
     ]
     turn = ["run", "sources", "buffer", "heads", "tails", "counts", *engine.arrays]
     text = Text()
-    text.add(f'"""The hot loop of driver {driver}: see onetape/runtimes/edge/loop.py."""', "", "")
+    text.add(
+        f'"""The hot loop of driver {engine.plan.driver}: see onetape/runtimes/edge/loop.py."""',
+        "",
+        "",
+    )
     parameters = [*around.names(), *(f"o{k}_bytes" for k in sinks), *turn]
     with text.block(f"def loop({', '.join(parameters)})"):
         text.add("r = row(run, 0)", "mask = ring.shape[0] - 1", "turns = 0")

@@ -86,7 +86,7 @@ class EdgeNode:
         cpu: int | None = None,
         priority: int | None = None,
     ) -> None:
-        self.plan = plan(pipeline, framing)
+        self.plan = plan(pipeline, framing, sampled=bool(lines))
         self.engine = Engine(self.plan, output_rows=OUTPUT_ROWS)
         set_midnight(self.engine, midnight_ns)
         self.folder, self.wait_max_ns = folder, wait_max_ns
