@@ -63,6 +63,7 @@ def make_parser() -> argparse.ArgumentParser:
     from onetape import __version__
     from onetape.runtimes import bench, demo, receive, replay, run, top, verify
     from onetape.sim import commands as sim
+    from onetape.sim.venue import commands as venue
     from onetape.tape.commands import add_tape_parser
 
     parser = argparse.ArgumentParser(
@@ -83,6 +84,7 @@ def make_parser() -> argparse.ArgumentParser:
     run.add_explain_parser(commands)
     add_tape_parser(commands)
     sim.add_parser(commands)
+    venue.add_parsers(commands)
     bench.add_parser(commands)
     return parser
 

@@ -1,0 +1,1 @@
+"""The simulated exchange on the network: numbered packets on two lines, answers, and faults."""
