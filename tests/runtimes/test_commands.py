@@ -57,6 +57,16 @@ def test_demo_catches_every_planted_episode(capsys):
     assert {"messages", "messages_per_s", "instruments", "digests"} <= set(facts)
 
 
+def test_demo_on_a_bad_network_gives_the_answer_of_a_good_one(capsys):
+    options = ["demo", "--seconds", "2", "--episodes", "1", "--json"]
+    good = run_json(capsys, *options)
+    bad = run_json(capsys, *options, "--lose", "0.05")
+
+    assert good["gaps"] == good["lost"] == bad["lost"] == 0
+    assert bad["gaps"] > 0
+    assert bad["digests"] == good["digests"]
+
+
 def test_verify_agrees_in_every_runtime_and_names_a_difference(day, tmp_path, capsys):
     tape = tmp_path / "tape"
     run_json(capsys, "run", "standard", "--file", day, "--tape", tape, "--json")

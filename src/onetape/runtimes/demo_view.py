@@ -21,8 +21,8 @@ PRICE_SCALE = 10_000
 class View:
     """Takes rows as they come; draws at most eight times a second. Does nothing when not live."""
 
-    def __init__(self, node: Any, speed: float, *, live: bool) -> None:
-        self._node, self._speed = node, speed
+    def __init__(self, node: Any, speed: float, network: Any, *, live: bool) -> None:
+        self._node, self._speed, self._network = node, speed, network
         self._display: Any = None
         self._live = live
         self._tops: dict[int, Any] = {}
@@ -112,7 +112,24 @@ class View:
         return (
             f"[bold]onetape[/]  feed time [cyan]{_clock(self._at_ns)}[/] UTC ({pace})   "
             f"[bold]{messages:,}[/] messages, [bold]{rate:,.0f}[/]/s   "
-            f"gaps {int(feed['gaps'])}   alerts [yellow]{self._opened}[/]"
+            f"alerts [yellow]{self._opened}[/]\n{self._lines(feed)}"
+        )
+
+    def _lines(self, feed: Any) -> str:
+        """What the lines bring, and what is missing."""
+        state = "[green]whole[/]"
+        if feed["stale"]:
+            state = "[bold red]stale[/]"
+        elif feed["gap_open"]:
+            state = (
+                f"[yellow]waiting for {int(feed['highest_sequence'] - feed['next_sequence'])}[/]"
+            )
+        told = [f"{line['name']} {line['packets']:,}" for line in self._node.line_statistics()]
+        drops = self._network.drops() if self._network is not None else 0
+        return (
+            (f"datagrams  {'   '.join(told)}   " if told else "")
+            + f"gaps {int(feed['gaps']):,}   lost {int(feed['gap_messages']):,}   "
+            + f"duplicates {int(feed['duplicates']):,}   kernel drops {drops:,}   {state}"
         )
 
     def _symbol(self, i: int) -> str:

@@ -3,6 +3,7 @@
 import argparse
 import json
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from onetape.connect.udp import LOOPBACK, open_receiver, open_sender, parse_address
-from onetape.sim.exchange import generate
+from onetape.sim.exchange import Chunks, generate
 from onetape.sim.venue.exchange import Exchange, file_blocks
 from onetape.sim.venue.faults import CORRUPT_KINDS, Faults
 from onetape.sim.venue.packets import PACK_NS, PACKET_BYTES, pack_all, session_of
@@ -95,6 +96,7 @@ def add_parsers(subparsers: Any) -> None:
     option("--restamp", action="store_true", help="event time is the scheduled send time, today")
     option("--spin", action="store_true", help="less late, but takes a processor")
     option("--start-after-s", type=float, default=0.5, metavar="S", help="(default: %(default)s)")
+    option("--on-enter", action="store_true", help="begin when a line comes on stdin")
     option("--linger-s", type=float, default=2.0, metavar="S", help="(default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="the result as one JSON object")
     parser.set_defaults(run=run_exchange)
@@ -158,6 +160,8 @@ def run_exchange(args: argparse.Namespace) -> int:
     )
     with _until_signal() as ended, exchange:
         print("ready", flush=True)
+        if args.on_enter:
+            sys.stdin.readline()
         began_s = time.perf_counter()
         exchange.start(start_after_s=args.start_after_s)
         while not ended.is_set() and not exchange.wait(POLL_S):
@@ -171,6 +175,8 @@ def run_exchange(args: argparse.Namespace) -> int:
         "elapsed_s": round(elapsed_s, 3),
         "stopped": was_stopped,
     }
+    if isinstance(data, Chunks):
+        facts["episodes"] = [episode.as_dict() for episode in data.labels]
     print(json.dumps(facts) if args.json else _exchange_text(facts))
     return 0
 

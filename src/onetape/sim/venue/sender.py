@@ -119,6 +119,9 @@ class Publisher:
             "packets": int(words[SENT]),
             "messages": self.next_sequence - 1,
             "heartbeats": int(words[HEARTBEATS]),
+            # A message of time t (since midnight) is due at start + (t - first_due) / speed.
+            "start_ns": int(words[START_NS]) + time.time_ns() - time.monotonic_ns(),
+            "first_due_ns": int(words[FIRST_DUE_NS]),
             "unsent": words[UNSENT : UNSENT + len(self._fds)].tolist(),
             "lateness_ns_p50": percentile_ns(self.lateness, 50),
             "lateness_ns_p99": percentile_ns(self.lateness, 99),
