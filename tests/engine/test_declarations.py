@@ -31,6 +31,24 @@ def test_only_classes_and_functions_are_operators():
         operator(5)
 
 
+@pytest.mark.parametrize("name", ["version", "fields", "dtype"])
+def test_a_record_s_own_names_are_no_fields(name):
+    with refused(f"Odd.{name}: every record has a '{name}' of its own"):
+        ot.record(type("Odd", (), {"__annotations__": {name: ot.i64}}))
+
+
+@pytest.mark.parametrize("name", ["_index", "capacity", "canonical"])
+def test_an_operator_s_own_names_are_no_state(name):
+    with refused(f"Odd.{name}: this name is reserved"):
+        operator(key="key")(declare("Odd", {"on_tick": on_tick, name: 1}, {name: ot.i64}))
+
+
+def test_an_input_may_be_called_order():
+    taken = operator(declare("Taker", {"on_order": on_tick}))(order=TICKS)
+
+    assert taken.node.inputs == (("order", TICKS),)
+
+
 def test_a_class_needs_an_input():
     with refused(r"operator Idle has no inputs: write a method on_<input>\(self, event\)"):
         operator(declare("Idle", {"wake": lambda self: None}))

@@ -9,6 +9,7 @@ from tests.market.flows import event, hostile_flow, sane_flow
 from tests.naive import market as naive
 
 import onetape as ot
+from onetape.engine.engine import StepError
 from onetape.market import orders
 from onetape.market.book import Book
 from onetape.market.view import all_levels, queue
@@ -38,7 +39,7 @@ def book():
 
 def check(book, events):
     """Run `events` through both; all rows, all counters and all that is left must be equal."""
-    twin = naive.Book(INSTRUMENTS)
+    twin = naive.Book()
     for e in events:
         twin.on_event(e)
 
@@ -101,8 +102,15 @@ def test_any_flow_on_top_of_a_sane_one(book, seed, count):
     check(book, begin + [e._replace(ts_event_ns=e.ts_event_ns + last_ns) for e in rest])
 
 
+def test_an_instrument_beyond_the_capacity_halts(book):
+    beyond = event(1, ADD, 7, instrument_id=INSTRUMENTS, side=BID, price_ticks=100, qty_lots=5)
+
+    with pytest.raises(StepError, match="beyond the capacity of the book's instruments"):
+        book.run(frames([Rows(0, [beyond])]), digests=False)
+
+
 def test_hostile_flows_do_all_that_can_be_done():
-    twin = naive.Book(INSTRUMENTS)
+    twin = naive.Book()
     for e in hostile_flow(1, 600, INSTRUMENTS):
         twin.on_event(e)
 

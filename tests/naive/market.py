@@ -23,10 +23,9 @@ DEPTH = 10
 
 
 class Book:
-    """Books of all instruments. `instruments` is how many there may be."""
+    """Books of all instruments."""
 
-    def __init__(self, instruments=1 << 16):
-        self.instruments = instruments
+    def __init__(self):
         self.orders = {}  # id: its place
         self.sides = {}  # (instrument, side letter): {price: {id: quantity}}
         self.arrivals = {}  # id: the how-many-th order to join a queue it was
@@ -35,9 +34,6 @@ class Book:
         self.top, self.trade, self.depth = [], [], []
 
     def on_event(self, e):
-        if e.instrument_id >= self.instruments:
-            self.counts["unknown"] += 1
-            return
         top_before = self.best(e.instrument_id)
         depth_before = self.ten_best(e.instrument_id)
         if e.action == ADD:

@@ -180,12 +180,12 @@ class _Planner:
             return
         if at_most == 1:
             with self.text.block(f"if {used} > 0"):
-                self.push(stream, f"row({block}, 0)")
+                self.push(stream, f"fixed(row({block}, 0))")
             return
         variable, self._loops = f"i{self._loops}", self._loops + 1
         self.times *= at_most
         with self.text.block(f"for {variable} in range({used})"):
-            self.push(stream, f"row({block}, {variable})")
+            self.push(stream, f"fixed(row({block}, {variable}))")
         self.times //= at_most
 
     def root_done(self) -> None:

@@ -28,6 +28,7 @@ from onetape.market.orders import (
     LIVE,
     META_WORDS,
     ORDER,
+    OVERFILL,
     PRICE_MAX,
     QTY_MAX,
     ROWS,
@@ -86,7 +87,7 @@ def canonical_book(book: Any) -> list[Any]:
     live = handed_out[handed_out["qty_lots"] > 0]
     live = np.sort(live, order="order_id")
     fields = ("order_id", "price_ticks", "qty_lots", "priority", "instrument_id", "side")
-    counters = book.meta[[LIVE, UNKNOWN, DUPLICATE, IMPLAUSIBLE, UNPRICED]]
+    counters = book.meta[[LIVE, UNKNOWN, DUPLICATE, IMPLAUSIBLE, UNPRICED, OVERFILL]]
     return [*(np.ascontiguousarray(live[name]) for name in fields), counters]
 
 
@@ -115,8 +116,7 @@ class Book:
     ) -> None:
         instrument = e.instrument_id
         if instrument >= self.tops.shape[0]:
-            self.meta[UNKNOWN] += 1
-            return
+            raise OverflowError("an instrument_id beyond the capacity of the book's instruments")
         was = row(self.tops, instrument)
         was.changed_rank = DEPTH_LEVELS
         if e.action == ADD:

@@ -65,7 +65,7 @@ class Select(Node):
             else:
                 with planner.text.block(f"for i in range({length})"):
                     planner.text.add(f"{row}.{name}[i] = {event}.{name}[i]")
-        planner.push(Stream(self, "rows", self.of), row)
+        planner.push(Stream(self, "rows", self.of), f"fixed({row})")
 
     def lines(self) -> list[str]:
         """What it makes, for a person."""
