@@ -296,7 +296,7 @@ def levelled(t: Cellar) -> Cellar | None:
 
 
 def test_nor_can_a_cell_of_it_be_written(running):
-    with pytest.raises((ot.OnetapeError, StepError), match="setitem|read-only"):
+    with pytest.raises((ot.OnetapeError, StepError), match=r"setitem|read-only"):
         run(ot.Pipeline(out=levelled(ot.source(Cellar))), frames([Rows(0, [Cellar(1, [0] * 4)])]))
 
 
