@@ -29,7 +29,7 @@ def run(share: float = 1.0, seconds: float = 2.0, rounds: int = 3) -> dict[str, 
     """Events a second: the best of at least `rounds` and `seconds`, over `share` of EVENTS.
 
     Peers run in this interpreter, or in the one named by ONETAPE_PEERS_PYTHON, which needs NumPy.
-    answer_ok: all answers equal NumPy's.
+    answer_ok: all answers equal NumPy's. *_times: onetape's figure over this engine's.
     """
     engines: dict[str, dict[str, Any]] = {}
     left_out = []
@@ -37,19 +37,17 @@ def run(share: float = 1.0, seconds: float = 2.0, rounds: int = 3) -> dict[str, 
         events = round(millions * share * 1e6)
         parts = {work: _measure(engine, work, events, seconds, rounds) for work in ANSWERS}
         if None in parts.values():
-            left_out.append(f"{engine} is not installed: pip install 'onetape[peers]'")
+            left_out.append(engine)
             continue
         row = {"version": parts["vwap"]["version"], "events": events}
         for work, part in parts.items():
-            row[f"{work}_events_per_s"] = per_s = part["events_per_s"]
-            row[f"{work}_times"] = round(_of_onetape(engines, row, work) / per_s, 1)
+            key = f"{work}_events_per_s"
+            row[key] = part["events_per_s"]
+            row[f"{work}_times"] = round(engines.get("onetape", row)[key] / row[key], 1)
         engines[engine] = row | {"answer_ok": all(part["answer_ok"] for part in parts.values())}
     answer_ok = all(row["answer_ok"] for row in engines.values())
-    return {"answer_ok": answer_ok, "engines": engines, "left_out": left_out}
-
-
-def _of_onetape(engines: dict[str, dict[str, Any]], row: dict[str, Any], work: str) -> int:
-    return int(engines.get("onetape", row)[f"{work}_events_per_s"])
+    why = f"{', '.join(left_out)}: not installed; pip install 'onetape[peers]'" if left_out else ""
+    return {"answer_ok": answer_ok, "engines": engines, "left_out": why}
 
 
 def _measure(engine: str, work: str, events: int, seconds: float, rounds: int) -> Any:

@@ -1,7 +1,8 @@
 """The input of the comparison and its answers, in NumPy.
 
     trades    one each 10 us on average, of 100 instruments: some 100 a window and instrument
-    cancels   the same, and 3 of 100 are of one instrument that changes each 10 ms: bursts
+    cancels   one each 100 us, so one in 10 ms and instrument; and each 100 ms some ten of one
+              instrument within 2 ms, a burst
 
 No two events have the same time, and times are whole microseconds, which every engine can hold.
 """
@@ -30,20 +31,20 @@ class Events:
 
 def trades(events: int, seed: int = 1) -> Events:
     rng = np.random.default_rng([seed, 0])
-    return _events(rng, rng.integers(0, INSTRUMENTS, events))
+    return _events(rng, rng.integers(0, INSTRUMENTS, events), 10)
 
 
 def cancels(events: int, seed: int = 1) -> Events:
     rng = np.random.default_rng([seed, 1])
     hot = np.repeat(rng.integers(0, INSTRUMENTS, events // 1000 + 1), 1000)[:events]
-    is_hot = rng.random(events) < 0.03
-    return _events(rng, np.where(is_hot, hot, rng.integers(0, INSTRUMENTS, events)))
+    is_hot = (np.arange(events) % 1000 < 20) & (rng.random(events) < 0.5)
+    return _events(rng, np.where(is_hot, hot, rng.integers(0, INSTRUMENTS, events)), 100)
 
 
-def _events(rng: Any, instrument: Any) -> Events:
+def _events(rng: Any, instrument: Any, apart_us: int) -> Events:
     count = len(instrument)
     return Events(
-        ts_us=START_US + np.cumsum(rng.integers(1, 20, count)),
+        ts_us=START_US + np.cumsum(rng.integers(1, 2 * apart_us, count)),
         instrument=instrument,
         price_ticks=10_000 + rng.integers(-50, 51, count),
         qty_lots=rng.integers(1, 9, count) * 100,
