@@ -36,18 +36,16 @@ def record(cls: type[T] | None = None, *, version: int = 1) -> Any:
     """Make `cls` a record. A change of layout is a new `version` and a migration test."""
     if cls is None:
         return lambda c: record(c, version=version)
-    fields = fields_of(cls)
-    base = namedtuple(cls.__name__, list(fields))  # type: ignore[misc]
-    body = {
-        "__slots__": (),
-        "__doc__": cls.__doc__,
-        "__module__": cls.__module__,
-        "__qualname__": cls.__qualname__,
-        "dtype": layout(fields),
-        "fields": fields,
-        "version": version,
-    }
-    return cast(Any, type(cls.__name__, (base,), body))
+    about: dict[str, Any] = {"__doc__": cls.__doc__, "__module__": cls.__module__}
+    about |= {"__qualname__": cls.__qualname__, "version": version}
+    return made_record(cls.__name__, fields_of(cls), **about)
+
+
+def made_record(name: str, fields: dict[str, Field], **about: Any) -> Any:
+    """A record type of these fields: what `@record` makes of a class."""
+    base = namedtuple(name, list(fields))  # type: ignore[misc]
+    body = {"__slots__": (), "dtype": layout(fields), "fields": fields, "version": 1}
+    return cast(Any, type(name, (base,), body | about))
 
 
 def is_record(thing: Any) -> bool:

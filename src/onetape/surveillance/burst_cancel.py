@@ -8,9 +8,9 @@ of cancel messages in it. Time is event time; state is sixteen events an instrum
 arrive out of time order may hide a burst; they never make one.
 """
 
-from onetape.compiled.bits import mix
 from onetape.compiled.kernel import kernel
 from onetape.engine import Stream, UpTo, operator
+from onetape.engine.columns.alerts import alert_id
 from onetape.records import DeclarationError
 from onetape.records.market import (
     CANCEL,
@@ -34,12 +34,6 @@ def burst_cancel(events: Stream, *, more_than: int = 5, within: str | int = "10m
     if parse_duration_ns(within) <= 0:
         raise DeclarationError(f"within was {within!r}; expected a positive duration")
     return BurstCancel(events, more_than=more_than, within=within)  # type: ignore[no-any-return]
-
-
-@kernel
-def alert_id(rule, instrument, sequence):
-    """The same for the same cause, in every run."""
-    return mix(mix(instrument * 65536 + rule) ^ sequence)
 
 
 @operator(key="instrument_id")
