@@ -42,11 +42,18 @@ def startup(quick: bool) -> dict[str, Any]:
     return startup.run(rounds=1 if quick else 3)
 
 
+def peers(quick: bool) -> dict[str, Any]:
+    from bench import peers
+
+    return peers.run(share=0.05, seconds=0.5) if quick else peers.run()
+
+
 BENCHES: dict[str, Callable[[bool], dict[str, Any]]] = {
     "itch": itch,
     "window": window,
     "tape": tape,
     "startup": startup,
+    "peers": peers,
 }
 
 
@@ -61,15 +68,33 @@ def run(args: argparse.Namespace) -> int:
         results[name] = BENCHES[name](args.quick)
         if not args.json:
             print(f"{name}")
-            for key, value in results[name].items():
-                print(
-                    f"  {key:24s} {value:,}" if isinstance(value, int) else f"  {key:24s} {value}"
-                )
+            _show(results[name])
     if args.json:
         print(json.dumps(results[names[0]] if len(names) == 1 else results))
     if args.record:
         _record(results)
     return 0 if all(result["answer_ok"] for result in results.values()) else 1
+
+
+def _show(result: dict[str, Any]) -> None:
+    """A line a figure; a table where the value is one."""
+    for key, value in result.items():
+        if key == "engines":
+            _show_table(key, value)
+        else:
+            print(f"  {key:24s} {_text(value)}")
+
+
+def _show_table(name: str, rows: dict[str, dict[str, Any]]) -> None:
+    lines = [[name, *next(iter(rows.values()))]]
+    lines += [[key, *map(_text, row.values())] for key, row in rows.items()]
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    for line in lines:
+        print("  " + "  ".join(f"{text:>{width}s}" for text, width in zip(line, widths)))
+
+
+def _text(value: Any) -> str:
+    return f"{value:,}" if type(value) in (int, float) else str(value)
 
 
 def _record(results: dict[str, Any]) -> None:
