@@ -42,11 +42,34 @@ def startup(quick: bool) -> dict[str, Any]:
     return startup.run(rounds=1 if quick else 3)
 
 
-BENCHES: dict[str, Callable[[bool], dict[str, Any]]] = {
+def wire(quick: bool, **given: Any) -> dict[str, Any]:
+    from bench import wire
+
+    if quick:
+        given = {"rates": (wire.MAIN_RATE,), "seconds": 1.0} | given
+    return wire.run(**given)
+
+
+def wire_faults(quick: bool) -> dict[str, Any]:
+    from bench import wire_faults
+
+    return wire_faults.run(quick)
+
+
+def soak(quick: bool, **given: Any) -> dict[str, Any]:
+    from bench import wire_soak
+
+    return wire_soak.run(**({"seconds": 4.0} if quick else {}) | given)
+
+
+BENCHES: dict[str, Callable[..., dict[str, Any]]] = {
     "itch": itch,
     "window": window,
     "tape": tape,
     "startup": startup,
+    "wire": wire,
+    "wire_faults": wire_faults,
+    "soak": soak,
 }
 
 
@@ -58,18 +81,30 @@ def run(args: argparse.Namespace) -> int:
             raise OperatorError(f"no bench {name!r}; there are {', '.join(BENCHES)} and all")
     results = {}
     for name in names:
-        results[name] = BENCHES[name](args.quick)
+        results[name] = BENCHES[name](args.quick, **_options(args, name))
         if not args.json:
             print(f"{name}")
             for key, value in results[name].items():
-                print(
-                    f"  {key:24s} {value:,}" if isinstance(value, int) else f"  {key:24s} {value}"
-                )
+                _print(key, value)
     if args.json:
         print(json.dumps(results[names[0]] if len(names) == 1 else results))
     if args.record:
         _record(results)
     return 0 if all(result["answer_ok"] for result in results.values()) else 1
+
+
+def _print(key: str, value: Any) -> None:
+    if isinstance(value, list):  # of runs with the same figures: a column each
+        for name in value[0]:
+            print(f"  {name:24s} " + " ".join(f"{one[name]:>14,}" for one in value))
+    else:
+        print(f"  {key:24s} {value:,}" if isinstance(value, int) else f"  {key:24s} {value}")
+
+
+def _options(args: argparse.Namespace, name: str) -> dict[str, Any]:
+    given = {"rates": args.rate and (args.rate,), "wait": args.wait, "seconds": args.seconds}
+    takes = {"wire": given.keys(), "soak": {"wait", "seconds"}}.get(name, set())
+    return {key: given[key] for key in takes if given[key] is not None}
 
 
 def _record(results: dict[str, Any]) -> None:
