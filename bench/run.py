@@ -48,12 +48,35 @@ def peers(quick: bool) -> dict[str, Any]:
     return peers.run(share=0.05, seconds=0.5) if quick else peers.run()
 
 
-BENCHES: dict[str, Callable[[bool], dict[str, Any]]] = {
+def wire(quick: bool, **given: Any) -> dict[str, Any]:
+    from bench import wire
+
+    if quick:
+        given = {"rates": (wire.MAIN_RATE,), "seconds": 1.0} | given
+    return wire.run(**given)
+
+
+def wire_faults(quick: bool) -> dict[str, Any]:
+    from bench import wire_faults
+
+    return wire_faults.run(quick)
+
+
+def soak(quick: bool, **given: Any) -> dict[str, Any]:
+    from bench import wire_soak
+
+    return wire_soak.run(**({"seconds": 4.0} if quick else {}) | given)
+
+
+BENCHES: dict[str, Callable[..., dict[str, Any]]] = {
     "itch": itch,
     "window": window,
     "tape": tape,
     "startup": startup,
     "peers": peers,
+    "wire": wire,
+    "wire_faults": wire_faults,
+    "soak": soak,
 }
 
 
@@ -65,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
             raise OperatorError(f"no bench {name!r}; there are {', '.join(BENCHES)} and all")
     results = {}
     for name in names:
-        results[name] = BENCHES[name](args.quick)
+        results[name] = BENCHES[name](args.quick, **_options(args, name))
         if not args.json:
             print(f"{name}")
             _show(results[name])
@@ -79,8 +102,11 @@ def run(args: argparse.Namespace) -> int:
 def _show(result: dict[str, Any]) -> None:
     """A line a figure; a table where the value is one."""
     for key, value in result.items():
-        if key == "engines":
+        if isinstance(value, dict):
             _show_table(key, value)
+        elif isinstance(value, list):  # of runs with the same figures: a column each
+            for name in value[0]:
+                print(f"  {name:24s} " + " ".join(f"{_text(one[name]):>14s}" for one in value))
         else:
             print(f"  {key:24s} {_text(value)}")
 
@@ -95,6 +121,12 @@ def _show_table(name: str, rows: dict[str, dict[str, Any]]) -> None:
 
 def _text(value: Any) -> str:
     return f"{value:,}" if type(value) in (int, float) else str(value)
+
+
+def _options(args: argparse.Namespace, name: str) -> dict[str, Any]:
+    given = {"rates": args.rate and (args.rate,), "wait": args.wait, "seconds": args.seconds}
+    takes = {"wire": given.keys(), "soak": {"wait", "seconds"}}.get(name, set())
+    return {key: given[key] for key in takes if given[key] is not None}
 
 
 def _record(results: dict[str, Any]) -> None:

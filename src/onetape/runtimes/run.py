@@ -96,6 +96,13 @@ def add_parser(subparsers: Any) -> None:
         help="of each line's socket (default: %(default)s)",
     )
     live.add_argument("--wait", choices=STRATEGIES, default="sleep", help="(default: %(default)s)")
+    live.add_argument(
+        "--commit-every",
+        type=float,
+        default=0,
+        metavar="MS",
+        help="of the journal, at most (default: as often as the disk allows)",
+    )
     live.add_argument("--cpu", type=int, metavar="N", help="keep the loop on this processor")
     live.add_argument("--realtime", type=int, metavar="PRIORITY", help="1 to 99 (SCHED_FIFO)")
     live.add_argument("--seconds", type=float, metavar="S", help="end after this time")
@@ -160,6 +167,7 @@ def _listen(pipeline: Pipeline, args: argparse.Namespace) -> int:
             is_quiet=args.json,
             resume=args.resume,
             wait=args.wait,
+            commit_every_ns=int(args.commit_every * 1e6),
             cpu=args.cpu,
             priority=args.realtime,
             checkpoint_every_s=args.checkpoint,
