@@ -21,7 +21,7 @@ from onetape.compiled.index import new_index
 from onetape.compiled.ticks import record_at, ticks
 from onetape.compiled.timers import new_timers
 from onetape.engine import closure, layout, operator_text, source_text, window_text
-from onetape.engine.columns.rows import Filter, Select
+from onetape.engine.columns.rows import Filter, Select, Symbols
 from onetape.engine.graph import Merge, Node, OperatorNode, Pipeline, Source, Stream
 from onetape.engine.keyed import DIRECT
 from onetape.engine.text import Text
@@ -169,7 +169,7 @@ class _Planner:
                 self.push(Stream(what[0], "merged", stream.of), event)
             elif isinstance(what[0], Window):
                 window_text.on_event(self, what[0], event)
-            elif isinstance(what[0], Filter | Select):
+            elif isinstance(what[0], Filter | Select | Symbols):
                 what[0].write(self, event)
             else:
                 operator_text.on_event(self, what[0], what[1], event)
