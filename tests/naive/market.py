@@ -46,7 +46,9 @@ class Book:
             self.execute(e)
         top = self.best(e.instrument_id)
         if top != top_before:
-            self.top.append((e.ts_event_ns, *top, e.sequence, e.instrument_id, 0))
+            self.top.append(
+                (e.ts_event_ns, *top, e.sequence, e.instrument_id, 0, e.instrument_id, 0)
+            )
         if self.ten_best(e.instrument_id) != depth_before:
             self.depth.append(self.depth_row(e))
 
@@ -125,6 +127,8 @@ class Book:
                 side,
                 e.flags,
                 e.kind,
+                e.instrument_id,
+                0,
             )
         )
 

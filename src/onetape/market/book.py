@@ -139,6 +139,7 @@ class Book:
                     t.match_id = e.other_id
                     t.sequence = e.sequence
                     t.instrument_id = instrument
+                    t.asset_id = instrument
                     t.side = side
                     t.flags = e.flags
                     t.kind = e.kind
@@ -163,6 +164,7 @@ class Book:
                 b.ask_qty_lots = ask_qty
                 b.sequence = e.sequence
                 b.instrument_id = instrument
+                b.asset_id = instrument
         if with_depth != 0 and was.changed_rank < DEPTH_LEVELS:
             d = depth.row()
             d.ts_event_ns = e.ts_event_ns

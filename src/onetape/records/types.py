@@ -27,6 +27,16 @@ class Field:
     code: str
     length: int | None = None
 
+    def holds(self, value: Any) -> bool:
+        """Can a field have this value?"""
+        if self.length is not None:
+            return False
+        if self.code == "<f8":
+            return isinstance(value, int | float)
+        bounds = np.iinfo(self.code)
+        is_whole = isinstance(value, int) and not isinstance(value, bool)
+        return is_whole and int(bounds.min) <= value <= int(bounds.max)
+
     def numpy(self) -> Any:
         return self.code if self.length is None else (self.code, (self.length,))
 
