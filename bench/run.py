@@ -27,6 +27,12 @@ def window(quick: bool) -> dict[str, Any]:
     return window.run(events=500_000, rounds=3) if quick else window.run()
 
 
+def columns(quick: bool) -> dict[str, Any]:
+    from bench import columns
+
+    return columns.run(events=400_000, rounds=3) if quick else columns.run()
+
+
 def tape(quick: bool) -> dict[str, Any]:
     from bench import recover, tape
 
@@ -71,6 +77,7 @@ def soak(quick: bool, **given: Any) -> dict[str, Any]:
 BENCHES: dict[str, Callable[..., dict[str, Any]]] = {
     "itch": itch,
     "window": window,
+    "columns": columns,
     "tape": tape,
     "startup": startup,
     "peers": peers,
