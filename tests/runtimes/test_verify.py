@@ -61,7 +61,9 @@ def test_the_first_row_that_differs_is_named(tmp_path, rows):
     )
     assert "compiled, first events: (50, 3002399751580330.5)" in said
     counts = {answer["way"]: answer["events"] for answer in facts["answers"]}
-    assert counts["plain python, first events"] == min(rows, PLAIN_PYTHON_BYTES // 24)
+    plain = counts["plain python, first events"]
+    assert plain == counts["compiled, first events"]
+    assert plain == rows or PLAIN_PYTHON_BYTES // 24 >= plain > 2000
 
 
 def test_equal_ways_are_said_to_be_equal(tmp_path):
