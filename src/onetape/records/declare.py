@@ -11,7 +11,7 @@ kernel) that carries `dtype`, the layout of one row of a block. The last fields 
 """
 
 from collections import namedtuple
-from typing import Any, ClassVar, Protocol, TypeVar, cast, dataclass_transform
+from typing import Any, TypeVar, cast, dataclass_transform
 
 import numpy as np
 
@@ -19,16 +19,6 @@ from onetape.records.errors import DeclarationError
 from onetape.records.types import Field, fields_of, layout
 
 T = TypeVar("T")
-
-
-class RecordType(Protocol):
-    """What `@record` adds to a class."""
-
-    dtype: ClassVar[np.dtype[Any]]
-    fields: ClassVar[dict[str, Field]]
-    version: ClassVar[int]
-    __name__: str
-    _fields: ClassVar[tuple[str, ...]]
 
 
 @dataclass_transform(frozen_default=True)

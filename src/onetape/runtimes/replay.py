@@ -99,6 +99,7 @@ def replay(file: ItchFile, out: Path | None, progress: Progress) -> dict[str, An
         "duplicates": int(state["duplicates"]),
         "skipped_packets": dict(file.skipped),
         "late": result.counts.late,
+        "book": counted(engine),
         "rows": result.counts.rows,
         "elapsed_s": round(elapsed_s, 6),
         "msgs_per_s": round(messages / elapsed_s) if elapsed_s > 0 else 0,
@@ -129,6 +130,9 @@ def _text(summary: dict[str, Any], out: Path | None) -> str:
         f"  refused   {refused or 'none'};  gaps {summary['gaps']} "
         f"({summary['gap_messages']} messages), duplicates {summary['duplicates']}",
     ]
+    if summary["book"]:
+        odd = ", ".join(f"{n:,} {said}" for said, n in summary["book"].items())
+        lines.append(f"  the book could not take {odd}")
     for name, rows in summary["rows"].items():
         lines.append(f"  {name:12s} {rows:>12,} rows   digest {summary['digests'][name]}")
     if out is not None:
