@@ -27,6 +27,7 @@ from onetape.runtimes.load import load_pipeline
 from onetape.runtimes.manifest import write_result
 from onetape.runtimes.progress import Progress
 from onetape.runtimes.replay import PRICE_METADATA, parse_date
+from onetape.runtimes.same_run import origin_of, same_run
 
 CHUNK_BYTES = 8192
 
@@ -114,6 +115,13 @@ def run(args: argparse.Namespace) -> int:
     if args.udp or args.file is None:
         return _listen(pipeline, args)
     file = open_itch(args.file, trading_date=args.date, chunk_bytes=CHUNK_BYTES)
+    if args.resume:
+        before = same_run(pipeline, _feed_name(pipeline), file, args.tape, CHUNK_BYTES, args.date)
+        if before is not None:
+            print(f"onetape: {args.tape} is complete; nothing was changed", file=sys.stderr)
+            if args.json:
+                print(json.dumps(before))
+            return 0
     progress = Progress(quiet=args.json)
     facts = run_file(
         pipeline,
@@ -229,7 +237,7 @@ def run_file(
                 tape,
                 framing={feed: file.framing},
                 midnight_ns=file.midnight_ns,
-                origin={"file": str(file.path.resolve()), "chunk_bytes": CHUNK_BYTES},
+                origin=origin_of(file, CHUNK_BYTES),
                 resume=resume,
                 checkpoint_every_s=checkpoint_every_s,
             )
