@@ -132,6 +132,17 @@ def test_an_unknown_option_or_command_is_refused(capsys):
         assert "usage" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "option", ["--speed=-1", "--speed=nan", "--checkpoint=-3", "--seconds=x", "--date=1969-12-31"]
+)
+def test_an_option_that_means_nothing_is_refused_before_anything_is_done(tmp_path, capsys, option):
+    argv = ["run", "standard", "--file", "none.itch", "--tape", str(tmp_path / "tape"), option]
+    with pytest.raises(SystemExit) as left:
+        cli.main(argv)
+    assert left.value.code == 2
+    assert f"argument {option.partition('=')[0]}: " in capsys.readouterr().err
+
+
 def test_a_replay_that_is_interrupted_leaves_no_file(day, tmp_path, capsys, monkeypatch):
     from onetape.runtimes import batch
 

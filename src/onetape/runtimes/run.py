@@ -26,7 +26,7 @@ from onetape.runtimes.listen import print_facts, run_network
 from onetape.runtimes.load import load_pipeline
 from onetape.runtimes.manifest import write_result
 from onetape.runtimes.progress import Progress
-from onetape.runtimes.replay import PRICE_METADATA, parse_date
+from onetape.runtimes.replay import PRICE_METADATA, parse_date, parse_zero_or_more
 from onetape.runtimes.same_run import origin_of, same_run
 
 CHUNK_BYTES = 8192
@@ -72,13 +72,19 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--tape", type=Path, required=True, metavar="DIR", help="a new folder")
     parser.add_argument("--out", type=Path, metavar="DIR", help="Parquet files of the outputs")
-    parser.add_argument("--speed", type=float, default=0, help="x the file's own pace; 0: as fast")
+    parser.add_argument(
+        "--speed", type=parse_zero_or_more, default=0, help="x the file's own pace; 0: as fast"
+    )
     parser.add_argument("--date", type=parse_date, metavar="YYYY-MM-DD", help="trading date")
     parser.add_argument(
         "--resume", action="store_true", help="go on with a run that was interrupted, same options"
     )
     parser.add_argument(
-        "--checkpoint", type=float, default=30, metavar="S", help="seconds between checkpoints"
+        "--checkpoint",
+        type=parse_zero_or_more,
+        default=30,
+        metavar="S",
+        help="seconds between checkpoints",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     live = parser.add_argument_group("a live feed")
@@ -106,7 +112,7 @@ def add_parser(subparsers: Any) -> None:
     )
     live.add_argument("--cpu", type=int, metavar="N", help="keep the loop on this processor")
     live.add_argument("--realtime", type=int, metavar="PRIORITY", help="1 to 99 (SCHED_FIFO)")
-    live.add_argument("--seconds", type=float, metavar="S", help="end after this time")
+    live.add_argument("--seconds", type=parse_zero_or_more, metavar="S", help="end after this time")
     parser.set_defaults(run=run)
 
 
