@@ -64,8 +64,30 @@ def test_a_timer_needs_wake_ns():
 
     with refused(r"operator Alarm has on_timer but no attribute 'wake_ns: ot.i64 = ot.UNSET'"):
         operator(key="key")(
-            declare("Alarm", {"on_tick": on_tick, "on_timer": on_timer}, {"n": ot.i64})
+            declare("Alarm", {"on_tick": on_tick, "on_timer": on_timer, "n": 0}, {"n": ot.i64})
         )
+
+
+def test_state_needs_a_default_and_an_array_begins_with_zeros():
+    class Counter:
+        seen: ot.Array[ot.i64, 4]
+        count: ot.i64
+
+        def on_tick(self, t: Tick) -> Tick | None: ...
+
+    with refused(r"test_declarations.py:\d+: Counter.count is state without a default"):
+        operator(Counter, key="key")
+
+    Counter.count = 5
+    assert operator(Counter, key="key").spec.initial == (0, 5)
+
+
+def test_what_state_begins_with_is_part_of_the_fingerprint():
+    def driver(first):
+        made = declare("Counter", {"count": first, "on_tick": on_tick}, {"count": ot.i64})
+        return planner.plan(Pipeline(made=operator(made, key="key")(TICKS))).driver
+
+    assert driver(0) == driver(0) != driver(5)
 
 
 def test_state_has_a_fixed_size():

@@ -21,6 +21,7 @@ instead and gets them all as `self`.
 """
 
 import inspect
+import re
 import types as python_types
 import typing
 from collections import namedtuple
@@ -221,7 +222,25 @@ def _state(cls: type) -> tuple[np.dtype[Any] | None, tuple[Any, ...]]:
     if not fields:
         return None, ()
     dtype = layout(fields)
+    for name, found in fields.items():
+        if found.length is None and not hasattr(cls, name):
+            raise DeclarationError(
+                f"{_place(cls, name)}{cls.__name__}.{name} is state without a default, its value "
+                f"before the first event of a key; write '{name}: ... = 0', or = ot.UNSET where "
+                "it is not known yet"
+            )
     return dtype, tuple(getattr(cls, name, 0) for name in fields)
+
+
+def _place(cls: type, attribute: str) -> str:
+    """'file:line: ' of an attribute's annotation; empty for a class made at a prompt."""
+    try:
+        lines, first = inspect.getsourcelines(cls)
+        path = inspect.getsourcefile(cls)
+    except (OSError, TypeError):
+        return ""
+    found = (n for n, text in enumerate(lines) if re.match(rf"\s+{attribute}\s*:", text))
+    return f"{path}:{first + next(found, 0)}: "
 
 
 def _handler(

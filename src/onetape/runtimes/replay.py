@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import time
 from collections.abc import Iterator
 from datetime import date
@@ -49,9 +50,22 @@ def add_parser(subparsers: Any) -> None:
 
 def parse_date(text: str) -> date:
     try:
-        return date.fromisoformat(text)
+        day = date.fromisoformat(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a date like 2019-01-30") from None
+    if day.year < 1970:
+        raise argparse.ArgumentTypeError(f"{text!r} is before 1970, where times begin")
+    return day
+
+
+def parse_zero_or_more(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 on")
+    return value
 
 
 def run(args: argparse.Namespace) -> int:
