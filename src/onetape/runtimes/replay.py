@@ -13,6 +13,7 @@ from onetape.codecs.feed import refusals
 from onetape.connect.itch_file import ItchFile, open_itch
 from onetape.connect.parquet import ParquetSink
 from onetape.engine.frames import frames_of
+from onetape.market.words import counted
 from onetape.runtimes import batch
 from onetape.runtimes.progress import Progress
 
