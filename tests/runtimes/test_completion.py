@@ -36,7 +36,9 @@ def script(shell, folder, capsys):
 
 
 def ask(*words):
-    done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run(
+        words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30, check=True
+    )
     return sorted(line.split("\t")[0] for line in done.stdout.splitlines() if line)
 
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import sys
 import tomllib
 from functools import partial
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from onetape import cli
-from onetape.runtimes import doctor, doctor_disk, doctor_software
+from onetape.runtimes import doctor, doctor_disk, doctor_machine, doctor_software
 from onetape.runtimes.doctor_finding import BETTER, MISSING, OK, Finding
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -82,6 +83,20 @@ def test_the_packages_it_looks_for_are_those_of_the_project():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
     assert [f"{k}>={v}" for k, v in doctor_software.NEEDED.items()] == project["dependencies"]
+
+
+def test_on_macos_it_says_what_is_not_there(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    for name in ("sched_getaffinity", "sched_setaffinity", "sched_setscheduler"):
+        monkeypatch.delattr(os, name, raising=False)
+
+    checks = doctor_machine.PROCESSOR_CHECKS + doctor_machine.CLOCK_CHECKS
+    found = {one.what: one for one in map(doctor.examine, checks)}
+
+    assert "for development" in found["platform"].found
+    for what in ("pinning", "real-time", "synchronised"):
+        assert "not on this platform" in found[what].found or "not told" in found[what].found
+    assert MISSING not in {one.verdict for one in found.values()}
 
 
 @linux
