@@ -27,6 +27,12 @@ def window(quick: bool) -> dict[str, Any]:
     return window.run(events=500_000, rounds=3) if quick else window.run()
 
 
+def columns(quick: bool) -> dict[str, Any]:
+    from bench import columns
+
+    return columns.run(events=400_000, rounds=3) if quick else columns.run()
+
+
 def tape(quick: bool) -> dict[str, Any]:
     from bench import recover, tape
 
@@ -40,6 +46,12 @@ def startup(quick: bool) -> dict[str, Any]:
     from bench import startup
 
     return startup.run(rounds=1 if quick else 3)
+
+
+def peers(quick: bool) -> dict[str, Any]:
+    from bench import peers
+
+    return peers.run(share=0.05, seconds=0.5) if quick else peers.run()
 
 
 def wire(quick: bool, **given: Any) -> dict[str, Any]:
@@ -65,8 +77,10 @@ def soak(quick: bool, **given: Any) -> dict[str, Any]:
 BENCHES: dict[str, Callable[..., dict[str, Any]]] = {
     "itch": itch,
     "window": window,
+    "columns": columns,
     "tape": tape,
     "startup": startup,
+    "peers": peers,
     "wire": wire,
     "wire_faults": wire_faults,
     "soak": soak,
@@ -84,8 +98,7 @@ def run(args: argparse.Namespace) -> int:
         results[name] = BENCHES[name](args.quick, **_options(args, name))
         if not args.json:
             print(f"{name}")
-            for key, value in results[name].items():
-                _print(key, value)
+            _show(results[name])
     if args.json:
         print(json.dumps(results[names[0]] if len(names) == 1 else results))
     if args.record:
@@ -93,12 +106,28 @@ def run(args: argparse.Namespace) -> int:
     return 0 if all(result["answer_ok"] for result in results.values()) else 1
 
 
-def _print(key: str, value: Any) -> None:
-    if isinstance(value, list):  # of runs with the same figures: a column each
-        for name in value[0]:
-            print(f"  {name:24s} " + " ".join(f"{one[name]:>14,}" for one in value))
-    else:
-        print(f"  {key:24s} {value:,}" if isinstance(value, int) else f"  {key:24s} {value}")
+def _show(result: dict[str, Any]) -> None:
+    """A line a figure; a table where the value is one."""
+    for key, value in result.items():
+        if isinstance(value, dict):
+            _show_table(key, value)
+        elif isinstance(value, list):  # of runs with the same figures: a column each
+            for name in value[0]:
+                print(f"  {name:24s} " + " ".join(f"{_text(one[name]):>14s}" for one in value))
+        else:
+            print(f"  {key:24s} {_text(value)}")
+
+
+def _show_table(name: str, rows: dict[str, dict[str, Any]]) -> None:
+    lines = [[name, *next(iter(rows.values()))]]
+    lines += [[key, *map(_text, row.values())] for key, row in rows.items()]
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    for line in lines:
+        print("  " + "  ".join(f"{text:>{width}s}" for text, width in zip(line, widths)))
+
+
+def _text(value: Any) -> str:
+    return f"{value:,}" if type(value) in (int, float) else str(value)
 
 
 def _options(args: argparse.Namespace, name: str) -> dict[str, Any]:

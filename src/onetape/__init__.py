@@ -17,6 +17,7 @@ from onetape.engine import (
     operator,
     window,
 )
+from onetape.engine.columns import c, count, when
 from onetape.engine.graph import UdpSink as udp
 from onetape.market.feed import source
 from onetape.records import (
@@ -49,6 +50,8 @@ __all__ = [
     "Ticks",
     "UpTo",
     "aggregate",
+    "c",
+    "count",
     "f64",
     "i32",
     "i64",
@@ -62,5 +65,6 @@ __all__ = [
     "u32",
     "u64",
     "udp",
+    "when",
     "window",
 ]

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from typing import Any
 
+from onetape.engine.columns.rows import Filter, Select, Symbols
 from onetape.engine.graph import Merge, OperatorNode, Source
 from onetape.engine.planner import Plan
 from onetape.engine.window import Window
@@ -65,7 +66,7 @@ def text(plan: Plan, *, driver: bool = False) -> str:
 
 def _kind(node: Any) -> str:
     names = {Source: "source", Merge: "merge", Window: "window", OperatorNode: "operator"}
-    return names[type(node)]
+    return names.get(type(node)) or type(node).__name__.lower()
 
 
 def _detail(node: Any, plan: Plan) -> list[str]:
@@ -90,6 +91,8 @@ def _detail(node: Any, plan: Plan) -> list[str]:
             by = f"by {node.spec.key}; " if node.spec.key else ""
             lines.append(f"{by}at most {limits}; at capacity the pipeline halts and says so")
         return lines
+    if isinstance(node, Filter | Select | Symbols):
+        return node.lines()
     return []
 
 

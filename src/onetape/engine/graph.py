@@ -16,6 +16,10 @@ from onetape.records import DeclarationError, is_record, snake_name
 from onetape.records.market import Gap
 from onetape.records.types import parse_duration_ns
 
+if typing.TYPE_CHECKING:
+    from onetape.engine.columns.expr import Expr
+    from onetape.engine.columns.windows import Windowed
+
 __all__ = ["Node", "Operator", "Pipeline", "Source", "Stream", "UpTo", "merge", "operator"]
 
 
@@ -44,6 +48,59 @@ class Stream:
 
     def __repr__(self) -> str:
         return f"<stream {self.node.name}.{self.output} of {self.of.__name__}>"
+
+    # Columns: what each means is said where it is made, in engine/columns.
+
+    def filter(self, *conditions: "Expr") -> "Stream":
+        """The rows for which every condition holds: `trades.filter(c.qty_lots > 1_000)`."""
+        return columns.rows.filter_rows(self, *conditions)
+
+    def select(self, *taken: "Expr", **named: Any) -> "Stream":
+        """Rows of only these columns; time and flags stay."""
+        return columns.rows.select(self, *taken, **named)
+
+    def with_columns(self, **named: Any) -> "Stream":
+        """Rows with all they have, and these columns: `notional=c.price_ticks * c.qty_lots`."""
+        return columns.rows.with_columns(self, **named)
+
+    def window(
+        self,
+        width: str | int,
+        *,
+        every: str | int | None = None,
+        by: Any,
+        capacity: int = 1 << 16,
+    ) -> "Windowed":
+        """Event-time windows, [start, end), moved every `every` (default: tumbling), per `by`."""
+        return columns.windows.Windowed(self, width, every, by, capacity)
+
+    def asof_join(
+        self,
+        other: "Stream",
+        *,
+        by: Any,
+        max_age: str | int | None = None,
+        suffix: str = "_right",
+        capacity: int = 1 << 16,
+    ) -> "Stream":
+        """Each row with the last row of `other` that came before it, of the same key."""
+        return columns.joins.asof_join(
+            self, other, by=by, max_age=max_age, suffix=suffix, capacity=capacity
+        )
+
+    def alert(
+        self,
+        text: str,
+        *,
+        severity: str = "warn",
+        once_per: str | int = 0,
+        by: Any = "instrument_id",
+        capacity: int = 1 << 16,
+    ) -> "Stream":
+        """An Alert for each row, at most one a key in `once_per` of event time."""
+        return columns.alerts.alert(
+            self, text, severity=severity, once_per=once_per, by=by, capacity=capacity
+        )
 
 
 @dataclass(frozen=True)
@@ -124,7 +181,7 @@ class Operator:
 
     def node(self, *streams: Stream, **named: Any) -> OperatorNode:
         spec = self.spec
-        order = named.pop("order", "arrival")
+        order = "arrival" if "order" in spec.inputs else named.pop("order", "arrival")
         if order != "arrival":
             raise DeclarationError(f"{spec.name}: order {order!r} is not known; use 'arrival'")
         capacity = spec.capacity | named.pop("capacity", {})
@@ -226,9 +283,24 @@ class Pipeline:
         self.outputs = outputs
         self.nodes = _in_order(outputs.values())
         self.sources = [n for n in self.nodes if isinstance(n, Source)]
+        self.rules = _rules(self.nodes)
 
     def __repr__(self) -> str:
         return f"<pipeline {' '.join(self.outputs)}: {len(self.nodes)} nodes>"
+
+
+def _rules(nodes: list[Node]) -> dict[int, str]:
+    """The texts of alerts by the number of their rule."""
+    rules: dict[int, str] = {}
+    for node in nodes:
+        source = node.spec.source if isinstance(node, OperatorNode) else None
+        number, text = getattr(source, "__alert_rule__", (0, ""))
+        if number and rules.setdefault(number, text) != text:
+            raise DeclarationError(
+                f"alerts {rules[number]!r} and {text!r} have the same rule number {number}; "
+                "word one of them differently"
+            )
+    return rules
 
 
 def _in_order(streams: typing.Iterable[Stream]) -> list[Node]:
@@ -298,3 +370,7 @@ def _settings(spec: OperatorSpec, given: dict[str, Any]) -> dict[str, int]:
             raise DeclarationError(f"{spec.name}: setting {name!r} was {value}; it has 64 bits")
         resolved[name] = value
     return resolved
+
+
+# Last: a stream offers what is built from streams.
+from onetape.engine import columns  # noqa: E402

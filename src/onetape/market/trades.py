@@ -4,7 +4,10 @@ Over executions, printable executions at another price, and trades against hidde
 crosses and non-printable executions are left out (the book's `trade` output holds just these).
 """
 
+from typing import overload
+
 from onetape.engine import Stream, aggregate, window
+from onetape.engine.columns import Expr, c
 from onetape.records.market import Bar, Trade, Vwap
 from onetape.records.types import i64
 
@@ -91,8 +94,21 @@ class BarSum:
         )
 
 
-def vwap(trades: Stream, *, width: str = "1s", every: str | None = None) -> Stream:
-    """VWAP per instrument over windows of `width`, moved every `every` (default: tumbling)."""
+@overload
+def vwap() -> Expr: ...
+@overload
+def vwap(trades: Stream, *, width: str = "1s", every: str | None = None) -> Stream: ...
+def vwap(
+    trades: Stream | None = None, *, width: str = "1s", every: str | None = None
+) -> Stream | Expr:
+    """VWAP per instrument over windows of `width`, moved every `every` (default: tumbling).
+
+    Without a stream, for `trades.window(...).agg(vwap=mk.vwap())`: the volume-weighted price of
+    a window's trades, in whole ticks, rounded half up.
+    """
+    if trades is None:
+        notional, lots = (c.price_ticks * c.qty_lots).sum(), c.qty_lots.sum()
+        return (2 * notional + lots) // (2 * lots)
     return window(trades, VwapSum, width=width, every=every, key="instrument_id")
 
 

@@ -1,0 +1,227 @@
+"""Expressions over the fields of a record: values that are written now and compiled later.
+
+    from onetape import c
+    c.qty_lots > 1_000
+    (c.price_ticks - c.vwap).abs() * 10_000 > 50 * c.vwap
+    ot.when(c.side == "B").then(c.qty_lots).otherwise(-c.qty_lots)
+
+An expression is a tree that knows where it was written. It has no value in Python: it is checked
+against a record when a stream takes it (`bind.py`), and becomes a line of the driver.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+from onetape.records import DeclarationError
+from onetape.records.places import Place, here
+
+Value = "Expr | int | float | str | bool"
+
+BINARY = {
+    "add": "+", "sub": "-", "mul": "*", "truediv": "/", "floordiv": "//", "mod": "%",
+}  # fmt: skip
+COMPARE = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
+
+
+class Expr:
+    """One node of an expression. `op` says what it does with `args`."""
+
+    __slots__ = ("args", "op", "place")
+
+    def __init__(self, op: str, *args: Any, place: Place | None = None) -> None:
+        self.op, self.args = op, args
+        self.place = place or here()
+
+    # --- arithmetic: integers give integers, `/` gives a float -----------------------------------
+
+    def __add__(self, other: Any) -> Expr:
+        return Expr("add", self, lift(other))
+
+    def __radd__(self, other: Any) -> Expr:
+        return Expr("add", lift(other), self)
+
+    def __sub__(self, other: Any) -> Expr:
+        return Expr("sub", self, lift(other))
+
+    def __rsub__(self, other: Any) -> Expr:
+        return Expr("sub", lift(other), self)
+
+    def __mul__(self, other: Any) -> Expr:
+        return Expr("mul", self, lift(other))
+
+    def __rmul__(self, other: Any) -> Expr:
+        return Expr("mul", lift(other), self)
+
+    def __truediv__(self, other: Any) -> Expr:
+        return Expr("truediv", self, lift(other))
+
+    def __rtruediv__(self, other: Any) -> Expr:
+        return Expr("truediv", lift(other), self)
+
+    def __floordiv__(self, other: Any) -> Expr:
+        return Expr("floordiv", self, lift(other))
+
+    def __rfloordiv__(self, other: Any) -> Expr:
+        return Expr("floordiv", lift(other), self)
+
+    def __mod__(self, other: Any) -> Expr:
+        return Expr("mod", self, lift(other))
+
+    def __rmod__(self, other: Any) -> Expr:
+        return Expr("mod", lift(other), self)
+
+    def __neg__(self) -> Expr:
+        return Expr("neg", self)
+
+    # --- comparison and logic --------------------------------------------------------------------
+
+    def __lt__(self, other: Any) -> Expr:
+        return Expr("lt", self, lift(other))
+
+    def __le__(self, other: Any) -> Expr:
+        return Expr("le", self, lift(other))
+
+    def __gt__(self, other: Any) -> Expr:
+        return Expr("gt", self, lift(other))
+
+    def __ge__(self, other: Any) -> Expr:
+        return Expr("ge", self, lift(other))
+
+    def __eq__(self, other: object) -> Expr:  # type: ignore[override]
+        return Expr("eq", self, lift(other))
+
+    def __ne__(self, other: object) -> Expr:  # type: ignore[override]
+        return Expr("ne", self, lift(other))
+
+    __hash__ = object.__hash__
+
+    def __and__(self, other: Any) -> Expr:
+        return Expr("and", self, lift(other))
+
+    def __or__(self, other: Any) -> Expr:
+        return Expr("or", self, lift(other))
+
+    def __invert__(self) -> Expr:
+        return Expr("not", self)
+
+    def __bool__(self) -> NoReturn:
+        raise DeclarationError(
+            here().says(
+                "an expression has no truth value while it is written: use & for and, | for or, "
+                "~ for not, each comparison in ( ); a < x < b is (a < x) & (x < b)"
+            )
+        )
+
+    def __iter__(self) -> NoReturn:
+        raise DeclarationError(here().says("an expression is one value; it cannot be iterated"))
+
+    # --- functions of a row ----------------------------------------------------------------------
+
+    def abs(self) -> Expr:
+        """The value without its sign."""
+        return Expr("abs", self)
+
+    def clip(self, least: Any, most: Any) -> Expr:
+        """The value, but not below `least` nor above `most`."""
+        return self.max(least).min(most)
+
+    def is_set(self) -> Expr:
+        """Is it a value? False where the field is UNSET, as the price of an empty side."""
+        return Expr("is_set", self)
+
+    def to_float(self) -> Expr:
+        """The integer as a float: from here on, exactness is over."""
+        return Expr("to_float", self)
+
+    def alias(self, name: str) -> Expr:
+        """The same value under another name, for select and agg."""
+        return Expr("alias", self, name)
+
+    # --- over the rows of a window; min and max with an argument: of two values of one row -------
+
+    def min(self, other: Any = None) -> Expr:
+        """The least of a window's rows; with `other`, the smaller of both."""
+        return Expr("least", self) if other is None else Expr("min", self, lift(other))
+
+    def max(self, other: Any = None) -> Expr:
+        """The greatest of a window's rows; with `other`, the greater of both."""
+        return Expr("greatest", self) if other is None else Expr("max", self, lift(other))
+
+    def sum(self) -> Expr:
+        """The sum over a window's rows; over 2**62 the pipeline halts."""
+        return Expr("sum", self)
+
+    def mean(self) -> Expr:
+        """The mean over a window's rows, a float."""
+        return Expr("sum", self) / count()
+
+    def first(self) -> Expr:
+        """Of a window's first row."""
+        return Expr("first", self)
+
+    def last(self) -> Expr:
+        """Of a window's last row."""
+        return Expr("last", self)
+
+    def __repr__(self) -> str:
+        if self.op == "field":
+            return f"c.{self.args[0]}"
+        return f"{self.op}({', '.join(map(repr, self.args))})"
+
+
+class Columns:
+    """`c.name` is the field `name` of whatever record the expression is used on."""
+
+    def __getattr__(self, name: str) -> Expr:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return Expr("field", name)
+
+    def __getitem__(self, name: str) -> Expr:
+        return Expr("field", name)
+
+    def __repr__(self) -> str:
+        return "c"
+
+
+c = Columns()
+
+
+def count() -> Expr:
+    """How many rows a window has."""
+    return Expr("count")
+
+
+class When:
+    """`when(condition).then(value)`, to be ended by `.otherwise(value)`."""
+
+    def __init__(self, condition: Any, value: Any = None) -> None:
+        self._condition, self._value = condition, value
+
+    def then(self, value: Any) -> When:
+        return When(self._condition, value)
+
+    def otherwise(self, value: Any) -> Expr:
+        return Expr("when", lift(self._condition), lift(self._value), lift(value))
+
+
+def when(condition: Any) -> When:
+    """`when(c.side == "B").then(1).otherwise(-1)`."""
+    return When(condition)
+
+
+def lift(value: Any) -> Expr:
+    """A constant as an expression."""
+    if isinstance(value, Expr):
+        return value
+    if not isinstance(value, bool | int | float | str):
+        raise DeclarationError(
+            here().says(f"{value!r} is not a column, a number or a text such as '5ms'")
+        )
+    return Expr("constant", value)
+
+
+def same(expr: Expr) -> Any:
+    """A key that is equal for expressions that mean the same."""
+    return (expr.op, *(same(a) if isinstance(a, Expr) else (type(a), a) for a in expr.args))

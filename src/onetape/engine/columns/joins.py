@@ -1,0 +1,89 @@
+"""`left.asof_join(right, by=c.instrument_id, max_age="200ms")`: each row with what was known then.
+
+The last row of `right` that came before it, of the same key, not older than `max_age` by event
+time; without one the row is left out. "Came before" is the order of the tape, so that a replay
+joins what the live run joined.
+"""
+
+from typing import Any
+
+from onetape.engine.columns.bind import field_name
+from onetape.engine.columns.written import written
+from onetape.engine.graph import Stream, operator
+from onetape.engine.operators import UpTo
+from onetape.records import UNSET, DeclarationError
+from onetape.records.declare import made_record
+from onetape.records.types import f64, i64, parse_duration_ns, u64
+
+SKIPPED = ("ts_event_ns", "ts_recv_ns", "flags", "sequence", "reserved")
+
+
+def asof_join(
+    left: Stream,
+    right: Stream,
+    *,
+    by: Any,
+    max_age: str | int | None = None,
+    suffix: str = "_right",
+    capacity: int = 1 << 16,
+) -> Stream:
+    """Rows of `left` with the fields of `right` (a name both have gets `suffix`)."""
+    if not isinstance(right, Stream):
+        raise DeclarationError(f"asof_join was given {right!r}; expected a stream")
+    key = field_name(by, left.of, "asof_join: by")
+    if key not in right.of.fields:
+        raise DeclarationError(
+            f"asof_join by {key!r}, which {right.of.__name__} does not have; it has "
+            f"{', '.join(right.of._fields)}"
+        )
+    age_ns = parse_duration_ns(max_age) if max_age is not None else None
+    taken = {
+        name: name + suffix if name in left.of.fields else name
+        for name, field in right.of.fields.items()
+        if name not in (*SKIPPED, key) and field.length is None
+    }
+    fields = dict(left.of.fields)
+    for name, called in taken.items():
+        if called in fields:
+            raise DeclarationError(
+                f"asof_join: both sides have {called!r}; give another suffix than {suffix!r}"
+            )
+        fields[called] = right.of.fields[name]
+    arrays = [name for name, field in left.of.fields.items() if field.length is not None]
+    made = made_record(f"{left.of.__name__}With{right.of.__name__}", fields)
+    kinds = {n: {"<f8": "f64", "<u8": "u64"}.get(right.of.fields[n].code, "i64") for n in taken}
+    lines = [
+        f"class {made.__name__}Join:",
+        f"    seen_ns: i64 = {UNSET}",
+        *[f"    at_{n}: {kind} = {'0.0' if kind == 'f64' else '0'}" for n, kind in kinds.items()],
+        "    def on_right(self, e: Right) -> None:",
+        "        self.seen_ns = e.ts_event_ns",
+        *[f"        self.at_{n} = e.{n}" for n in taken],
+        "    def on_left(self, e: Left, out: UpTo) -> None:",
+        f"        if self.seen_ns == {UNSET}:",
+        "            return",
+        *(
+            [f"        if e.ts_event_ns - self.seen_ns > {age_ns}:", "            return"]
+            if age_ns is not None
+            else []
+        ),
+        "        made = out.row()",
+        *[f"        made.{n} = e.{n}" for n in left.of.fields if n not in arrays],
+        *[
+            line
+            for n in arrays
+            for line in (
+                f"        for i in range({left.of.fields[n].length}):",
+                f"            made.{n}[i] = e.{n}[i]",
+            )
+        ],
+        *[f"        made.{called} = self.at_{n}" for n, called in taken.items()],
+    ]
+    names: dict[str, Any] = {
+        "Left": left.of,
+        "Right": right.of,
+        "UpTo": UpTo.__class_getitem__((1, made)),
+    }
+    names |= {"i64": i64, "f64": f64, "u64": u64}
+    join = operator(written(f"{made.__name__}Join", lines, names), key=key)
+    return join(left=left, right=right, capacity={"keys": capacity})  # type: ignore[no-any-return]

@@ -1,0 +1,126 @@
+"""`stream.window("1s", every="100ms", by=c.instrument_id).agg(name=expression, ...)`.
+
+Each sum, count, least, greatest, first or last in the expressions is a field of a pane, written
+once however often it occurs; around them any arithmetic is done when the window closes.
+"""
+
+from typing import Any
+
+from onetape.engine.columns.bind import BOOL, FIELDS, FLOAT, ID, INT, Bound, bind, field_name
+from onetape.engine.columns.expr import Expr, lift, same
+from onetape.engine.columns.written import written
+from onetape.engine.graph import Stream
+from onetape.engine.window import AggregateSpec, WindowStream, aggregate, window
+from onetape.records import DeclarationError
+from onetape.records.declare import made_record
+from onetape.records.types import Field, f64, i64, u64
+
+SUM_MAX = 1 << 62  # of a window; two such sums still fit 64 bits
+COUNT = "rows_count"
+LEAST = {INT: str(2**63 - 1), FLOAT: 'float("inf")'}
+GREATEST = {INT: str(-(2**63)), FLOAT: 'float("-inf")'}
+
+
+class Windowed:
+    """A stream cut into windows: say what to compute of each by `agg`."""
+
+    def __init__(
+        self, stream: Stream, width: str | int, every: str | int | None, by: Any, capacity: int
+    ) -> None:
+        self._stream, self._width, self._every = stream, width, every
+        self._by = field_name(by, stream.of, "window: by")
+        self._capacity = capacity
+
+    def agg(self, spec: AggregateSpec | None = None, **named: Any) -> WindowStream:
+        """One row a window: its end as ts_event_ns, the key, and what is named; or an aggregate."""
+        if spec is None:
+            spec = aggregate(_written(self._stream.of, self._by, named))
+        elif named:
+            raise DeclarationError("agg takes an @aggregate class, or named columns, not both")
+        return window(
+            self._stream,
+            spec,
+            width=self._width,
+            every=self._every,
+            key=self._by,
+            capacity=self._capacity,
+        )
+
+
+class _Panes:
+    """The fields of a pane, and the lines that keep them, as expressions ask for them."""
+
+    def __init__(self, of: Any) -> None:
+        self.of = of
+        self.known: dict[Any, Bound] = {}
+        self.fields = [f"    {COUNT}: i64 = 0"]
+        self.add: list[str] = []
+        self.merge: list[str] = []
+
+    def leaf(self, expr: Expr) -> Bound:
+        """What stands for a sum, a count ... in the result."""
+        if expr.op == "count":
+            return Bound(f"self.{COUNT}", INT, FIELDS[INT])
+        key = same(expr)
+        if key not in self.known:
+            name = f"{expr.op}_{len(self.known)}"
+            self.known[key] = self._field(name, expr.op, bind(expr.args[0], self.of), expr)
+        return self.known[key]
+
+    def _field(self, name: str, op: str, value: Bound, expr: Expr) -> Bound:
+        mine, later = f"self.{name}", f"later.{name}"
+        if op in ("sum", "least", "greatest") and value.kind not in (INT, FLOAT):
+            raise DeclarationError(expr.place.says(f"{op}() of {value.kind}; expected numbers"))
+        kind = {FLOAT: "f64", ID: "u64"}.get(value.kind, "i64")
+        start = "0.0" if kind == "f64" else "0"
+        if op == "sum":
+            self.add.append(f"{mine} += {value.text}")
+            self.merge.append(f"{mine} += {later}")
+            if value.kind == INT:
+                guard = f"if not {-SUM_MAX} < {mine} < {SUM_MAX}:"
+                fault = f'    raise OverflowError("{expr!r}: the sum is over 2**62 in one window")'
+                self.add += [guard, fault]
+                self.merge += [guard, fault]
+        elif op in ("least", "greatest"):
+            function, start = (
+                ("min", LEAST[value.kind]) if op == "least" else ("max", GREATEST[value.kind])
+            )
+            self.add.append(f"{mine} = {function}({mine}, {value.text})")
+            self.merge.append(f"{mine} = {function}({mine}, {later})")
+        elif op == "last":
+            self.add.append(f"{mine} = {value.text}")
+            self.merge.append(f"{mine} = {later}")
+        else:
+            self.add += [f"if self.{COUNT} == 0:", f"    {mine} = {value.text}"]
+        self.fields.append(f"    {name}: {kind} = {start}")
+        field = FIELDS[INT] if value.kind == BOOL else value.field
+        return Bound(mine, value.kind, field)
+
+
+def _written(of: Any, by: str, named: dict[str, Any]) -> Any:
+    if not named:
+        raise DeclarationError("agg was given nothing; write for example lots=c.qty_lots.sum()")
+    for taken in named:
+        if taken in ("ts_event_ns", by, "flags"):
+            raise DeclarationError(f"agg: {taken!r} is a field of every window's row already")
+    panes, name = _Panes(of), f"{of.__name__}Window"
+    results = {n: bind(lift(e), of, windowed=panes.leaf) for n, e in named.items()}
+    fields = {"ts_event_ns": Field("<i8"), by: of.fields[by]}
+    fields |= {n: bound.field for n, bound in results.items()} | {"flags": Field("<u4")}
+    made = made_record(name, fields)
+    values = ", ".join(["end_ns", "key", *(bound.text for bound in results.values()), "0"])
+    lines = [
+        f"class {name}:",
+        *panes.fields,
+        "    def add(self, e: Of) -> None:",
+        *[f"        {line}" for line in panes.add],
+        f"        self.{COUNT} += 1",
+        f'    def merge(self, later: "{name}") -> None:',
+        *[f"        {line}" for line in panes.merge],
+        f"        self.{COUNT} += later.{COUNT}",
+        "    def result(self, key: int, start_ns: int, end_ns: int) -> Made | None:",
+        f"        if self.{COUNT} == 0:",
+        "            return None",
+        f"        return Made({values})",
+    ]
+    return written(name, lines, {"Of": of, "Made": made, "i64": i64, "f64": f64, "u64": u64})
