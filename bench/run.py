@@ -109,8 +109,12 @@ def run(args: argparse.Namespace) -> int:
 def _show(result: dict[str, Any]) -> None:
     """A line a figure; a table where the value is one."""
     for key, value in result.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and all(isinstance(one, dict) for one in value.values()):
             _show_table(key, value)
+        elif isinstance(value, dict):
+            print(f"  {key}")
+            for name, one in value.items():
+                print(f"    {name:22s} {_text(one)}")
         elif isinstance(value, list):  # of runs with the same figures: a column each
             for name in value[0]:
                 print(f"  {name:24s} " + " ".join(f"{_text(one[name]):>14s}" for one in value))
