@@ -15,7 +15,7 @@ where they are used.
 
 from typing import Any
 
-from onetape.testing.check import CheckFailed, check
+from onetape.testing.checking import CheckFailed, check
 from onetape.testing.feeding import day, row
 from onetape.testing.run import Run
 
