@@ -51,11 +51,12 @@ typedef struct {
     i64 ts_event_ns, price_ticks, qty_lots, order_id, match_id, sequence;
     u32 instrument_id;
     u8 side, flags, kind, zero;
+    u32 asset_id, reserved;
 } Trade;
 
 typedef struct {
     i64 ts_event_ns, bid_price_ticks, ask_price_ticks, bid_qty_lots, ask_qty_lots, sequence;
-    u32 instrument_id, flags;
+    u32 instrument_id, flags, asset_id, reserved;
 } TopOfBook;
 
 typedef struct {
@@ -539,7 +540,7 @@ static inline const Trade *on_book(Program *p) {
         if (!is_plausible(price, qty)) { b->implausible++; break; }
         Trade *t = next_row(p, TRADES, sizeof(Trade));
         *t = (Trade){e->ts_event_ns, price, qty, e->order_id, e->other_id, e->sequence,
-                     (u32)instrument, side, e->flags, e->kind, 0};
+                     (u32)instrument, side, e->flags, e->kind, 0, (u32)instrument, 0};
         made = t;
     }
     if (was->changed_rank == 0) {
@@ -554,7 +555,7 @@ static inline const Trade *on_book(Program *p) {
             was->ask_qty = ask_qty;
             TopOfBook *top = next_row(p, TOPS, sizeof(TopOfBook));
             *top = (TopOfBook){e->ts_event_ns, bid_price, ask_price, bid_qty, ask_qty,
-                               e->sequence, (u32)instrument, 0};
+                               e->sequence, (u32)instrument, 0, (u32)instrument, 0};
             row_done(p, TOPS, BOOK_NODE);
         }
     }

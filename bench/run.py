@@ -27,6 +27,12 @@ def window(quick: bool) -> dict[str, Any]:
     return window.run(events=500_000, rounds=3) if quick else window.run()
 
 
+def columns(quick: bool) -> dict[str, Any]:
+    from bench import columns
+
+    return columns.run(events=400_000, rounds=3) if quick else columns.run()
+
+
 def tape(quick: bool) -> dict[str, Any]:
     from bench import recover, tape
 
@@ -42,11 +48,42 @@ def startup(quick: bool) -> dict[str, Any]:
     return startup.run(rounds=1 if quick else 3)
 
 
-BENCHES: dict[str, Callable[[bool], dict[str, Any]]] = {
+def peers(quick: bool) -> dict[str, Any]:
+    from bench import peers
+
+    return peers.run(share=0.05, seconds=0.5) if quick else peers.run()
+
+
+def wire(quick: bool, **given: Any) -> dict[str, Any]:
+    from bench import wire
+
+    if quick:
+        given = {"rates": (wire.MAIN_RATE,), "seconds": 1.0} | given
+    return wire.run(**given)
+
+
+def wire_faults(quick: bool) -> dict[str, Any]:
+    from bench import wire_faults
+
+    return wire_faults.run(quick)
+
+
+def soak(quick: bool, **given: Any) -> dict[str, Any]:
+    from bench import wire_soak
+
+    return wire_soak.run(**({"seconds": 4.0} if quick else {}) | given)
+
+
+BENCHES: dict[str, Callable[..., dict[str, Any]]] = {
     "itch": itch,
     "window": window,
+    "columns": columns,
     "tape": tape,
     "startup": startup,
+    "peers": peers,
+    "wire": wire,
+    "wire_faults": wire_faults,
+    "soak": soak,
 }
 
 
@@ -58,18 +95,45 @@ def run(args: argparse.Namespace) -> int:
             raise OperatorError(f"no bench {name!r}; there are {', '.join(BENCHES)} and all")
     results = {}
     for name in names:
-        results[name] = BENCHES[name](args.quick)
+        results[name] = BENCHES[name](args.quick, **_options(args, name))
         if not args.json:
             print(f"{name}")
-            for key, value in results[name].items():
-                print(
-                    f"  {key:24s} {value:,}" if isinstance(value, int) else f"  {key:24s} {value}"
-                )
+            _show(results[name])
     if args.json:
         print(json.dumps(results[names[0]] if len(names) == 1 else results))
     if args.record:
         _record(results)
     return 0 if all(result["answer_ok"] for result in results.values()) else 1
+
+
+def _show(result: dict[str, Any]) -> None:
+    """A line a figure; a table where the value is one."""
+    for key, value in result.items():
+        if isinstance(value, dict):
+            _show_table(key, value)
+        elif isinstance(value, list):  # of runs with the same figures: a column each
+            for name in value[0]:
+                print(f"  {name:24s} " + " ".join(f"{_text(one[name]):>14s}" for one in value))
+        else:
+            print(f"  {key:24s} {_text(value)}")
+
+
+def _show_table(name: str, rows: dict[str, dict[str, Any]]) -> None:
+    lines = [[name, *next(iter(rows.values()))]]
+    lines += [[key, *map(_text, row.values())] for key, row in rows.items()]
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    for line in lines:
+        print("  " + "  ".join(f"{text:>{width}s}" for text, width in zip(line, widths)))
+
+
+def _text(value: Any) -> str:
+    return f"{value:,}" if type(value) in (int, float) else str(value)
+
+
+def _options(args: argparse.Namespace, name: str) -> dict[str, Any]:
+    given = {"rates": args.rate and (args.rate,), "wait": args.wait, "seconds": args.seconds}
+    takes = {"wire": given.keys(), "soak": {"wait", "seconds"}}.get(name, set())
+    return {key: given[key] for key in takes if given[key] is not None}
 
 
 def _record(results: dict[str, Any]) -> None:

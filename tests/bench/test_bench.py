@@ -4,7 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
-from bench import itch, window
+from bench import columns, itch, window
 
 
 def test_the_window_bench_finds_what_numpy_finds():
@@ -13,6 +13,13 @@ def test_the_window_bench_finds_what_numpy_finds():
     assert result["answer_ok"]
     assert result["rows"]["vwap"] > 0
     assert result["rows"]["burst"] > 0
+
+
+def test_columns_classes_and_kernels_give_equal_digests():
+    result = columns.run(events=40_000, rounds=1)
+
+    assert result["answer_ok"]
+    assert result["rows"] > 1000
 
 
 def test_the_window_bench_notices_a_wrong_answer():

@@ -31,6 +31,24 @@ def test_only_classes_and_functions_are_operators():
         operator(5)
 
 
+@pytest.mark.parametrize("name", ["version", "fields", "dtype"])
+def test_a_record_s_own_names_are_no_fields(name):
+    with refused(f"Odd.{name}: every record has a '{name}' of its own"):
+        ot.record(type("Odd", (), {"__annotations__": {name: ot.i64}}))
+
+
+@pytest.mark.parametrize("name", ["_index", "capacity", "canonical"])
+def test_an_operator_s_own_names_are_no_state(name):
+    with refused(f"Odd.{name}: this name is reserved"):
+        operator(key="key")(declare("Odd", {"on_tick": on_tick, name: 1}, {name: ot.i64}))
+
+
+def test_an_input_may_be_called_order():
+    taken = operator(declare("Taker", {"on_order": on_tick}))(order=TICKS)
+
+    assert taken.node.inputs == (("order", TICKS),)
+
+
 def test_a_class_needs_an_input():
     with refused(r"operator Idle has no inputs: write a method on_<input>\(self, event\)"):
         operator(declare("Idle", {"wake": lambda self: None}))
@@ -46,8 +64,30 @@ def test_a_timer_needs_wake_ns():
 
     with refused(r"operator Alarm has on_timer but no attribute 'wake_ns: ot.i64 = ot.UNSET'"):
         operator(key="key")(
-            declare("Alarm", {"on_tick": on_tick, "on_timer": on_timer}, {"n": ot.i64})
+            declare("Alarm", {"on_tick": on_tick, "on_timer": on_timer, "n": 0}, {"n": ot.i64})
         )
+
+
+def test_state_needs_a_default_and_an_array_begins_with_zeros():
+    class Counter:
+        seen: ot.Array[ot.i64, 4]
+        count: ot.i64
+
+        def on_tick(self, t: Tick) -> Tick | None: ...
+
+    with refused(r"test_declarations.py:\d+: Counter.count is state without a default"):
+        operator(Counter, key="key")
+
+    Counter.count = 5
+    assert operator(Counter, key="key").spec.initial == (0, 5)
+
+
+def test_what_state_begins_with_is_part_of_the_fingerprint():
+    def driver(first):
+        made = declare("Counter", {"count": first, "on_tick": on_tick}, {"count": ot.i64})
+        return planner.plan(Pipeline(made=operator(made, key="key")(TICKS))).driver
+
+    assert driver(0) == driver(0) != driver(5)
 
 
 def test_state_has_a_fixed_size():

@@ -252,6 +252,72 @@ def test_an_operator_may_keep_tables(running):
         run_engine(engine, frames([Rows(0, ticks(1))]))
 
 
+class Alarm:
+    wake_ns: ot.i64 = ot.UNSET
+
+    def on_timer(self, now_ns: int) -> Tick | None:
+        return Tick(now_ns, 0, 0)
+
+
+@operator(key="key")
+class Late(Alarm):
+    def on_tick(self, t: Tick) -> None:
+        self.wake_ns = t.ts_event_ns + 5
+
+
+def test_what_a_class_inherits_is_its_own(running):
+    ran = run(ot.Pipeline(out=Late(ot.source(Tick))), frames([Rows(0, ticks(1, 2)), End(0)]))
+
+    assert ran.rows["out"] == [(t + 5, 0, 0) for t in (ticks(1, 2)[1].ts_event_ns,)]
+
+
+@operator
+def raised(t: Tick) -> Tick | None:
+    t.value = t.value + 1
+    return t
+
+
+def test_an_event_is_read_only(running):
+    """It is the tape itself, and other operators read it too."""
+    with pytest.raises((ot.OnetapeError, StepError), match="event field value is assigned to"):
+        run(ot.Pipeline(out=raised(ot.source(Tick))), frames([Rows(0, ticks(1))]))
+
+
+@ot.record
+class Cellar:
+    ts_event_ns: ot.i64
+    levels: ot.Array[ot.i64, 4]
+
+
+@operator
+def levelled(t: Cellar) -> Cellar | None:
+    t.levels[0] = 1
+    return t
+
+
+def test_nor_can_a_cell_of_it_be_written(running):
+    with pytest.raises((ot.OnetapeError, StepError), match=r"setitem|read-only"):
+        run(ot.Pipeline(out=levelled(ot.source(Cellar))), frames([Rows(0, [Cellar(1, [0] * 4)])]))
+
+
+@operator(key="key")
+class Newest:
+    seen: ot.i64 = 0
+    values: ot.Array[ot.i64, 4]
+
+    def on_tick(self, t: Tick) -> Tick | None:
+        self.values[-1] = t.value
+        self.values[:2] = t.value + 1
+        return Tick(t.ts_event_ns, t.key, self.values[-1] + self.values[1] + self.values[-2])
+
+
+def test_cells_are_reached_from_the_end_and_by_slices(running):
+    rows = ticks(1, 2, 3, 4, 5)
+    ran = run(ot.Pipeline(out=Newest(ot.source(Tick))), frames([Rows(0, rows)]))
+
+    assert [row[2] for row in ran.rows["out"]] == [3, 5, 7, 9, 11]
+
+
 # --- halting --------------------------------------------------------------------------------------
 
 

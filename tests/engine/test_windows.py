@@ -55,6 +55,41 @@ def compiled():
     return Reusable(PIPELINE)
 
 
+@ot.record
+class Lowest:
+    ts_event_ns: ot.i64
+    value: ot.i64
+
+
+@aggregate
+class Low:
+    """Without a value that means nothing: `merge` relies on two panes that are not empty."""
+
+    value: ot.i64 = 0
+    count: ot.i64 = 0
+
+    def add(self, t: Tick) -> None:
+        self.value = t.value if self.count == 0 else min(self.value, t.value)
+        self.count += 1
+
+    def merge(self, later: "Low") -> None:
+        self.value = min(self.value, later.value)
+        self.count += later.count
+
+    def result(self, key: int, start_ns: int, end_ns: int) -> Lowest | None:
+        return Lowest(end_ns, self.value)
+
+
+@pytest.mark.parametrize("running", ["compiled", "interpreted"])
+def test_neither_side_of_a_merge_is_empty(running):
+    low = window(ot.source(Tick), Low, width=20, every=5, key="key")
+    rows = [Tick(1, 1, 50), Tick(3, 1, 40), Tick(12, 1, 60)]
+
+    ran = run(ot.Pipeline(low=low), frames([Rows(0, rows), End(0)]), running=running)
+
+    assert [row[1] for row in ran.rows["low"]] == [40, 40, 40, 40, 60, 60]
+
+
 ticks = st.builds(
     Tick, st.integers(0, 120), st.sampled_from([-1, 0, 1, 70_000, 2**63 - 1]), st.integers(-9, 9)
 )

@@ -105,7 +105,7 @@ def hostile_flow(seed, count, instruments=4, odd=0.1):
                 price_ticks=one(range(98, 104), PRICES),
                 qty_lots=one(range(1, 13), QUANTITIES),
                 sequence=n + 1,
-                instrument_id=one([1], range(instruments + 1)),
+                instrument_id=one([1], range(instruments)),
                 action=one([ADD, ADD, ADD, CANCEL, MODIFY, FILL, FILL], [TRADE, OTHER, 0, 255]),
                 side=one([BID, ASK], [NO_SIDE, 0]),
                 flags=one([0], FLAGS),

@@ -23,10 +23,9 @@ DEPTH = 10
 
 
 class Book:
-    """Books of all instruments. `instruments` is how many there may be."""
+    """Books of all instruments."""
 
-    def __init__(self, instruments=1 << 16):
-        self.instruments = instruments
+    def __init__(self):
         self.orders = {}  # id: its place
         self.sides = {}  # (instrument, side letter): {price: {id: quantity}}
         self.arrivals = {}  # id: the how-many-th order to join a queue it was
@@ -35,9 +34,6 @@ class Book:
         self.top, self.trade, self.depth = [], [], []
 
     def on_event(self, e):
-        if e.instrument_id >= self.instruments:
-            self.counts["unknown"] += 1
-            return
         top_before = self.best(e.instrument_id)
         depth_before = self.ten_best(e.instrument_id)
         if e.action == ADD:
@@ -50,7 +46,9 @@ class Book:
             self.execute(e)
         top = self.best(e.instrument_id)
         if top != top_before:
-            self.top.append((e.ts_event_ns, *top, e.sequence, e.instrument_id, 0))
+            self.top.append(
+                (e.ts_event_ns, *top, e.sequence, e.instrument_id, 0, e.instrument_id, 0)
+            )
         if self.ten_best(e.instrument_id) != depth_before:
             self.depth.append(self.depth_row(e))
 
@@ -129,6 +127,8 @@ class Book:
                 side,
                 e.flags,
                 e.kind,
+                e.instrument_id,
+                0,
             )
         )
 

@@ -25,8 +25,8 @@ from onetape.records import (
 # change of what files hold: it needs a new version of the record, and a test of the migration.
 LAYOUTS = {
     "MarketEvent": (64, [0, 8, 16, 24, 32, 40, 48, 56, 60, 61, 62, 63]),
-    "Trade": (56, [0, 8, 16, 24, 32, 40, 48, 52, 53, 54]),
-    "TopOfBook": (56, [0, 8, 16, 24, 32, 40, 48, 52]),
+    "Trade": (64, [0, 8, 16, 24, 32, 40, 48, 52, 53, 54, 56, 60]),
+    "TopOfBook": (64, [0, 8, 16, 24, 32, 40, 48, 52, 56, 60]),
     "Depth": (344, [0, 8, 16, 96, 176, 256, 336, 340]),
     "Vwap": (48, [0, 8, 16, 24, 32, 36, 40, 44]),
     "Bar": (72, [0, 8, 16, 24, 32, 40, 48, 56, 60, 64, 68]),
@@ -107,6 +107,21 @@ def test_blocks_from_rows():
         block_of(Mixed, [(1, 2, 3, (4, 5, 6), 7), (1, 2)])
 
 
+def test_the_last_fields_may_have_defaults():
+    @record
+    class Told:
+        ts_event_ns: i64
+        flags: u8 = 255
+        share: ot.f64 = 0.5
+
+    assert Told(1) == (1, 255, 0.5)
+    assert Told(1, share=2.0).share == 2.0
+
+
+def with_defaults(annotations, **defaults):
+    return lambda: record(type("Bad", (), {"__annotations__": annotations, **defaults}))
+
+
 def declared(**annotations):
     return lambda: record(type("Bad", (), {"__annotations__": annotations}))
 
@@ -118,6 +133,9 @@ def declared(**annotations):
         (declared(price=float), "Bad.price: <class 'float'> is not a field type; use one of i64"),
         (declared(side=str), "Bad.side: <class 'str'> is not a field type"),
         (declared(_hidden=i64), "Bad._hidden: a field may not start with _"),
+        (with_defaults({"a": i64, "b": i64}, a=1), "Bad.b has no default and stands behind 'a'"),
+        (with_defaults({"a": u8}, a=256), "Bad.a: its default 256 does not fit the field"),
+        (with_defaults({"a": i64}, a=0.5), "Bad.a: its default 0.5 does not fit"),
         (lambda: Array[i64, 0], r"Array\[.*, 0\]: expected a scalar type and 1 to 65536"),
         (lambda: Array[i64, 65537], "65537"),
         (lambda: Array[int, 3], r"Array\[<class 'int'>, 3\]"),

@@ -122,6 +122,20 @@ def test_the_window_holds_both_its_ends():
     assert opened[4][:5] == [100, 101, 102, 103, 0]
 
 
+def test_a_late_burst_is_one_episode():
+    """Time is far beyond it when it comes: it is told as one that comes on time."""
+    engine = lagging(0)
+    early, flow = Rows(0, [event(0, ADD, 1)]), cancels(*range(20, 40))
+    on_time = alerts(engine, [early, Rows(0, flow), End(0)])
+
+    late = alerts(engine, [early, Clock(0, 10**10), Rows(0, flow), End(0)])
+
+    assert len(on_time) == 2
+    assert late == on_time
+    later = alerts(engine, [early, Clock(0, 10**10), Rows(0, flow), Rows(0, cancels(10**11))])
+    assert later == on_time
+
+
 def test_an_episode_ends_without_another_event(rule):
     """A tick moves time on: the alert is closed while the venue is silent."""
     more_than, engine = rule

@@ -110,6 +110,14 @@ def symbol_of(stock_word: int) -> str:
     return raw.decode("ascii", "replace").replace("\ufffd", "?").rstrip(" \0")
 
 
+def word_of(symbol: str) -> int:
+    """The symbol word of a text: eight letters, filled up with spaces. ValueError if not."""
+    raw = symbol.encode("ascii").ljust(8)
+    if not symbol.strip() or len(raw) > 8:
+        raise ValueError(f"a symbol of {len(symbol)} letters")
+    return int.from_bytes(raw, "big", signed=True)
+
+
 @kernel
 def refuse(feed, reason):
     """Count the reason; returns REFUSED."""

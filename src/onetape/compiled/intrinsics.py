@@ -17,7 +17,7 @@ from numba import njit, types
 from numba.core import cgutils, config
 from numba.core import ir as numba_ir
 from numba.core.datamodel import models
-from numba.core.errors import NumbaError
+from numba.core.errors import NumbaError, TypingError
 from numba.core.imputils import lower_getattr_generic, lower_setattr_generic
 from numba.core.registry import cpu_target
 from numba.core.typing.templates import AttributeTemplate, infer_getattr
@@ -93,11 +93,14 @@ def _typeof_kernel(kernel: Kernel, _context: Any) -> Any:
 
 
 class Row(types.Type):
-    """One record in place. Every integer field reads as int64; u64 as its int64 bit pattern."""
+    """One record in place. Every integer field reads as int64; u64 as its int64 bit pattern.
 
-    def __init__(self, record: types.Record) -> None:
-        self.record = record
-        super().__init__(f"Row({record.name})")
+    A fixed row is read-only: what an operator is given of others.
+    """
+
+    def __init__(self, record: types.Record, is_fixed: bool = False) -> None:
+        self.record, self.is_fixed = record, is_fixed
+        super().__init__(f"{'Event' if is_fixed else 'Row'}({record.name})")
 
 
 @register_model(Row)
@@ -114,6 +117,8 @@ class RowAttributes(AttributeTemplate):
         if attr not in row.record.fields:
             return None
         field = row.record.typeof(attr)
+        if row.is_fixed and isinstance(field, types.NestedArray):
+            return types.Array(field.dtype, field.ndim, "C", readonly=True)
         return types.int64 if isinstance(field, types.Integer) else field
 
 
@@ -153,6 +158,8 @@ def _row_get(context: Any, builder: Any, row: Row, value: Any, attr: str) -> Any
 @lower_setattr_generic(Row)
 def _row_set(context: Any, builder: Any, sig: Any, args: Any, attr: str) -> None:
     row, given = sig.args
+    if row.is_fixed:
+        raise TypingError(f"event field {attr} is assigned to")
     field, pointer = _member(context, builder, row, args[0], attr)
     context.pack_value(builder, field, context.cast(builder, args[1], given, field), pointer, 1)
 
@@ -205,6 +212,17 @@ def row(typing_context, array, index):  # type: ignore[no-untyped-def]
         return _element(context, builder, sig.args[0], args[0], args[1])
 
     return Row(array.dtype)(array, types.int64), codegen
+
+
+@intrinsic
+def fixed(typing_context, one):  # type: ignore[no-untyped-def]
+    if not isinstance(one, Row):
+        return None
+
+    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        return args[0]
+
+    return Row(one.record, is_fixed=True)(one), codegen
 
 
 @intrinsic

@@ -47,8 +47,24 @@ class RowView:
         return f"Row({fields})"
 
 
+class FixedView(RowView):
+    """The Python twin of a row that is only to be read."""
+
+    __slots__ = ()
+
+    def __getattr__(self, name: str) -> Any:
+        value = super().__getattr__(name)
+        return value.fixed() if isinstance(value, Cells) else value
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(
+            f"event field {name} is assigned to; an event is read by others too and is on the "
+            "tape: keep what you need in your own state, or return a new record"
+        )
+
+
 class Cells:
-    """The Python twin of an array field of a row."""
+    """The Python twin of an array field of a row: cells, or by a slice an array of them."""
 
     __slots__ = ("_values",)
 
@@ -58,15 +74,26 @@ class Cells:
     def __len__(self) -> int:
         return len(self._values)
 
-    def __getitem__(self, index: int) -> Any:
-        if not 0 <= index < len(self._values):
-            raise IndexError(f"cell {index} of {len(self._values)}")
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return self._values[index]
+        self._check(index)
         return _plain(self._values[index])
 
-    def __setitem__(self, index: int, value: Any) -> None:
-        if not 0 <= index < len(self._values):
-            raise IndexError(f"cell {index} of {len(self._values)}")
+    def __setitem__(self, index: Any, value: Any) -> None:
+        if isinstance(index, int):
+            self._check(index)
         self._values[index] = _fitting(self._values.dtype, value)
+
+    def _check(self, index: int) -> None:
+        if not -len(self._values) <= index < len(self._values):
+            raise IndexError(f"cell {index} of {len(self._values)}")
+
+    def fixed(self) -> "Cells":
+        """The same cells, only to be read."""
+        values = self._values.view()
+        values.flags.writeable = False
+        return Cells(values)
 
     def __repr__(self) -> str:
         return repr([_plain(v) for v in self._values])
@@ -92,6 +119,12 @@ def _fitting(dtype: Any, value: Any) -> Any:
 def row(block: Any, index: int) -> Any:
     """Row `index` of a record block, in place."""
     return RowView(block, index)
+
+
+@intrinsic
+def fixed(one: Any) -> Any:
+    """The same row, read-only."""
+    return FixedView(one._block, one._index)
 
 
 @intrinsic

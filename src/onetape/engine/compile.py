@@ -83,11 +83,6 @@ def _in_words(said: str) -> str:
     )
 
 
-def is_cached(plan: Plan) -> bool:
-    """Is the plan's machine code on disk already?"""
-    return any(_folder(plan.text, plan.names).rglob("*.nbi"))
-
-
 def positional(function: Any) -> Any:
     """The same code with its keyword-only parameters as positional ones (the compiler's limit)."""
     code = function.__code__

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from typing import Any
 
-from onetape.engine.columns.rows import Filter, Select
+from onetape.engine.columns.rows import Filter, Select, Symbols
 from onetape.engine.graph import Merge, OperatorNode, Source
 from onetape.engine.planner import Plan
 from onetape.engine.window import Window
@@ -91,7 +91,7 @@ def _detail(node: Any, plan: Plan) -> list[str]:
             by = f"by {node.spec.key}; " if node.spec.key else ""
             lines.append(f"{by}at most {limits}; at capacity the pipeline halts and says so")
         return lines
-    if isinstance(node, Filter | Select):
+    if isinstance(node, Filter | Select | Symbols):
         return node.lines()
     return []
 

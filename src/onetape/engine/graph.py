@@ -181,7 +181,7 @@ class Operator:
 
     def node(self, *streams: Stream, **named: Any) -> OperatorNode:
         spec = self.spec
-        order = named.pop("order", "arrival")
+        order = "arrival" if "order" in spec.inputs else named.pop("order", "arrival")
         if order != "arrival":
             raise DeclarationError(f"{spec.name}: order {order!r} is not known; use 'arrival'")
         capacity = spec.capacity | named.pop("capacity", {})
@@ -294,7 +294,7 @@ def _rules(nodes: list[Node]) -> dict[int, str]:
     rules: dict[int, str] = {}
     for node in nodes:
         source = node.spec.source if isinstance(node, OperatorNode) else None
-        number, text = getattr(source, "rule", (0, ""))
+        number, text = getattr(source, "__alert_rule__", (0, ""))
         if number and rules.setdefault(number, text) != text:
             raise DeclarationError(
                 f"alerts {rules[number]!r} and {text!r} have the same rule number {number}; "

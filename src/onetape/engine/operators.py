@@ -21,6 +21,7 @@ instead and gets them all as `self`.
 """
 
 import inspect
+import re
 import types as python_types
 import typing
 from collections import namedtuple
@@ -34,6 +35,7 @@ from onetape.records import DeclarationError, is_record, snake_name
 from onetape.records.types import Unit, field_of, layout, unit_of
 
 WAKE = "wake_ns"
+RESERVED = ("capacity", "headroom", "canonical")  # what a class says of itself as a whole
 
 
 class UpTo:
@@ -123,7 +125,7 @@ def describe(thing: Any, key: str | None) -> OperatorSpec:
 def _describe_class(cls: type, key: str | None) -> OperatorSpec:
     inputs: dict[str, Handler] = {}
     timer = None
-    for name, function in vars(cls).items():
+    for name, function in _members(cls).items():
         if name == "on_timer":
             timer = _handler(cls.__name__, name, function, skip=1, timer=True)
         elif name.startswith("on_"):
@@ -132,7 +134,7 @@ def _describe_class(cls: type, key: str | None) -> OperatorSpec:
         raise DeclarationError(
             f"operator {cls.__name__} has no inputs: write a method on_<input>(self, event)"
         )
-    tables = {n: t for n, t in vars(cls).items() if isinstance(t, Table)}
+    tables = {n: t for n, t in _members(cls).items() if isinstance(t, Table)}
     state, initial = (None, ()) if tables else _state(cls)
     if state is not None and key is None:
         raise DeclarationError(
@@ -164,6 +166,11 @@ def _describe_class(cls: type, key: str | None) -> OperatorSpec:
         canonical=getattr(cls, "canonical", None),
         source=cls,
     )
+
+
+def _members(cls: type) -> dict[str, Any]:
+    """What a class has, from its bases too, as written."""
+    return {name: thing for base in reversed(cls.__mro__) for name, thing in vars(base).items()}
 
 
 def _describe_function(function: Any, key: str | None) -> OperatorSpec:
@@ -201,6 +208,10 @@ def _state(cls: type) -> tuple[np.dtype[Any] | None, tuple[Any, ...]]:
     hints = typing.get_type_hints(cls, include_extras=True)
     fields = {}
     for name, annotation in hints.items():
+        if name.startswith("_") or name in RESERVED:
+            raise DeclarationError(
+                f"{cls.__name__}.{name}: this name is reserved; give the state another name"
+            )
         found = field_of(annotation)
         if found is None:
             raise DeclarationError(
@@ -211,7 +222,25 @@ def _state(cls: type) -> tuple[np.dtype[Any] | None, tuple[Any, ...]]:
     if not fields:
         return None, ()
     dtype = layout(fields)
+    for name, found in fields.items():
+        if found.length is None and not hasattr(cls, name):
+            raise DeclarationError(
+                f"{_place(cls, name)}{cls.__name__}.{name} is state without a default, its value "
+                f"before the first event of a key; write '{name}: ... = 0', or = ot.UNSET where "
+                "it is not known yet"
+            )
     return dtype, tuple(getattr(cls, name, 0) for name in fields)
+
+
+def _place(cls: type, attribute: str) -> str:
+    """'file:line: ' of an attribute's annotation; empty for a class made at a prompt."""
+    try:
+        lines, first = inspect.getsourcelines(cls)
+        path = inspect.getsourcefile(cls)
+    except (OSError, TypeError):
+        return ""
+    found = (n for n, text in enumerate(lines) if re.match(rf"\s+{attribute}\s*:", text))
+    return f"{path}:{first + next(found, 0)}: "
 
 
 def _handler(

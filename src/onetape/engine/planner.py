@@ -21,7 +21,7 @@ from onetape.compiled.index import new_index
 from onetape.compiled.ticks import record_at, ticks
 from onetape.compiled.timers import new_timers
 from onetape.engine import closure, layout, operator_text, source_text, window_text
-from onetape.engine.columns.rows import Filter, Select
+from onetape.engine.columns.rows import Filter, Select, Symbols
 from onetape.engine.graph import Merge, Node, OperatorNode, Pipeline, Source, Stream
 from onetape.engine.keyed import DIRECT
 from onetape.engine.text import Text
@@ -55,10 +55,20 @@ def plan(
              costs some 3 %, and the answer is the same
     """
     made = _Planner(pipeline, framing or {}, sampled).plan()
-    made.driver = closure.fingerprint(made.text, made.names)
+    made.driver = closure.fingerprint(made.text, made.names | _initial_state(pipeline))
     if sampled:
         made.driver = plan(pipeline, framing).driver
     return made
+
+
+def _initial_state(pipeline: Pipeline) -> dict[str, Any]:
+    """What state begins with: data, not code, but an answer depends on it all the same."""
+    specs = {f"initial {n}": getattr(node, "spec", None) for n, node in enumerate(pipeline.nodes)}
+    return {
+        name: operator_text.initial_block(spec.state, spec.initial)
+        for name, spec in specs.items()
+        if spec is not None and spec.state is not None
+    }
 
 
 class _Planner:
@@ -169,7 +179,7 @@ class _Planner:
                 self.push(Stream(what[0], "merged", stream.of), event)
             elif isinstance(what[0], Window):
                 window_text.on_event(self, what[0], event)
-            elif isinstance(what[0], Filter | Select):
+            elif isinstance(what[0], Filter | Select | Symbols):
                 what[0].write(self, event)
             else:
                 operator_text.on_event(self, what[0], what[1], event)
@@ -180,12 +190,12 @@ class _Planner:
             return
         if at_most == 1:
             with self.text.block(f"if {used} > 0"):
-                self.push(stream, f"row({block}, 0)")
+                self.push(stream, f"fixed(row({block}, 0))")
             return
         variable, self._loops = f"i{self._loops}", self._loops + 1
         self.times *= at_most
         with self.text.block(f"for {variable} in range({used})"):
-            self.push(stream, f"row({block}, {variable})")
+            self.push(stream, f"fixed(row({block}, {variable}))")
         self.times //= at_most
 
     def root_done(self) -> None:

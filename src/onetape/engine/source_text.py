@@ -14,7 +14,7 @@ from onetape.compiled import atomics, frame, index, rows, timers
 from onetape.engine import keyed, layout
 from onetape.engine.graph import Source
 from onetape.records import UNSET, empty_block
-from onetape.records.market import STALE, Gap
+from onetape.records.market import LATE, STALE, Gap
 
 if TYPE_CHECKING:
     from onetape.engine.planner import _Planner
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def import_names(planner: _Planner) -> None:
     """Everything the fixed parts of a driver name."""
     for module, names in (
-        (rows, ("row", "row_at", "clear_row", "copy_row", "put_row")),
+        (rows, ("row", "row_at", "fixed", "clear_row", "copy_row", "put_row")),
         (atomics, ("load_acquire", "store_release")),
         (timers, ("NEVER", "first", "set_timer")),
         (keyed, ("slot_of", "slot_only", "rearm", "rearm_earlier")),
@@ -60,7 +60,13 @@ def import_names(planner: _Planner) -> None:
         for name in names:
             planner.name(name, getattr(module, name))
     planner.name("next_wake_of", timers.next_wake)
-    for name, value in (("EVENT", EVENT), ("GAP", GAP), ("STALE", STALE), ("UNSET", UNSET)):
+    for name, value in (
+        ("EVENT", EVENT),
+        ("GAP", GAP),
+        ("LATE", LATE),
+        ("STALE", STALE),
+        ("UNSET", UNSET),
+    ):
         planner.name(name, value)
 
 
@@ -78,21 +84,30 @@ def begin_root(planner: _Planner, source: Source, n: int) -> None:
         *stale(planner),
     )
     if source.feed:
-        planner.text.add(f"{label}_event = row(x{n}_events, 0)")
-        with planner.text.block(f"if stale{n}"):
-            planner.text.add(f"{label}_event.flags |= STALE")
+        planner.text.add(f"event = row(x{n}_events, 0)")
+        with planner.text.block(f"if stale{n} | late"):
+            planner.text.add(f"event.flags |= stale{n} * STALE | late * LATE")
+        planner.text.add(f"{label}_event = fixed(event)")
     else:
-        planner.text.add(f"{label}_event = row_at(x{n}_events, buffer, event_at)")
+        planner.text.add(f"event = row_at(x{n}_events, buffer, event_at)")
+        if "flags" in source.of.fields:
+            with planner.text.block("if late"):  # on a copy: the event itself is the tape
+                planner.text.add(
+                    f"put_row(x{n}_events, 0, event)",
+                    f"event = row(x{n}_events, 0)",
+                    "event.flags |= LATE",
+                )
+        planner.text.add(f"{label}_event = fixed(event)")
 
 
 def begin_gap(planner: _Planner, source: Source, n: int) -> None:
     label = planner.label(source)
     planner.text.add(
-        f"{label}_gap = row(x{n}_gaps, 0)",
+        f"gap = row(x{n}_gaps, 0)",
         "root = GAP_ROOT",
-        f"root_sequence = {label}_gap.first_sequence",
+        "root_sequence = gap.first_sequence",
         f"root_source = {n}",
-        f"root_key = {label}_gap.state",
+        "root_key = gap.state",
         "root_late = 0",
         "root_time = watermark",
         "reached_ns = watermark",
@@ -100,7 +115,8 @@ def begin_gap(planner: _Planner, source: Source, n: int) -> None:
         *stale(planner),
     )
     with planner.text.block(f"if stale{n}"):
-        planner.text.add(f"{label}_gap.flags |= STALE")
+        planner.text.add("gap.flags |= STALE")
+    planner.text.add(f"{label}_gap = fixed(gap)")
 
 
 def stale(planner: _Planner) -> list[str]:

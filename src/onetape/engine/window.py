@@ -12,7 +12,8 @@
     vwap = ot.window(trades, VwapSum, width="1s", every="100ms", key="instrument_id")
 
 Time is cut into panes of `every`; an event is added to one pane; when the watermark reaches the
-end of a window its panes are merged, oldest first, into one result. Windows are [start, end),
+end of a window the later panes are merged, oldest first, into a copy of the first: neither side of
+a merge is empty. Windows are [start, end),
 aligned to the epoch; an empty window gives nothing.
 
 A key holds a ring of panes. An event older than the watermark is late: it is counted, goes to the

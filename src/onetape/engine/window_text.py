@@ -82,11 +82,15 @@ def on_timer(planner: _Planner, node: Window) -> None:
         text.add(
             f"copy_row(x{number}_total, 0, x{number}_initial, 0)",
             f"{label}_sum = row(x{number}_total, 0)",
+            "whole = 0",
         )
         with text.block(f"for pane in range(max(last - {panes}, 0), last)"):
             text.add(f"cell = slot * {ring} + (pane & {ring - 1})")
             with text.block(f"if {label}_numbers[cell] == pane + 1"):
-                text.add(f"{merge}({label}_sum, row({label}_panes, cell))")
+                with text.block("if whole == 0"):  # the oldest pane as it is: nothing is merged
+                    text.add(f"copy_row(x{number}_total, 0, {label}_panes, cell)", "whole = 1")
+                with text.block("else"):
+                    text.add(f"{merge}({label}_sum, fixed(row({label}_panes, cell)))")
     text.add(
         f"following = next_end({label}_numbers, slot, {ring}, {panes}, last)",
         f"wake = following * {every} if following >= 0 else NEVER",

@@ -23,22 +23,16 @@ from onetape.compiled.rows import row
 from onetape.engine import Table, UpTo, operator
 from onetape.market.levels import LEVEL, SIDE, levels_headroom
 from onetape.market.orders import (
-    DUPLICATE,
-    IMPLAUSIBLE,
-    LIVE,
-    META_WORDS,
     ORDER,
     PRICE_MAX,
     QTY_MAX,
-    ROWS,
-    UNKNOWN,
-    UNPRICED,
     add_order,
     cancel_order,
     execute_order,
     move_order,
 )
 from onetape.market.view import best, fill_depth
+from onetape.market.words import COUNTERS, IMPLAUSIBLE, LIVE, META_WORDS, ROWS
 from onetape.records.market import (
     ADD,
     CANCEL,
@@ -86,7 +80,7 @@ def canonical_book(book: Any) -> list[Any]:
     live = handed_out[handed_out["qty_lots"] > 0]
     live = np.sort(live, order="order_id")
     fields = ("order_id", "price_ticks", "qty_lots", "priority", "instrument_id", "side")
-    counters = book.meta[[LIVE, UNKNOWN, DUPLICATE, IMPLAUSIBLE, UNPRICED]]
+    counters = book.meta[[LIVE, *COUNTERS.values()]]
     return [*(np.ascontiguousarray(live[name]) for name in fields), counters]
 
 
@@ -115,8 +109,7 @@ class Book:
     ) -> None:
         instrument = e.instrument_id
         if instrument >= self.tops.shape[0]:
-            self.meta[UNKNOWN] += 1
-            return
+            raise OverflowError("an instrument_id beyond the capacity of the book's instruments")
         was = row(self.tops, instrument)
         was.changed_rank = DEPTH_LEVELS
         if e.action == ADD:
@@ -139,6 +132,7 @@ class Book:
                     t.match_id = e.other_id
                     t.sequence = e.sequence
                     t.instrument_id = instrument
+                    t.asset_id = instrument
                     t.side = side
                     t.flags = e.flags
                     t.kind = e.kind
@@ -163,6 +157,7 @@ class Book:
                 b.ask_qty_lots = ask_qty
                 b.sequence = e.sequence
                 b.instrument_id = instrument
+                b.asset_id = instrument
         if with_depth != 0 and was.changed_rank < DEPTH_LEVELS:
             d = depth.row()
             d.ts_event_ns = e.ts_event_ns

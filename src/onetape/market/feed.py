@@ -1,8 +1,11 @@
 """A venue's feed as a source: its events, and the streams a book makes of them."""
 
+import copy
 from functools import cached_property
-from typing import Any
+from typing import Any, overload
 
+from onetape.codecs.feed import word_of
+from onetape.engine.columns.rows import Symbols
 from onetape.engine.graph import Source, Stream
 from onetape.market.book import Book
 from onetape.records import DeclarationError
@@ -37,6 +40,7 @@ class Feed:
                 f"source {address!r}: scheme {scheme!r} is not known; known are "
                 f"{', '.join(SCHEMES)} (for example 'itch:day.itch')"
             )
+        self._only: tuple[int, ...] = ()
         kind, _, transport = scheme.partition("+")
         if transport and not rest.startswith("//"):
             raise DeclarationError(f"source {address!r}; expected {scheme}://HOST:PORT")
@@ -54,9 +58,35 @@ class Feed:
     def _book(self) -> Any:
         return Book(self.events())
 
+    @cached_property
+    def _events(self) -> Stream:
+        stream = self._source.stream()
+        if not self._only:
+            return stream
+        node = Symbols(f"only_{self._source.name}", (("events", stream),), self._only)
+        return Stream(node, "rows", stream.of)
+
+    def only(self, *symbols: str) -> "Feed":
+        """The same feed, of these instruments: all else costs no more than to be read."""
+        words = []
+        for symbol in symbols:
+            try:
+                words.append(word_of(symbol))
+            except (ValueError, AttributeError):
+                raise DeclarationError(
+                    f"only was given {symbol!r}; expected a symbol of 1 to 8 letters: 'AAPL'"
+                ) from None
+        if not words:
+            raise DeclarationError("only was given no symbol; write for example .only('AAPL')")
+        feed = copy.copy(self)
+        feed._only = tuple(words)
+        for made in ("_book", "_events"):  # they are of all instruments
+            feed.__dict__.pop(made, None)
+        return feed
+
     def events(self) -> Stream:
         """Each message, as a MarketEvent."""
-        return self._source.stream()
+        return self._events
 
     def gaps(self) -> Stream:
         """Each time messages are missing, have come after all, or are given up: a Gap."""
@@ -75,6 +105,10 @@ class Feed:
         return self._book.depth  # type: ignore[no-any-return]
 
 
+@overload
+def source(of: str, **options: Any) -> Feed: ...
+@overload
+def source(of: type, **options: Any) -> Stream: ...
 def source(of: Any, **options: Any) -> Any:
     """A source: of a feed (an address) or of blocks of a record type of your own."""
     if isinstance(of, str):

@@ -7,11 +7,11 @@
         ticks: ot.i64
 
 The class becomes a named tuple (so it can be built and compared in plain Python and inside a
-kernel) that carries `dtype`, the layout of one row of a block.
+kernel) that carries `dtype`, the layout of one row of a block. The last fields may have defaults.
 """
 
 from collections import namedtuple
-from typing import Any, ClassVar, Protocol, TypeVar, cast, dataclass_transform
+from typing import Any, TypeVar, cast, dataclass_transform
 
 import numpy as np
 
@@ -21,16 +21,6 @@ from onetape.records.types import Field, fields_of, layout
 T = TypeVar("T")
 
 
-class RecordType(Protocol):
-    """What `@record` adds to a class."""
-
-    dtype: ClassVar[np.dtype[Any]]
-    fields: ClassVar[dict[str, Field]]
-    version: ClassVar[int]
-    __name__: str
-    _fields: ClassVar[tuple[str, ...]]
-
-
 @dataclass_transform(frozen_default=True)
 def record(cls: type[T] | None = None, *, version: int = 1) -> Any:
     """Make `cls` a record. A change of layout is a new `version` and a migration test."""
@@ -38,14 +28,34 @@ def record(cls: type[T] | None = None, *, version: int = 1) -> Any:
         return lambda c: record(c, version=version)
     about: dict[str, Any] = {"__doc__": cls.__doc__, "__module__": cls.__module__}
     about |= {"__qualname__": cls.__qualname__, "version": version}
-    return made_record(cls.__name__, fields_of(cls), **about)
+    fields = fields_of(cls)
+    return made_record(cls.__name__, fields, _defaults(cls, fields), **about)
 
 
-def made_record(name: str, fields: dict[str, Field], **about: Any) -> Any:
-    """A record type of these fields: what `@record` makes of a class."""
-    base = namedtuple(name, list(fields))  # type: ignore[misc]
+def made_record(
+    name: str, fields: dict[str, Field], defaults: tuple[Any, ...] = (), **about: Any
+) -> Any:
+    """A record type of these fields, the last of them with `defaults`: what `@record` makes."""
+    base = namedtuple(name, list(fields), defaults=defaults)  # type: ignore[misc]
     body = {"__slots__": (), "dtype": layout(fields), "fields": fields, "version": 1}
     return cast(Any, type(name, (base,), body | about))
+
+
+def _defaults(cls: type, fields: dict[str, Field]) -> tuple[Any, ...]:
+    """Values of the last fields, where the class gives some: `flags: ot.u32 = 0`."""
+    given = {name: vars(cls)[name] for name in fields if name in vars(cls)}
+    if list(given) != list(fields)[len(fields) - len(given) :]:
+        behind = next(n for n in list(fields)[::-1] if n not in given)
+        raise DeclarationError(
+            f"{cls.__qualname__}.{behind} has no default and stands behind {next(iter(given))!r}, "
+            "which has one; put fields with defaults last"
+        )
+    for name, value in given.items():
+        if not fields[name].holds(value):
+            raise DeclarationError(
+                f"{cls.__qualname__}.{name}: its default {value!r} does not fit the field"
+            )
+    return tuple(given.values())
 
 
 def is_record(thing: Any) -> bool:

@@ -50,7 +50,7 @@ class MarketEvent:
 
 @record
 class Trade:
-    """An execution, at the price it happened."""
+    """An execution, at the price it happened; one cache line."""
 
     ts_event_ns: i64
     price_ticks: i64
@@ -62,11 +62,13 @@ class Trade:
     side: u8  # of the resting order
     flags: u8
     kind: u8
+    asset_id: u32 = 0  # the same at every venue; of a feed without others: instrument_id
+    reserved: u32 = 0
 
 
 @record
 class TopOfBook:
-    """Best bid and ask. A side without orders has price UNSET and size 0."""
+    """Best bid and ask; one cache line. A side without orders has price UNSET and size 0."""
 
     ts_event_ns: i64
     bid_price_ticks: i64
@@ -76,6 +78,8 @@ class TopOfBook:
     sequence: i64
     instrument_id: u32
     flags: u32
+    asset_id: u32 = 0
+    reserved: u32 = 0
 
 
 @record
@@ -168,5 +172,5 @@ WARN, CRITICAL = 1, 2
 RULE_BURST_CANCEL = 1
 
 assert MarketEvent.dtype.itemsize == 64  # type: ignore[attr-defined]
-assert Trade.dtype.itemsize == 56  # type: ignore[attr-defined]
-assert TopOfBook.dtype.itemsize == 56  # type: ignore[attr-defined]
+assert Trade.dtype.itemsize == 64  # type: ignore[attr-defined]
+assert TopOfBook.dtype.itemsize == 64  # type: ignore[attr-defined]

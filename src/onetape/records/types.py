@@ -15,6 +15,8 @@ import numpy as np
 
 from onetape.records.errors import DeclarationError
 
+RESERVED = ("dtype", "fields", "version")  # what a record's class has: see declare.py
+
 UNSET = -(2**63)  # "undefined" for i64 fields: never 0, never NaN
 
 
@@ -24,6 +26,16 @@ class Field:
 
     code: str
     length: int | None = None
+
+    def holds(self, value: Any) -> bool:
+        """Can a field have this value?"""
+        if self.length is not None:
+            return False
+        if self.code == "<f8":
+            return isinstance(value, int | float)
+        bounds = np.iinfo(self.code)
+        is_whole = isinstance(value, int) and not isinstance(value, bool)
+        return is_whole and int(bounds.min) <= value <= int(bounds.max)
 
     def numpy(self) -> Any:
         return self.code if self.length is None else (self.code, (self.length,))
@@ -135,6 +147,11 @@ def fields_of(cls: type) -> dict[str, Field]:
             raise DeclarationError(
                 f"{cls.__qualname__}.{name}: {annotation!r} is not a field type; use one of "
                 "i64, i32, u64, u32, u16, u8, f64 or Array[type, length]"
+            )
+        if name in RESERVED:
+            raise DeclarationError(
+                f"{cls.__qualname__}.{name}: every record has a {name!r} of its own; give the "
+                "field another name"
             )
         if name.startswith("_"):
             raise DeclarationError(f"{cls.__qualname__}.{name}: a field may not start with _")

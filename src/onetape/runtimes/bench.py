@@ -13,12 +13,17 @@ from onetape.records import OperatorError
 def add_parser(subparsers: Any) -> None:
     """The options are the benches' own; here they are only found."""
     parser = subparsers.add_parser(
-        "bench", help="measure this machine: itch, window, tape, startup"
+        "bench",
+        help="measure: itch, window, columns, tape, startup, wire, wire_faults, soak, peers",
     )
     parser.add_argument("name", nargs="?", default="all", metavar="NAME")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--quick", action="store_true", help="shorter, less exact")
     parser.add_argument("--record", action="store_true", help="append to bench/history.jsonl")
+    wire = parser.add_argument_group("of wire and soak")
+    wire.add_argument("--rate", type=int, metavar="N", help="of wire: messages a second")
+    wire.add_argument("--wait", choices=("spin", "yield", "sleep"), help="how the node waits")
+    wire.add_argument("--seconds", type=float, metavar="S", help="length of a slice; of soak")
     parser.set_defaults(run=run)
 
 

@@ -26,7 +26,8 @@ from onetape.runtimes.listen import print_facts, run_network
 from onetape.runtimes.load import load_pipeline
 from onetape.runtimes.manifest import write_result
 from onetape.runtimes.progress import Progress
-from onetape.runtimes.replay import PRICE_METADATA, parse_date
+from onetape.runtimes.replay import PRICE_METADATA, parse_date, parse_zero_or_more
+from onetape.runtimes.same_run import origin_of, same_run
 
 CHUNK_BYTES = 8192
 
@@ -71,13 +72,19 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--tape", type=Path, required=True, metavar="DIR", help="a new folder")
     parser.add_argument("--out", type=Path, metavar="DIR", help="Parquet files of the outputs")
-    parser.add_argument("--speed", type=float, default=0, help="x the file's own pace; 0: as fast")
+    parser.add_argument(
+        "--speed", type=parse_zero_or_more, default=0, help="x the file's own pace; 0: as fast"
+    )
     parser.add_argument("--date", type=parse_date, metavar="YYYY-MM-DD", help="trading date")
     parser.add_argument(
         "--resume", action="store_true", help="go on with a run that was interrupted, same options"
     )
     parser.add_argument(
-        "--checkpoint", type=float, default=30, metavar="S", help="seconds between checkpoints"
+        "--checkpoint",
+        type=parse_zero_or_more,
+        default=30,
+        metavar="S",
+        help="seconds between checkpoints",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     live = parser.add_argument_group("a live feed")
@@ -96,9 +103,16 @@ def add_parser(subparsers: Any) -> None:
         help="of each line's socket (default: %(default)s)",
     )
     live.add_argument("--wait", choices=STRATEGIES, default="sleep", help="(default: %(default)s)")
+    live.add_argument(
+        "--commit-every",
+        type=float,
+        default=0,
+        metavar="MS",
+        help="of the journal, at most (default: as often as the disk allows)",
+    )
     live.add_argument("--cpu", type=int, metavar="N", help="keep the loop on this processor")
     live.add_argument("--realtime", type=int, metavar="PRIORITY", help="1 to 99 (SCHED_FIFO)")
-    live.add_argument("--seconds", type=float, metavar="S", help="end after this time")
+    live.add_argument("--seconds", type=parse_zero_or_more, metavar="S", help="end after this time")
     parser.set_defaults(run=run)
 
 
@@ -107,6 +121,13 @@ def run(args: argparse.Namespace) -> int:
     if args.udp or args.file is None:
         return _listen(pipeline, args)
     file = open_itch(args.file, trading_date=args.date, chunk_bytes=CHUNK_BYTES)
+    if args.resume:
+        before = same_run(pipeline, _feed_name(pipeline), file, args.tape, CHUNK_BYTES, args.date)
+        if before is not None:
+            print(f"onetape: {args.tape} is complete; nothing was changed", file=sys.stderr)
+            if args.json:
+                print(json.dumps(before))
+            return 0
     progress = Progress(quiet=args.json)
     facts = run_file(
         pipeline,
@@ -160,6 +181,7 @@ def _listen(pipeline: Pipeline, args: argparse.Namespace) -> int:
             is_quiet=args.json,
             resume=args.resume,
             wait=args.wait,
+            commit_every_ns=int(args.commit_every * 1e6),
             cpu=args.cpu,
             priority=args.realtime,
             checkpoint_every_s=args.checkpoint,
@@ -221,7 +243,7 @@ def run_file(
                 tape,
                 framing={feed: file.framing},
                 midnight_ns=file.midnight_ns,
-                origin={"file": str(file.path.resolve()), "chunk_bytes": CHUNK_BYTES},
+                origin=origin_of(file, CHUNK_BYTES),
                 resume=resume,
                 checkpoint_every_s=checkpoint_every_s,
             )

@@ -5,7 +5,8 @@ A cancel message is a delete, a cancel of all or part, or a replace (which count
 over opens an episode; the episode ends `within` after the last one that is over. One alert when
 it opens, with the events that made it; the same alert again, closed, when it ends, with the number
 of cancel messages in it. Time is event time; state is sixteen events an instrument. Cancels that
-arrive out of time order may hide a burst; they never make one.
+arrive out of time order may hide a burst; they never make one. A burst that is late as a whole (its
+time is past already) is one episode too, which ends with the next cancel behind it, or the input.
 """
 
 from onetape.compiled.kernel import kernel
@@ -15,6 +16,7 @@ from onetape.records import DeclarationError
 from onetape.records.market import (
     CANCEL,
     CLOSED,
+    LATE,
     MODIFY,
     OPEN,
     RULE_BURST_CANCEL,
@@ -24,6 +26,7 @@ from onetape.records.market import (
 )
 from onetape.records.types import UNSET, Array, Duration, i64, parse_duration_ns
 
+AT_THE_END = 2**62 - 1  # due when the input is over
 REMEMBERED = 16  # recent cancels an instrument; also the most evidence an alert carries
 
 
@@ -39,6 +42,7 @@ def burst_cancel(events: Stream, *, more_than: int = 5, within: str | int = "10m
 @operator(key="instrument_id")
 class BurstCancel:
     wake_ns: i64 = UNSET
+    end_ns: i64 = 0  # of the episode, as far as is known
     seen: i64 = 0  # cancels so far; the last REMEMBERED of them are kept
     ts_ns: Array[i64, 16]
     order_id: Array[i64, 16]
@@ -65,9 +69,9 @@ class BurstCancel:
         self.order_id[at] = e.order_id
         self.sequence[at] = e.sequence
         self.seen += 1
-        if self.events_count > 0 and e.ts_event_ns >= self.wake_ns:
+        if self.events_count > 0 and e.ts_event_ns >= self.end_ns:
             # The episode ended before this, and time has yet to come so far (a source may lag).
-            write_alert(self, alert.row(), self.wake_ns, CLOSED)
+            write_alert(self, alert.row(), self.end_ns, CLOSED)
             self.events_count = 0
             self.wake_ns = UNSET
         oldest = (self.seen - 1 - more_than) % REMEMBERED
@@ -77,7 +81,11 @@ class BurstCancel:
                 lag_ns = e.ts_event_ns - self.ts_ns[(self.seen - 1 - i) % REMEMBERED]
                 over = over and 0 <= lag_ns <= within
         if over:
-            self.wake_ns = e.ts_event_ns + within
+            self.end_ns = e.ts_event_ns + within
+            if e.flags & LATE == 0:
+                self.wake_ns = self.end_ns
+            elif self.events_count == 0:
+                self.wake_ns = AT_THE_END
         if self.events_count > 0:
             if self.events_count < REMEMBERED:
                 self.evidence_order_id[self.events_count] = e.order_id
@@ -94,7 +102,7 @@ class BurstCancel:
             write_alert(self, alert.row(), e.ts_event_ns, OPEN)
 
     def on_timer(self, now_ns: int, alert: UpTo[1, Alert]) -> None:
-        write_alert(self, alert.row(), now_ns, CLOSED)
+        write_alert(self, alert.row(), self.end_ns, CLOSED)
         self.events_count = 0
 
 

@@ -34,6 +34,7 @@ from onetape.tape.folder import make_folder, take_lock
 SEGMENT_BYTES = 1 << 26
 SEGMENTS_AHEAD = 2
 LOOK_S = 0.05  # how often the allocator looks; a segment ahead covers what arrives meanwhile
+LOOK_IDLE_S = 0.2  # when nothing came since it last looked
 POLL_S = 0.0001
 
 
@@ -321,8 +322,11 @@ class Tape:
             raise
 
     def _allocate_ahead(self) -> None:
-        while not self._closing.wait(LOOK_S):
+        seen, pause_s = -1, LOOK_S
+        while not self._closing.wait(pause_s):
             self._allocator.look()
+            head = int(peek(self.control, ring.HEAD))
+            seen, pause_s = head, LOOK_IDLE_S if head == seen else LOOK_S
 
     def _wait(self) -> None:
         fault = self._fault()

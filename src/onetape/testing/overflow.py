@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from onetape.compiled.kernel import Kernel, is_ours
-from onetape.compiled.rows import Cells, RowView
+from onetape.compiled.rows import Cells, FixedView, RowView
 from onetape.engine import emit
 from onetape.engine.compile import positional
 from onetape.engine.planner import Plan
@@ -119,6 +119,18 @@ class CheckedRow(RowView):
         )
 
 
+class CheckedFixed(FixedView):
+    """The same, only to be read: an event."""
+
+    __slots__ = ()
+
+    def __getattr__(self, name: str) -> Any:
+        value = FixedView.__getattr__(self, name)
+        if isinstance(value, Cells):
+            return CheckedCells(value, name)
+        return Int(value) if type(value) is int else value
+
+
 class CheckedCells(Cells):
     """The same for an array field."""
 
@@ -128,13 +140,14 @@ class CheckedCells(Cells):
         super().__init__(cells._values)
         self._name = name
 
-    def __getitem__(self, index: int) -> Any:
+    def __getitem__(self, index: Any) -> Any:
         value = Cells.__getitem__(self, index)
         return Int(value) if type(value) is int else value
 
-    def __setitem__(self, index: int, value: Any) -> None:
-        where = f"{self._name}[{int(index)}]"
-        Cells.__setitem__(self, index, fitting(self._values.dtype, value, where))
+    def __setitem__(self, index: Any, value: Any) -> None:
+        if isinstance(index, int) and isinstance(value, int):
+            value = fitting(self._values.dtype, value, f"{self._name}[{int(index)}]")
+        Cells.__setitem__(self, index, value)
 
 
 class CheckedEmitter:
@@ -187,6 +200,7 @@ def checked_turn(ready: Plan) -> Any:
         "row_at": lambda like, buffer, at: CheckedRow(
             buffer[at : at + like.dtype.itemsize].view(like.dtype), 0
         ),
+        "fixed": lambda one: CheckedFixed(one._block, one._index),
         "Emitter": CheckedEmitter,
         "put": _put,
     }

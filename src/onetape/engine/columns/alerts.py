@@ -74,7 +74,7 @@ def alert(
     ]
     names = {"Of": of, "UpTo": UpTo.__class_getitem__((1, Alert)), "alert_id": alert_id, "i64": i64}
     made = written(f"{of.__name__}Alert", lines, names)
-    made.rule = (rule, text)
+    made.__alert_rule__ = (rule, text)
     return operator(made, key=key)(stream, capacity={"keys": capacity})  # type: ignore[no-any-return]
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from onetape.codecs.feed import symbol_of
 from onetape.engine.columns.bind import bind, condition, name_of
 from onetape.engine.columns.expr import Expr, lift
 from onetape.engine.graph import Node, Stream
@@ -43,6 +44,23 @@ class Filter(Node):
 
 
 @dataclass(frozen=True, eq=False)
+class Symbols(Node):
+    """Events of a feed that are of these instruments, by the words of their symbols."""
+
+    words: tuple[int, ...] = ()
+
+    def write(self, planner: _Planner, event: str) -> None:
+        feed = f"{planner.label(self.inputs[0][1].node)}_feed"
+        planner.text.add(f"word = row({feed}, 0).symbols[{event}.instrument_id]")
+        with planner.text.block(f"if {' or '.join(f'word == {word}' for word in self.words)}"):
+            planner.push(Stream(self, "rows", self.inputs[0][1].of), event)
+
+    def lines(self) -> list[str]:
+        """What it does, for a person."""
+        return [f"only {', '.join(symbol_of(word) for word in self.words)}"]
+
+
+@dataclass(frozen=True, eq=False)
 class Select(Node):
     """New rows, each field an expression over the old."""
 
@@ -65,7 +83,7 @@ class Select(Node):
             else:
                 with planner.text.block(f"for i in range({length})"):
                     planner.text.add(f"{row}.{name}[i] = {event}.{name}[i]")
-        planner.push(Stream(self, "rows", self.of), row)
+        planner.push(Stream(self, "rows", self.of), f"fixed({row})")
 
     def lines(self) -> list[str]:
         """What it makes, for a person."""

@@ -92,7 +92,6 @@ class _Panes:
             self.merge.append(f"{mine} = {later}")
         else:
             self.add += [f"if self.{COUNT} == 0:", f"    {mine} = {value.text}"]
-            self.merge += [f"if self.{COUNT} == 0:", f"    {mine} = {later}"]
         self.fields.append(f"    {name}: {kind} = {start}")
         field = FIELDS[INT] if value.kind == BOOL else value.field
         return Bound(mine, value.kind, field)

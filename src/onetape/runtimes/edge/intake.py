@@ -31,6 +31,7 @@ from onetape.runtimes.edge.words import (
     FRAME_TOO_LONG,
     IDLE_SINCE_NS,
     LINE_FAULT,
+    MARKED,
     NAP_NS,
     NEXT_LINE,
     PAUSE_NS,
@@ -40,6 +41,7 @@ from onetape.runtimes.edge.words import (
     STOPPED,
     TAPE_FAULT,
     TICKS,
+    TOLD_OFFSET,
     WAIT,
     WAIT_MAX_NS,
     WAIT_NS,
@@ -50,7 +52,7 @@ from onetape.runtimes.edge.words import (
 from onetape.tape.ring import FAULTED, HEAD, REFUSED_FULL, TOO_LONG, WRITTEN, append
 
 NOTHING, LEAVE = -1, -2  # in place of a frame's position
-GAP_NAP_NS = 500_000  # the longest sleep while messages are missing
+SHORT_NAP_NS = 500_000  # the longest while messages are missing, or rows sent are not durable
 
 
 @kernel
@@ -85,8 +87,8 @@ def wait(words, lines, watch, is_gap):
             words[IDLE_SINCE_NS] = now_ns
         if now_ns - words[IDLE_SINCE_NS] >= words[WAIT_NS]:
             nap_ns = words[WAIT_MAX_NS]
-            if is_gap != 0:
-                nap_ns = min(nap_ns, GAP_NAP_NS)
+            if is_gap != 0 or words[TOLD_OFFSET] > words[MARKED]:
+                nap_ns = min(nap_ns, SHORT_NAP_NS)
             wait_readable(watch, nap_ns)
         return
     sleep_ns(words[NAP_NS])

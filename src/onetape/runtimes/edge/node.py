@@ -63,6 +63,7 @@ class EdgeNode:
     live         whether silent sources get tick frames from this machine's clock
     resume       go on with the tape that is there; call `recover` before entering
     checkpoint_every_s   how often a follower saves a checkpoint; 0: never
+    commit_every_ns      least time between commits of the journal; 0: as the disk allows
     cpu, priority        keep the loop on this processor; make it real-time (see native/threads.py)
     """
 
@@ -83,15 +84,20 @@ class EdgeNode:
         origin: dict[str, Any] | None = None,
         resume: bool = False,
         checkpoint_every_s: float = 0,
+        commit_every_ns: int = 0,
         cpu: int | None = None,
         priority: int | None = None,
     ) -> None:
         self.plan = plan(pipeline, framing, sampled=bool(lines))
         self.engine = Engine(self.plan, output_rows=OUTPUT_ROWS)
         set_midnight(self.engine, midnight_ns)
-        self.folder, self.wait_max_ns = folder, wait_max_ns
+        self.folder = folder
         self.lines, self.cpu, self.priority = list(lines), cpu, priority
         self.manifest = manifest_of(self.plan, midnight_ns, origin or {})
+        self._journal: dict[str, Any] = {
+            "idle_sleep_ns": wait_max_ns,
+            "commit_interval_ns": commit_every_ns,
+        }
         self.tape = self._open() if resume else self._create()
         self.follower: Follower | None = None
         if checkpoint_every_s:
@@ -179,18 +185,14 @@ class EdgeNode:
                 f"{self.folder} was made by other code (driver {was.get('driver')}, this pipeline "
                 f"is {self.manifest['driver']}); run the pipeline that made it, or a new tape"
             )
-        return Tape.open(
-            self.folder, self.manifest, code=code_of(self.plan), idle_sleep_ns=self.wait_max_ns
-        )
+        return Tape.open(self.folder, self.manifest, code=code_of(self.plan), **self._journal)
 
     def _create(self) -> Tape:
         if (self.folder / "manifest").exists():
             raise OperatorError(
                 f"{self.folder} holds a tape; give a new folder, or go on with it (--resume)"
             )
-        return Tape.create(
-            self.folder, self.manifest, code=code_of(self.plan), idle_sleep_ns=self.wait_max_ns
-        )
+        return Tape.create(self.folder, self.manifest, code=code_of(self.plan), **self._journal)
 
     def __exit__(self, *_: Any) -> None:
         self.close()
