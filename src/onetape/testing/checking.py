@@ -64,8 +64,8 @@ def check(
     by_source     events as for `Run.feed`; several sources are interleaved by event time, and all
                   of them end. For anything else feed a Run and check that
     seed, splits  split n is drawn from seed + n
-    plain_events  so many from the beginning are also run in plain Python: some 5 000 a second, 200
-                  where order books are involved. 0: none, and no check of overflow either
+    plain_events  so many from the beginning are also run in plain Python, 10 000 a second, or
+                  1 500 where order books are involved. 0: none, and no check of overflow either
 
     Returns the run, whose rows a test may go on to look at. The cost of a run of the input,
     `splits` + 2 times, and of compiling once.

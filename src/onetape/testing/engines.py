@@ -65,14 +65,13 @@ def new_engine(
     checked  in plain Python that refuses what would wrap (the mode must be interpreted)
     """
     ready = _planned(pipeline)
-    least = 1 << (max(ready.rows_most, default=1) - 1).bit_length()
-    rows = least if tight else max(ROWS, least)
+    rows = _least(ready) if tight else max(ROWS, _least(ready))
     if checked:
         from onetape.testing.overflow import checked_turn
 
         made = Engine(ready, rows, checked_turn(ready))
     else:
-        made = Engine(ready, rows, _turn(pipeline, mode.current(), rows))
+        made = Engine(ready, rows, _turn(pipeline, mode.current()))
     set_midnight(made, midnight_ns)
     return made
 
@@ -83,8 +82,15 @@ def _planned(pipeline: Pipeline) -> Plan:
 
 
 @lru_cache(64)
-def _turn(pipeline: Pipeline, running: str, rows: int) -> Any:
-    return Engine(_planned(pipeline), rows).turn
+def _turn(pipeline: Pipeline, running: str) -> Any:
+    """The driver in this mode, whatever its rings hold."""
+    ready = _planned(pipeline)
+    return Engine(ready, max(ROWS, _least(ready))).turn
+
+
+def _least(ready: Plan) -> int:
+    """Rows of the smallest ring that an output may have."""
+    return 1 << (max(ready.rows_most, default=1) - 1).bit_length()
 
 
 def frame_of(packer: FramePacker, step: Step) -> bytes:
