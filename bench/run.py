@@ -131,7 +131,13 @@ def _text(value: Any) -> str:
 
 
 def _options(args: argparse.Namespace, name: str) -> dict[str, Any]:
-    given = {"rates": args.rate and (args.rate,), "wait": args.wait, "seconds": args.seconds}
+    given: dict[str, Any] = {
+        "rates": args.rate and (args.rate,),
+        "wait": args.wait,
+        "seconds": args.seconds,
+    }
+    if args.commit_every is not None:
+        given["commit_every_ns"] = int(args.commit_every * 1e6)
     takes = {"wire": given.keys(), "soak": {"wait", "seconds"}}.get(name, set())
     return {key: given[key] for key in takes if given[key] is not None}
 
