@@ -9,6 +9,7 @@ from tests.engine.running import Clock, Rows
 import onetape as ot
 from onetape import market as mk
 from onetape import testing
+from onetape.compiled import mode
 from onetape.compiled.kernel import kernel
 from onetape.engine.engine import StepError
 from onetape.records import OperatorError
@@ -59,6 +60,7 @@ def impatient(p: Price) -> Price | None:
     return Price(p.ts_event_ns, p.key, p.ticks)
 
 
+needs_compiler = pytest.mark.skipif(mode.is_interpreted(), reason="compares with compiled code")
 PRICES = ot.source(Price)
 OTHERS = ot.source(Price, name="other")
 CHANGE = ot.Pipeline(change=Change(ot.merge(PRICES, OTHERS)))
@@ -113,6 +115,7 @@ def test_what_is_drawn_anew_is_found():
     assert lines[3].startswith("they differ in ticks: ")
 
 
+@needs_compiler
 def test_where_plain_python_differs_is_found():
     with pytest.raises(testing.CheckFailed) as caught:
         testing.check(ot.Pipeline(out=of_two_minds(PRICES)), price=ROWS)
@@ -126,6 +129,7 @@ def test_where_plain_python_differs_is_found():
     ]
 
 
+@needs_compiler
 def test_only_the_first_events_run_in_plain_python():
     pipeline = ot.Pipeline(out=of_two_minds(PRICES))
 
