@@ -62,7 +62,7 @@ def make_parser() -> argparse.ArgumentParser:
     """The parser of all commands; each lives beside what it runs."""
     from onetape import __version__
     from onetape.runtimes import bench, demo, receive, replay, run, top, verify
-    from onetape.runtimes.dev import debug, why
+    from onetape.runtimes.dev import debug, dev, why
     from onetape.sim import commands as sim
     from onetape.sim.venue import commands as venue
     from onetape.tape.commands import add_tape_parser
@@ -83,6 +83,7 @@ def make_parser() -> argparse.ArgumentParser:
     receive.add_parser(commands)
     verify.add_parser(commands)
     run.add_explain_parser(commands)
+    dev.add_parser(commands)
     debug.add_parser(commands)
     why.add_parser(commands)
     add_tape_parser(commands)

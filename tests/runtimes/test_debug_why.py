@@ -173,14 +173,14 @@ def in_debugger(made, at, commands, file=None):
 
 def test_pdb_stops_on_the_first_line_of_the_operator(made):
     status, out, err = in_debugger(made, "3.1", ["p self.last_ticks", "n", "p was, p.seen", "c"])
-    left, _, said = in_debugger(made, "3.1", ["q"])
+    left, last, said = in_debugger(made, "3.1", ["q"])
 
     assert status == 0, err
     assert "mine.py(24)on_print()\n-> was, self.last_ticks = " in out
     assert "(Pdb) 1000\n" in out
     assert "no field 'seen'; the record has ts_event_ns, asset_id, price_ticks" in out
     assert "row     ts_event_ns=500000000 asset_id=1 ticks=30" in out
-    assert (left, said) == (0, "")
+    assert (left, said) == (0, "") and "no row" not in last
 
 
 def test_a_breakpoint_stops_there_and_machine_code_passes_over_it(made, tmp_path):

@@ -110,7 +110,11 @@ def debug(
         if not stop:
             return function(*arguments)
         print("\n".join(_heading(call)), flush=True)
-        return _pdb().runcall(function, *arguments)
+        debugger = _Debugger(nosigint=True)
+        returned = debugger.runcall(function, *arguments)
+        if debugger.is_left:  # else a row that nobody returned would be shown as none
+            raise bdb.BdbQuit
+        return returned
 
     watch = Watch(step)
     try:
@@ -139,8 +143,14 @@ def _wanted(engine: Engine, operator: str | None) -> set[int]:
     return found
 
 
-def _pdb() -> pdb.Pdb:
-    return pdb.Pdb(nosigint=True)
+class _Debugger(pdb.Pdb):
+    """pdb that remembers whether it was left by `q`."""
+
+    is_left = False
+
+    def set_quit(self) -> None:
+        self.is_left = True
+        super().set_quit()
 
 
 @contextmanager
@@ -150,7 +160,7 @@ def _breakpoints(stop: bool) -> Iterator[None]:
     def hook(*_: Any, **__: Any) -> None:
         frame: FrameType | None = sys._getframe(1)
         if stop:
-            _pdb().set_trace(frame)
+            _Debugger(nosigint=True).set_trace(frame)
 
     before, sys.breakpointhook = sys.breakpointhook, hook
     try:
