@@ -15,7 +15,7 @@ from onetape.connect.parquet import ParquetSink
 from onetape.connect.udp import LOOPBACK, RECEIVE_BUFFER_BYTES, Address, parse_address
 from onetape.engine import explain
 from onetape.engine.digest import digests_of, state_digest
-from onetape.engine.graph import Pipeline
+from onetape.engine.graph import Pipeline, UdpSink
 from onetape.engine.planner import plan
 from onetape.records import OperatorError
 from onetape.runtimes.edge.feeder import FileFeeder
@@ -211,6 +211,7 @@ def _declared_sinks(pipeline: Pipeline) -> dict[str, Address]:
         name: parse_address(sink.address)
         for name, stream in pipeline.outputs.items()
         for sink in stream.sinks
+        if isinstance(sink, UdpSink)
     }
 
 
