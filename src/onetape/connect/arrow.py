@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from onetape.codecs.feed import symbol_of
 from onetape.records import UNSET, OperatorError
 from onetape.records.market import FLAG_NAMES
 
@@ -18,15 +19,13 @@ LETTERS = ("side", "action", "kind")
 PRECISION = 38
 
 
-def arrow_table(
-    of: Any, rows: Any, symbols: Mapping[int, str] | None = None, tick: Decimal | None = None
-) -> Any:
-    """The rows as a pyarrow Table. `symbols` by instrument id; `tick`: prices as decimals."""
+def arrow_table(of: Any, rows: Any, symbols: Any = None, tick: Decimal | None = None) -> Any:
+    """The rows as a pyarrow Table. `symbols`: see `symbol_at`; `tick`: prices as decimals."""
     import pyarrow as pa
 
     columns: dict[str, Any] = {}
-    if symbols and "instrument_id" in of.fields:
-        columns["symbol"] = _texts(rows["instrument_id"], lambda i: symbols.get(i, ""))
+    if symbols is not None and "instrument_id" in of.fields:
+        columns["symbol"] = _texts(rows["instrument_id"], lambda i: symbol_at(symbols, i))
     for name, field in of.fields.items():
         values = np.ascontiguousarray(rows[name])
         made, called = _column(name, field, values), name
@@ -48,6 +47,13 @@ def _column(name: str, field: Any, values: Any) -> Any:
     if name == "flags":
         return _texts(values, flag_words)
     return _scalar(field, values)
+
+
+def symbol_at(symbols: Any, instrument: int) -> str:
+    """The symbol of an instrument, or ''. Tables have texts by id, feeds their words by index."""
+    if isinstance(symbols, Mapping):
+        return str(symbols.get(instrument, ""))
+    return symbol_of(int(symbols[instrument])) if instrument < len(symbols) else ""
 
 
 def flag_words(bits: int) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from onetape.engine.engine import Engine
 from onetape.engine.graph import Pipeline
 from onetape.runtimes import batch
+from onetape.runtimes.delivery import Delivery
 from onetape.runtimes.inputs import Inputs, inputs_of
 from onetape.runtimes.results import Results, Table
 
@@ -22,19 +23,22 @@ def run(pipeline: Pipeline, *, file: str | Path | None = None, quiet: bool = Fal
     file    ITCH to run over, in place of the one the source names
     quiet   no progress; it is shown in a terminal or a notebook only
 
-    All rows of all outputs are kept in memory. Compiling takes seconds the first time. PeerError:
-    a row that cannot be taken; OperatorError: nothing to run over.
+    Rows go to the sinks the pipeline names, and all of them are kept in memory. Compiling takes
+    seconds the first time. PeerError: a row that cannot be taken; OperatorError: nothing to run.
     """
     inputs = inputs_of(pipeline, file)
     kept: dict[str, list[Any]] = {name: [] for name in pipeline.outputs}
     with _progress(inputs, quiet=quiet) as show:
         engine = batch.make_engine(pipeline, inputs.framing, inputs.midnight_ns)
-        result = batch.run(
-            engine,
-            _watched(inputs, engine, show),
-            lambda name, rows, _: kept[name].append(rows.copy()),
-        )
-    symbols = inputs.symbols(engine)
+        symbols = inputs.symbols(engine)
+        with Delivery(pipeline, symbols=symbols, ticks=inputs.ticks) as delivery:
+
+            def take(name: str, rows: Any, origins: Any) -> None:
+                kept[name].append(rows.copy())
+                delivery.take(name, rows, origins)
+
+            result = batch.run(engine, _watched(inputs, engine, show), take)
+            delivery.finish()
     tables = {
         name: Table(
             name, stream.of, _joined(kept[name], stream.of), symbols, inputs.ticks.get(name)
@@ -47,7 +51,6 @@ def run(pipeline: Pipeline, *, file: str | Path | None = None, quiet: bool = Fal
         state_digest=result.state_digest,
         counts=result.counts,
         refused={s.name: dict(s.table.refused) for s in pipeline.sources if s.table is not None},
-        symbols=symbols,
         elapsed_s=result.elapsed_s,
     )
 

@@ -1,13 +1,13 @@
 """What a pipeline's sources bring along: tables of `ot.read`, or the ITCH file that one names."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 from onetape.connect.frames.merge import Merged
 from onetape.connect.itch_file import open_itch
-from onetape.connect.parquet import symbol_text
 from onetape.engine.engine import Engine
 from onetape.engine.frames import Run, frames_of, packed
 from onetape.engine.graph import Node, Pipeline, Source
@@ -21,7 +21,7 @@ class Inputs:
     """What to run, and what is known of it. `runs()` begins again each time."""
 
     runs: Callable[[], Iterator[Run]]
-    symbols: Callable[[Engine], Mapping[int, str]]
+    symbols: Callable[[Engine], Any]  # as connect.arrow.symbol_at takes them
     ticks: dict[str, Decimal]
     rows: int | None = None
     framing: dict[str, str] = field(default_factory=dict)
@@ -61,7 +61,7 @@ def inputs_of(pipeline: Pipeline, file: str | Path | None = None) -> Inputs:
         counts = [source.table.rows for source in pipeline.sources]
         return Inputs(
             runs=lambda: packed(merged),
-            symbols=lambda _: {number: symbol for symbol, number in merged.symbols.items()},
+            symbols=lambda _: merged.names if merged.has_symbols else None,
             ticks=ticks_of(pipeline),
             rows=None if None in counts else sum(counts),
         )
@@ -85,11 +85,7 @@ def _itch(pipeline: Pipeline, path: str | Path) -> Inputs:
     file = open_itch(path)
     return Inputs(
         runs=lambda: frames_of(file),
-        symbols=lambda engine: {
-            number: symbol_text(int(word))
-            for number, word in enumerate(engine.arrays["n0_feed"]["symbols"][0])
-            if word
-        },
+        symbols=lambda engine: engine.arrays["n0_feed"]["symbols"][0],
         ticks=dict.fromkeys(pipeline.outputs, ITCH_TICK),
         framing={source.name: file.framing},
         midnight_ns=file.midnight_ns,

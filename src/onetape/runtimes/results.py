@@ -7,7 +7,7 @@ results.vwap.with_prices().to_pandas()
 """
 
 import html
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from difflib import get_close_matches
@@ -28,14 +28,14 @@ class Table:
     """The rows of one output.
 
     rows      all of them, a NumPy array of the record's layout, as the engine made them
-    symbols   {instrument id: symbol}, where known
+    symbols   of instruments: see `onetape.connect.arrow.symbol_at`
     tick      what one tick is; None: not known
     """
 
     name: str
     of: Any
     rows: Any
-    symbols: Mapping[int, str]
+    symbols: Any
     tick: Decimal | None = None
     has_prices: bool = False
 
@@ -104,7 +104,6 @@ class Results:
     state_digest   of all the state that was left
     counts         events, late events, rows ... of the engine
     refused        {source: {reason: rows that were skipped}} of `ot.read(..., on_bad="skip")`
-    symbols        {instrument id: symbol}
     elapsed_s      without compiling
     """
 
@@ -116,12 +115,11 @@ class Results:
         state_digest: str,
         counts: Counts,
         refused: dict[str, dict[str, int]],
-        symbols: Mapping[int, str],
         elapsed_s: float,
     ) -> None:
         self._tables = tables
         self.digests, self.state_digest, self.counts = digests, state_digest, counts
-        self.refused, self.symbols, self.elapsed_s = refused, symbols, elapsed_s
+        self.refused, self.elapsed_s = refused, elapsed_s
 
     def __getitem__(self, name: str) -> Table:
         if name not in self._tables:

@@ -22,6 +22,7 @@ class Merged:
     """Iterate for (source, kind, payload): blocks of records and each source's end.
 
     symbols   {symbol: id} of all tables, complete after an iteration
+    names     {id: symbol}
     """
 
     def __init__(self, tables: list[Table]) -> None:
@@ -34,17 +35,25 @@ class Merged:
                         f"symbol {symbol!r} is {number} in one source and {self._given[symbol]} in "
                         "another; give them the same symbols"
                     )
-        self.symbols = dict(self._given)
+        self.symbols: dict[str, int] = {}
+        self.names: dict[int, str] = {}
+        self.has_symbols = any(table.symbol_fields for table in tables)
+        self._begin()
 
     def __iter__(self) -> Iterator[Item]:
-        self.symbols.clear()
-        self.symbols.update(self._given)
+        self._begin()
         heads = [_Head(n, table) for n, table in enumerate(self.tables)]
         for head in heads:
             if head.is_over:
                 yield head.number, END, b""
         while live := [head for head in heads if not head.is_over]:
             yield from self._step(live)
+
+    def _begin(self) -> None:
+        for known in (self.symbols, self.names):
+            known.clear()
+        self.symbols.update(self._given)
+        self.names.update({number: symbol for symbol, number in self._given.items()})
 
     def _step(self, live: "list[_Head]") -> Iterator[Item]:
         """All rows that nothing unread can come before."""
@@ -80,16 +89,14 @@ class Merged:
                         met.append((int(place[start + row]), i, code))
         for _, i, code in sorted(met):
             symbol = live[i].symbol(code)
-            live[i].ids[code] = self.symbols.setdefault(symbol, self._next())
+            number = self.symbols.setdefault(symbol, max(self.names, default=0) + 1)
+            live[i].ids[code], self.names[number] = number, symbol
         for head, rows in zip(live, taken, strict=True):
             if head.symbol_fields and len(rows):
                 table = np.zeros(max(head.ids) + 1, np.uint32)
                 table[list(head.ids)] = list(head.ids.values())
                 for name in head.symbol_fields:
                     rows[name] = table[rows[name]]
-
-    def _next(self) -> int:
-        return max(self.symbols.values(), default=0) + 1
 
 
 class _Head:

@@ -112,6 +112,12 @@ class Table:
             for name, column in self.columns.items()
             if fields.is_symbol(of, name, column, opened[0].types[column], opened[0].is_text)
         ]
+        for each, columns_ in zip(opened, mapped, strict=True):
+            if each.is_text != opened[0].is_text or set(columns_) != set(self.columns):
+                raise DeclarationError(
+                    f"{each.where} and {opened[0].where} differ in kind or columns; read each on "
+                    "its own, and merge the streams: ot.merge(a, b)"
+                )
         self._is_one_asset = {"instrument_id", "asset_id"} <= set(of.fields) and (
             "asset_id" not in self.columns
         )
@@ -122,6 +128,11 @@ class Table:
     def tick(self) -> Any:
         """What one tick is, a Decimal."""
         return self.rules.tick.step
+
+    @property
+    def where(self) -> list[str]:
+        """Where the rows are from."""
+        return [each.where for each in self._opened]
 
     @property
     def rows(self) -> int | None:
