@@ -22,11 +22,13 @@ from onetape.runtimes.edge.feeder import FileFeeder
 from onetape.runtimes.edge.network import Network
 from onetape.runtimes.edge.node import DRAIN_PAUSE_S, EdgeNode
 from onetape.runtimes.edge.words import STRATEGIES
+from onetape.runtimes.inputs import has_tables
 from onetape.runtimes.listen import print_facts, run_network
 from onetape.runtimes.load import load_pipeline
 from onetape.runtimes.manifest import write_result
 from onetape.runtimes.progress import Progress
 from onetape.runtimes.replay import parse_date, parse_zero_or_more
+from onetape.runtimes.run_tables import run_tables
 from onetape.runtimes.same_run import origin_of, same_run
 
 CHUNK_BYTES = 8192
@@ -118,6 +120,8 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     pipeline = load_pipeline(args.pipeline)
+    if has_tables(pipeline):
+        return _run_tables(pipeline, args)
     if args.udp or args.file is None:
         return _listen(pipeline, args)
     file = open_itch(args.file, trading_date=args.date, chunk_bytes=CHUNK_BYTES)
@@ -139,6 +143,28 @@ def run(args: argparse.Namespace) -> int:
         checkpoint_every_s=args.checkpoint,
         progress=progress,
     )
+    _print_facts(facts, args)
+    return 0
+
+
+def _run_tables(pipeline: Pipeline, args: argparse.Namespace) -> int:
+    if args.udp or args.file:
+        raise OperatorError(
+            "the pipeline's sources are tables (ot.read); leave out --file and --udp"
+        )
+    facts = run_tables(
+        pipeline,
+        args.tape,
+        out=args.out,
+        resume=args.resume,
+        checkpoint_every_s=args.checkpoint,
+        progress=Progress(quiet=args.json),
+    )
+    _print_facts(facts, args)
+    return 0
+
+
+def _print_facts(facts: dict[str, Any], args: argparse.Namespace) -> None:
     if args.json:
         print(json.dumps(facts))
     else:
@@ -149,9 +175,8 @@ def run(args: argparse.Namespace) -> int:
         )
         for name, digest in facts["digests"].items():
             print(f"  {name:12s} {facts['rows'][name]:>12,} rows   digest {digest}")
-        for line in facts["delivered"]:
+        for line in facts.get("delivered", []):
             print(f"  {line}")
-    return 0
 
 
 def _listen(pipeline: Pipeline, args: argparse.Namespace) -> int:
