@@ -44,6 +44,15 @@ COMMANDS = {
         "show a pipeline's graph, state, capacities and generated driver",
         "runtimes.run:add_explain_parser",
     ),
+    "dev": ("run a pipeline again at every save, with a live view", "runtimes.dev.dev:add_parser"),
+    "debug": (
+        "stop in an operator, at an event of a tape, with its state",
+        "runtimes.dev.debug:add_parser",
+    ),
+    "why": (
+        "tell what led to a row: events and state changes, step by step",
+        "runtimes.dev.why:add_parser",
+    ),
     "tape": ("look at a recorded tape: ls, cat, verify", "tape.commands:add_tape_parser"),
     "sim": (
         "write a simulated market day (ITCH 5.0), with labelled quote stuffing",
@@ -58,7 +67,7 @@ COMMANDS = {
         "sim.venue.commands:add_parsers",
     ),
     "bench": (
-        "measure: itch, window, columns, tape, startup, wire, wire_faults, soak, peers",
+        "measure: itch, window, columns, tape, startup, wire, wire_faults, soak, peers, dev",
         "runtimes.bench:add_parser",
     ),
     "completion": ("print what makes a shell complete onetape", "runtimes.completion:add_parser"),

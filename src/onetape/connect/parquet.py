@@ -5,6 +5,8 @@ the engine does not wait for compression. The queue between them is bounded: a d
 keep up slows a replay down, it never loses rows.
 """
 
+import copy
+import fcntl
 import os
 import queue
 import threading
@@ -13,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from onetape.connect.arrow import arrow_table
 from onetape.records import OperatorError
-from onetape.records.schemas import arrow_schema
 
 ROW_GROUP_ROWS = 1 << 18
 QUEUE_BLOCKS = 64
@@ -42,8 +44,7 @@ class ParquetSink:
         self._thread = threading.Thread(target=self._work, name="parquet", daemon=True)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            for name in outputs:
-                self._partial(name).touch()
+            self._locks = [self._locked(self._partial(name)) for name in outputs]
         except OSError as error:
             raise OperatorError(
                 f"cannot write to {folder}: {error.strerror}; choose another folder with --out"
@@ -60,9 +61,11 @@ class ParquetSink:
             writer.close()
         for name in self._outputs:
             self._partial(name).unlink(missing_ok=True)
+        for fd in self._locks:
+            os.close(fd)
 
     def write(self, name: str, rows: Any, symbols: Any) -> None:
-        """Take a block of rows (copied); `symbols` is the word of each instrument's symbol."""
+        """Take a block of rows (copied); `symbols`: see `onetape.connect.arrow.symbol_at`."""
         self._symbols = symbols
         self._kept[name].append(rows.copy())
         self._rows[name] += len(rows)
@@ -87,7 +90,7 @@ class ParquetSink:
     def _flush(self, name: str) -> None:
         self._check()
         if self._kept[name]:
-            self._blocks.put((name, self._kept[name], np.array(self._symbols)))
+            self._blocks.put((name, self._kept[name], copy.copy(self._symbols)))
             self._kept[name], self._rows[name] = [], 0
 
     def _check(self) -> None:
@@ -96,6 +99,19 @@ class ParquetSink:
 
     def _partial(self, name: str) -> Path:
         return self.folder / f".{name}.parquet.partial"
+
+    @staticmethod
+    def _locked(path: Path) -> int:
+        """A descriptor that keeps others from writing the same file."""
+        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            raise OperatorError(
+                f"{path.parent} is being written by another run; choose another folder with --out"
+            ) from None
+        return fd
 
     def _work(self) -> None:
         while (item := self._blocks.get()) is not None:
@@ -112,40 +128,17 @@ class ParquetSink:
         if name not in self._writers:
             self._writers[name] = self._writer(name, of)
         rows = np.concatenate(blocks)
-        self._writers[name].write_table(_table(of, rows, symbols, self._schema(of)))
+        self._writers[name].write_table(self._table(of, rows, symbols))
         self.rows_written[name] += len(rows)
 
     def _writer(self, name: str, of: Any) -> Any:
         import pyarrow.parquet as pq
 
-        return pq.ParquetWriter(self._partial(name), self._schema(of), compression="zstd")
+        schema = self._table(of, np.empty(0, of.dtype), {}).schema
+        return pq.ParquetWriter(self._partial(name), schema, compression="zstd")
 
-    def _schema(self, of: Any) -> Any:
-        import pyarrow as pa
-
-        schema = arrow_schema(of, self._metadata)
-        if "instrument_id" in of._fields:
-            schema = schema.insert(0, pa.field("symbol", pa.dictionary(pa.int32(), pa.string())))
-        return schema
-
-
-def _table(of: Any, rows: Any, symbols: Any, schema: Any) -> Any:
-    import pyarrow as pa
-
-    columns = []
-    if "instrument_id" in of._fields:
-        ids, places = np.unique(rows["instrument_id"], return_inverse=True)
-        names = pa.array([symbol_text(int(symbols[i])) if i < len(symbols) else "" for i in ids])
-        columns.append(pa.DictionaryArray.from_arrays(places.astype(np.int32), names))
-    for name, field in of.fields.items():
-        values = np.ascontiguousarray(rows[name])
-        if field.length is None:
-            columns.append(pa.array(values))
-        else:
-            columns.append(pa.FixedSizeListArray.from_arrays(values.reshape(-1), field.length))
-    return pa.Table.from_arrays(columns, schema=schema)
-
-
-def symbol_text(word: int) -> str:
-    """The symbol in a directory word: eight ASCII letters, space padded, big-endian."""
-    return (word % (1 << 64)).to_bytes(8, "big").decode("ascii", "replace").strip("\x00 ")
+    def _table(self, of: Any, rows: Any, symbols: Any) -> Any:
+        """The rows as others read them, and in the file's metadata what they are."""
+        table = arrow_table(of, rows, symbols)
+        base = {"record": of.__name__, "version": str(of.version)}
+        return table.replace_schema_metadata(base | self._metadata)

@@ -123,6 +123,7 @@ class Source(Node):
     lateness_ns  how far behind the newest an event may be before it is late
     idle_ns      how long a silent source holds back the watermark
     patience_ns  how long a feed waits for what is missing before it is given up
+    table        what a runtime reads its blocks of records from, where it came with the source
     """
 
     of: Any = None
@@ -131,6 +132,7 @@ class Source(Node):
     lateness_ns: int = 0
     idle_ns: int = 1_000_000_000
     patience_ns: int = PATIENCE_NS
+    table: Any = None
 
     def __post_init__(self) -> None:
         limits = {"lateness": self.lateness_ns, "idle": self.idle_ns, "patience": self.patience_ns}
@@ -262,7 +264,12 @@ def merge(*streams: Stream) -> Stream:
 
 
 def records_source(
-    of: Any, *, name: str | None = None, lateness: str | int = 0, idle: str | int = "1s"
+    of: Any,
+    *,
+    name: str | None = None,
+    lateness: str | int = 0,
+    idle: str | int = "1s",
+    table: Any = None,
 ) -> Stream:
     """A source whose frames are blocks of `of` records; `ts_event_ns` is its event time."""
     if not is_record(of):
@@ -274,6 +281,7 @@ def records_source(
         of=of,
         lateness_ns=parse_duration_ns(lateness),
         idle_ns=parse_duration_ns(idle),
+        table=table,
     ).stream()
 
 
