@@ -100,6 +100,8 @@ NEXT = """\
   onetape sim --out day.itch
   onetape run pipeline.py --file day.itch --tape tape/ --out out/
   pytest
+
+(pytest comes with: pip install "onetape[testing]")
 """
 
 
