@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from onetape.compiled.kernel import is_ours
 from onetape.engine.emit import Emitter, put
 from onetape.engine.graph import OperatorNode
 from onetape.engine.operators import WAKE, Handler
@@ -97,7 +98,8 @@ def _call(
             arguments.append(f"Emitter({block}, {used})")
     for setting in handler.settings:
         wired = setting.removeprefix("with_")
-        if setting != wired and wired in spec.outputs:  # asks whether anyone reads the output
+        if setting != wired and wired in spec.outputs and is_ours(spec.source):
+            # Of this package's own operators: it asks whether anyone reads the output.
             arguments.append(str(int(planner.is_wired(node.stream(wired)))))
         else:
             arguments.append(str(node.settings[setting]))
