@@ -48,6 +48,12 @@ def startup(quick: bool) -> dict[str, Any]:
     return startup.run(rounds=1 if quick else 3)
 
 
+def dev(quick: bool) -> dict[str, Any]:
+    from bench import dev
+
+    return dev.run(count=4 if quick else 20)
+
+
 def peers(quick: bool) -> dict[str, Any]:
     from bench import peers
 
@@ -80,6 +86,7 @@ BENCHES: dict[str, Callable[..., dict[str, Any]]] = {
     "columns": columns,
     "tape": tape,
     "startup": startup,
+    "dev": dev,
     "peers": peers,
     "wire": wire,
     "wire_faults": wire_faults,
@@ -109,8 +116,12 @@ def run(args: argparse.Namespace) -> int:
 def _show(result: dict[str, Any]) -> None:
     """A line a figure; a table where the value is one."""
     for key, value in result.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and all(isinstance(one, dict) for one in value.values()):
             _show_table(key, value)
+        elif isinstance(value, dict):
+            print(f"  {key}")
+            for name, one in value.items():
+                print(f"    {name:22s} {_text(one)}")
         elif isinstance(value, list):  # of runs with the same figures: a column each
             for name in value[0]:
                 print(f"  {name:24s} " + " ".join(f"{_text(one[name]):>14s}" for one in value))
@@ -131,7 +142,13 @@ def _text(value: Any) -> str:
 
 
 def _options(args: argparse.Namespace, name: str) -> dict[str, Any]:
-    given = {"rates": args.rate and (args.rate,), "wait": args.wait, "seconds": args.seconds}
+    given: dict[str, Any] = {
+        "rates": args.rate and (args.rate,),
+        "wait": args.wait,
+        "seconds": args.seconds,
+    }
+    if args.commit_every is not None:
+        given["commit_every_ns"] = int(args.commit_every * 1e6)
     takes = {"wire": given.keys(), "soak": {"wait", "seconds"}}.get(name, set())
     return {key: given[key] for key in takes if given[key] is not None}
 

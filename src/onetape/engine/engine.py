@@ -9,11 +9,13 @@ what it yields are views that are good until the next step.
 
 import inspect
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from onetape.compiled import mode
 from onetape.compiled.atomics import peek, poke
 from onetape.compiled.kernel import is_ours
 from onetape.engine import compile as compiler
@@ -55,9 +57,12 @@ class Counts:
 
 
 class Engine:
-    """A planned pipeline with its state. One thread at a time."""
+    """A planned pipeline with its state. One thread at a time.
 
-    def __init__(self, plan: Plan, output_rows: int = OUTPUT_ROWS) -> None:
+    turn  the driver of another engine of the same plan and mode: nothing is compiled or loaded
+    """
+
+    def __init__(self, plan: Plan, output_rows: int = OUTPUT_ROWS, turn: Any = None) -> None:
         if output_rows & (output_rows - 1):
             raise ValueError(f"output_rows was {output_rows}; expected a power of two")
         for name, most in zip(plan.outputs, plan.rows_most, strict=True):
@@ -78,7 +83,7 @@ class Engine:
                 for name in (f"o{k}", f"g{k}"):
                     self.arrays[name] = np.zeros(output_rows, self.arrays[name].dtype)
         self._midway = False
-        self._turn = compiler.driver(plan, self.arguments(np.zeros(8, np.uint8), 0))
+        self._turn = turn or compiler.driver(plan, self.arguments(np.zeros(8, np.uint8), 0))
 
     def arguments(self, buffer: Any, end: int) -> list[Any]:
         """The driver's arguments, in its order."""
@@ -118,6 +123,20 @@ class Engine:
                 return
             if status == layout.AT_CAPACITY:
                 raise self.capacity_error()
+
+    @contextmanager
+    def in_plain_python(self, plan: Plan) -> Iterator[None]:
+        """Inside the block the same state is driven without the compiler, by the driver of `plan`.
+
+        plan  this engine's, or one that differs only in the functions it names: with watchers
+        """
+        before = self._turn
+        with mode.running("interpreted"):
+            self._turn = compiler.driver(plan, [])
+            try:
+                yield
+            finally:
+                self._turn = before
 
     def drain(self) -> Iterator[Rows]:
         """What is in the output rings, in order; releases it after each step."""

@@ -79,11 +79,10 @@ def empty_block(of: Any, rows: int) -> Any:
 def block_of(of: Any, rows: list[Any]) -> Any:
     """A block from tuples or record instances, padding zeroed. O(rows), for tests and examples."""
     block = empty_block(of, len(rows))
+    most, least = len(of._fields), len(of._fields) - len(of._field_defaults)
     for i, values in enumerate(rows):
-        if len(values) != len(of._fields):
-            raise DeclarationError(
-                f"{of.__name__} has {len(of._fields)} fields, row {i} had {len(values)}"
-            )
-        for name, value in zip(of._fields, values, strict=True):
+        if not least <= len(values) <= most:
+            raise DeclarationError(f"{of.__name__} has {most} fields, row {i} had {len(values)}")
+        for name, value in zip(of._fields, of(*values), strict=True):
             block[name][i] = value
     return block

@@ -11,8 +11,8 @@ from onetape.records import OperatorError
 
 DESCRIPTION = """\
 Measure on this machine: one bench by NAME (itch, window, columns, tape, startup, wire,
-wire_faults, soak, peers), or all that are short. Each checks its answer before it prints figures.
-They are part of the source checkout.
+wire_faults, soak, peers, dev), or all that are short. Each checks its answer before it prints
+figures. They are part of the source checkout.
 """
 
 
@@ -20,7 +20,7 @@ def add_parser(subparsers: Any) -> None:
     """The options are the benches' own; here they are only found."""
     parser = subparsers.add_parser(
         "bench",
-        help="measure: itch, window, columns, tape, startup, wire, wire_faults, soak, peers",
+        help="measure: itch, window, columns, tape, startup, wire, wire_faults, soak, peers, dev",
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="examples:\n  onetape bench itch\n  onetape bench wire --rate 100000 --wait spin",
@@ -33,6 +33,9 @@ def add_parser(subparsers: Any) -> None:
     wire.add_argument("--rate", type=int, metavar="N", help="of wire: messages a second")
     wire.add_argument("--wait", choices=("spin", "yield", "sleep"), help="how the node waits")
     wire.add_argument("--seconds", type=float, metavar="S", help="length of a slice; of soak")
+    wire.add_argument(
+        "--commit-every", type=float, metavar="MS", help="of wire: the journal, at most"
+    )
     parser.set_defaults(run=run)
 
 
