@@ -159,6 +159,7 @@ def test_datagrams_are_read_as_the_twin_does(packets, rubbish, patience_ns):
         "ended",
         "heartbeats",
         "duplicates",
+        "after_loss",
         "conflicts",
         "not_held",
         "gap_messages",

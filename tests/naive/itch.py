@@ -135,7 +135,17 @@ class Feed:
         return None
 
 
-CELLS, CONFIRM, BODY_MAX = 1 << 16, 3, 62
+CELLS, CONFIRM, BODY_MAX, LOSSES_KEPT = 1 << 16, 3, 62, 16
+
+
+def misfit(body):
+    """Why these bytes are no message by their type alone, or None."""
+    if not body:
+        return "zero length"
+    length = LENGTHS.get(chr(body[0]))
+    if length is None:
+        return "unknown type"
+    return None if length == len(body) else "wrong length for its type"
 
 
 class Mold(Feed):
@@ -147,7 +157,8 @@ class Mold(Feed):
         self.session, self.sessions, self.ended, self.heartbeats = None, 0, 0, 0
         self.highest_sequence, self.far, self.others = 1, 0, {}
         self.waiting = {}
-        self.duplicates = self.conflicts = self.not_held = 0
+        self.duplicates = self.conflicts = self.not_held = self.after_loss = 0
+        self.losses = []  # of this session: the numbers that were given up, as ranges
         self.gap_from = None  # while messages are missing
         self.opened_ns = self.progress_ns = self.gap_messages = self.stale = 0
         self.gaps = []  # (state, first, count)
@@ -203,21 +214,25 @@ class Mold(Feed):
             missing = self.highest_sequence - self.next_sequence
             if missing:
                 self.lose(self.highest_sequence)
+            if self.next_sequence > 1:
+                self.stale = 1
             self.waiting, self.next_sequence, self.highest_sequence = {}, 1, 1
-            self.gap_from = None
+            self.gap_from, self.losses = None, []
         self.session, self.ended, self.far = session, 0, 0
         self.sessions += 1
         return None
 
     def arrive(self, body, sequence, ts_recv_ns):
-        if sequence == self.next_sequence:
+        if sequence < self.next_sequence:
+            if any(sequence in lost for lost in self.losses[-LOSSES_KEPT:]):
+                self.after_loss += 1
+            else:
+                self.duplicates += 1
+        elif (sequence > self.next_sequence or self.waiting) and (why := misfit(body)):
+            self.refuse(why)
+        elif sequence == self.next_sequence and sequence not in self.waiting:
             self.progress_ns = ts_recv_ns
-            other = self.waiting.pop(sequence, None)
-            if other is not None and other[0] != body:
-                self.conflicts += 1
             self.deliver(body, sequence, ts_recv_ns)
-        elif sequence < self.next_sequence:
-            self.duplicates += 1
         elif sequence in self.waiting:
             if self.waiting[sequence][0] == body:
                 self.duplicates += 1
@@ -237,6 +252,7 @@ class Mold(Feed):
 
     def lose(self, until):
         self.gaps.append(("lost", self.next_sequence, until - self.next_sequence))
+        self.losses.append(range(self.next_sequence, until))
         self.gap_messages += until - self.next_sequence
         self.stale = 1
 

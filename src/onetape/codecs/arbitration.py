@@ -35,6 +35,7 @@ CELL_BYTES = 80
 BODY_AT = 18
 BODY_MAX = CELL_BYTES - BODY_AT  # the longest ITCH message has 50 bytes
 GAP_MESSAGES_MAX = 1 << 62
+LOSSES_KEPT = 16
 ABANDONED = 2  # of feed.gap_open: the loss of an old session's messages is still to be said
 
 
@@ -51,17 +52,15 @@ def arrive(feed, held, buffer, body, length, sequence, ts_recv_ns):
     After True the caller reads the message; it counts as delivered.
     """
     if sequence == feed.next_sequence:
-        feed.next_sequence = sequence + 1
-        feed.progress_ns = ts_recv_ns
-        if feed.held > 0:
-            cell = _cell(sequence)
-            if load_i64le(held, cell) == sequence:
-                if not _is_same(held, cell, buffer, body, length):
-                    feed.conflicts += 1
-                _forget(feed, held, cell)
-        return True
+        if feed.held == 0 or load_i64le(held, _cell(sequence)) != sequence:
+            feed.next_sequence = sequence + 1
+            feed.progress_ns = ts_recv_ns
+            return True
     if sequence < feed.next_sequence:
-        feed.duplicates += 1
+        if _was_lost(feed, sequence):
+            feed.after_loss += 1
+        else:
+            feed.duplicates += 1
         return False
     cell = _cell(sequence)
     there = load_i64le(held, cell)
@@ -146,6 +145,9 @@ def settle(feed, held, ts_recv_ns, is_over, gaps):
         feed.gap_sequence = feed.next_sequence
         count = goes_on - feed.next_sequence
         feed.gap_messages = min(feed.gap_messages + count, GAP_MESSAGES_MAX)
+        feed.lost_from[feed.losses % LOSSES_KEPT] = feed.next_sequence
+        feed.lost_until[feed.losses % LOSSES_KEPT] = goes_on
+        feed.losses += 1
         feed.next_sequence = goes_on
         feed.stale = 1
         return _say(feed, gaps, GAP_LOST, goes_on, ts_recv_ns)
@@ -154,8 +156,14 @@ def settle(feed, held, ts_recv_ns, is_over, gaps):
 
 @kernel
 def abandon(feed, held):
-    """The numbers start anew, at 1. What was missing or held of the old ones is lost."""
+    """The numbers start anew, at 1. What was missing or held of the old ones is lost.
+
+    Nobody knows what became of the orders that the old session left in the books, or whether its
+    last messages were seen: what follows is stale.
+    """
     forget_all(feed, held)
+    if feed.next_sequence > 1:
+        feed.stale = 1
     missing = feed.highest_sequence - feed.next_sequence
     if missing > 0:
         feed.gap_messages = min(feed.gap_messages + missing, GAP_MESSAGES_MAX)
@@ -165,6 +173,7 @@ def abandon(feed, held):
         feed.gap_open = ABANDONED
     feed.next_sequence = 1
     feed.highest_sequence = 1
+    feed.losses = 0
 
 
 @kernel
@@ -207,6 +216,18 @@ def _say(feed, gaps, state, until, ts_recv_ns):
     g.state = state
     g.flags = 0
     return GAP
+
+
+@kernel
+def _was_lost(feed, sequence):
+    """Was this number given up? Of the last LOSSES_KEPT losses one knows."""
+    losses = feed.losses
+    if losses == 0 or sequence >= feed.lost_until[(losses - 1) % LOSSES_KEPT]:
+        return False
+    for i in range(min(losses, LOSSES_KEPT)):
+        if feed.lost_from[i] <= sequence < feed.lost_until[i]:
+            return True
+    return False
 
 
 @kernel

@@ -61,6 +61,7 @@ class FeedState:
     messages: i64  # that became events
     heartbeats: i64
     duplicates: i64  # messages seen before
+    after_loss: i64  # messages that came after they had been given up
     gaps: i64  # times that messages were missing
     gap_messages: i64  # messages given up in all gaps
     stale: i64  # 1 from the first message that was given up
@@ -74,6 +75,9 @@ class FeedState:
     gap_open: i64  # 1 while messages are missing
     gap_sequence: i64  # the first of them
     gap_until: i64  # behind the last one, where a new session has left them behind
+    losses: i64  # times that messages were given up, in this session
+    lost_from: Array[i64, 16]  # the last ones: first number, and the one behind the last
+    lost_until: Array[i64, 16]
     gap_opened_ns: i64
     progress_ns: i64  # when the message that was expected last came by itself
     far_sequence: i64  # a number too far ahead to be believed, once

@@ -37,7 +37,7 @@ from onetape.codecs.feed import (
     REFUSED,
     refuse,
 )
-from onetape.codecs.itch50.decode import decode
+from onetape.codecs.itch50.decode import decode, misfit
 from onetape.compiled.kernel import kernel
 from onetape.compiled.memory import load_i64be, load_u16be
 from onetape.compiled.rows import row
@@ -89,7 +89,12 @@ def next_message(feed, held, buffer, at, end, ts_recv_ns, events, gaps):
         body, length = at + 2, load_u16be(buffer, at)
         at = body + length
         result = NOTHING
-        if arrive(feed, held, buffer, body, length, sequence, ts_recv_ns):
+        reason = -1
+        if sequence >= feed.next_sequence and (sequence > feed.next_sequence or feed.held > 0):
+            reason = misfit(buffer, body, length)
+        if reason >= 0:
+            result = refuse(feed, reason)
+        elif arrive(feed, held, buffer, body, length, sequence, ts_recv_ns):
             result = decode(feed, buffer, body, length, sequence, ts_recv_ns, events)
             _deliver(feed, result, events)
             feed.line_delivered[feed.line] += 1

@@ -216,19 +216,11 @@ def next_frame(planner: _Planner) -> None:
                         text.add("r.bad_frames += 1")
             with text.block("elif kind == TICK"):
                 text.add("r.ticks += 1", f"s = row(sources, {n})")
-                with text.block("if s.silent_ns == UNSET"):
-                    text.add(f"s.silent_ns = w{n}")
-                # While a source is silent its time goes on with the receiver's clock, from where
-                # silence found it. One that has not spoken yet, or without receive times: the
-                # receiver's clock is all there is.
-                text.add("reached = ts_recv_ns")
-                with text.block("if s.silent_ns != UNSET and 0 < s.recv_ns < ts_recv_ns < FAR"):
-                    text.add("reached = s.silent_ns + (ts_recv_ns - s.recv_ns)")
-                with text.block(f"if reached - {source.idle_ns} > w{n}"):
-                    text.add(
-                        f"w{n} = min(reached - {source.idle_ns}, FAR)",
-                        f"watermark = {_watermark(planner)}",
-                    )
+                if source.feed:  # while messages are missing its time stands still, as its books do
+                    with text.block(f"if row({label}_feed, 0).gap_open == 0"):
+                        _move_time(planner, source, n)
+                else:
+                    _move_time(planner, source, n)
                 if source.feed:
                     _pass_time(planner, source, 0)
             with text.block("elif kind == END"):
@@ -243,6 +235,22 @@ def next_frame(planner: _Planner) -> None:
                 )
     with text.block("elif kind == DATA"):
         text.add("r.bad_frames += 1")
+
+
+def _move_time(planner: _Planner, source: Source, n: int) -> None:
+    """While a source is silent its time goes on with the receiver's clock, from where silence found
+    it. One that has not spoken yet, or without receive times: that clock is all there is."""
+    text = planner.text
+    with text.block("if s.silent_ns == UNSET"):
+        text.add(f"s.silent_ns = w{n}")
+    text.add("reached = ts_recv_ns")
+    with text.block("if s.silent_ns != UNSET and 0 < s.recv_ns < ts_recv_ns < FAR"):
+        text.add("reached = s.silent_ns + (ts_recv_ns - s.recv_ns)")
+    with text.block(f"if reached - {source.idle_ns} > w{n}"):
+        text.add(
+            f"w{n} = min(reached - {source.idle_ns}, FAR)",
+            f"watermark = {_watermark(planner)}",
+        )
 
 
 def _pass_time(planner: _Planner, source: Source, is_over: int) -> None:

@@ -104,6 +104,20 @@ SIDES[256 + ord("B")], SIDES[256 + ord("S")] = BID, ASK
 
 
 @kernel
+def misfit(buffer, at, length):
+    """Why a message of `length` bytes at buffer[at:] is none by its type, or -1; as `decode` says.
+
+    For those that wait: damage that shows is found before it can contradict a whole copy.
+    """
+    if length <= 0:
+        return ZERO_LENGTH
+    known = LAYOUT[buffer[at]] & 0xFF
+    if length != known:
+        return UNKNOWN_TYPE if known == 0 else WRONG_LENGTH
+    return -1
+
+
+@kernel
 def decode(feed, buffer, at, length, sequence, ts_recv_ns, events):
     """Read the body at buffer[at:at + length] into events[0].
 

@@ -10,7 +10,6 @@ Source: "MoldUDP64 Protocol Specification", version 1.00: a request packet is th
 from onetape.codecs.arbitration import next_missing
 from onetape.compiled.kernel import kernel
 from onetape.compiled.memory import store_i64be, store_u16be
-from onetape.native.clock import monotonic_ns
 from onetape.native.sockets import send
 from onetape.runtimes.edge.words import ASK_AT_NS, ASKED
 
@@ -22,11 +21,10 @@ MESSAGES_MAX = 32  # of one request: about a datagram of orders
 
 
 @kernel
-def ask(words, feed, held, fd, request):
-    """Ask for what is missing, if it is time. `request`: uint8[20]."""
+def ask(words, feed, held, fd, request, now_ns):
+    """Ask for what is missing, if it is time by the monotonic clock. `request`: uint8[20]."""
     if fd < 0:
         return
-    now_ns = monotonic_ns()
     if words[ASK_AT_NS] == 0:
         words[ASK_AT_NS] = now_ns + FIRST_AFTER_NS
     if now_ns < words[ASK_AT_NS]:

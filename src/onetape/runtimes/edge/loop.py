@@ -127,7 +127,7 @@ def _text(engine: Engine, around: Surroundings) -> str:
                 text.add(f"record_ns(lag, r.ts_recv_ns - row(n{n}_feed, 0).last_ts_event_ns)")
                 text.add(f"row(clocks, {n}).is_gap = row(n{n}_feed, 0).gap_open")
                 with text.block(f"if row(n{n}_feed, 0).gap_open != 0"):
-                    text.add(f"ask(words, row(n{n}_feed, 0), n{n}_held, ask_fds[{n}], request)")
+                    text.add(_ASK.format(n=n))
                 with text.block("else"):
                     text.add("words[ASK_AT_NS] = 0")
             with text.block("if status != 0"):
@@ -144,7 +144,7 @@ def _between(text: Text, feeds: list[int]) -> None:
     for n in feeds:
         with text.block(f"if row(n{n}_feed, 0).gap_open != 0"):
             text.add("is_gap = 1")
-            text.add(f"ask(words, row(n{n}_feed, 0), n{n}_held, ask_fds[{n}], request)")
+            text.add(_ASK.format(n=n))
     text.add("mark_durable(words, control, sink_fds, packet)")
     text.add("wait(words, lines, watch, is_gap)")
 
@@ -158,6 +158,7 @@ def _send(text: Text, engine: Engine, k: int) -> None:
         )
 
 
+_ASK = "ask(words, row(n{n}_feed, 0), n{n}_held, ask_fds[{n}], request, monotonic_ns())"
 _NAMES: dict[str, Any] = {
     "ask": ask,
     "frame_bytes": frame_bytes,
