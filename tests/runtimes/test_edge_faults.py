@@ -215,6 +215,13 @@ def test_what_comes_after_it_was_given_up_changes_nothing_and_is_no_duplicate(da
     check_no_wrong_row_is_shown_as_good(ran, day(1))
 
 
+def test_a_delay_is_told_by_how_long_the_gap_waited(driver, day):
+    ran = play(driver, day(1), [Line(Faults(seed=1, delay_spike=0.02, delay_ms=50.0))])
+
+    check_whole(ran, day(1))
+    assert 20 * MS < ran.rows["gap"]["waited_ns"].max() <= 50 * MS
+
+
 def test_a_new_session_makes_all_that_follows_stale(driver, day):
     """The books hold what the old session left in them: nobody knows what became of that."""
     again = Day(1, session=session_of("SECOND"))

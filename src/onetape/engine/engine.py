@@ -151,6 +151,12 @@ class Engine:
                 tail += count
                 poke(self.tails, k * layout.LINE, tail)
 
+    def undrained(self) -> tuple[int, int]:
+        """Rows that wait in the fullest output ring, and how many it holds."""
+        waiting = (self.heads - self.tails)[:: layout.LINE].tolist()
+        rings = [(k, self.arrays.get(f"o{k}")) for k in range(len(waiting))]
+        return max(((waiting[k], len(r)) for k, r in rings if r is not None), default=(0, 0))
+
     def step_error(self, why: BaseException) -> OnetapeError:
         run = self.run[0]
         operator = self.plan.node_names[int(run["node"])]

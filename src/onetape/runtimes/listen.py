@@ -109,14 +109,19 @@ class _Session:
                     live.write(self.node.folder, self._snapshot())
                 if now_s - shown_s >= SHOWN_S:
                     before, shown_s = self._show(before), now_s
-                feed = self.node.engine.feed_state(self.feed)
-                if feed["ended"] and not feed["gap_open"]:
+                if self._has_ended():
                     return "end of session"
                 if seconds is not None and now_s - self._began_s >= seconds:
                     return "time"
                 time.sleep(IDLE_PAUSE_S if is_idle else PAUSE_S)
         except KeyboardInterrupt:
             return "interrupt"
+
+    def _has_ended(self) -> bool:
+        """The venue has said the end, and nothing before it is missing."""
+        feed = self.node.engine.feed_state(self.feed)
+        # In this order: while a frame is being run, the end is known before the gap behind it is.
+        return bool(feed["ended"] and self.node.is_idle() and not feed["gap_open"])
 
     def end(self, ended_by: str) -> dict[str, Any]:
         """Stop the loop, make all durable, and say what the run came to."""

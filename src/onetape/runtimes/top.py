@@ -84,9 +84,11 @@ def table(facts: dict[str, Any], before: dict[str, Any] | None) -> Any:
     for name, cells in facts["operators_ns"].items():
         values = [f"{cells[f'p{p:g}'] / 1000:,.2f}" for p in live.PERCENTS]
         latency.add_row(f"  {name}", *values, style="dim")
-    lines = Table("line", "datagrams", "bytes", box=None)
+    lines = Table("line", "datagrams", "bytes", "silent", box=None)
     for line in facts["lines"]:
-        lines.add_row(line["name"], f"{line['packets']:,}", f"{line['bytes']:,}")
+        heard_ns = line["heard_ns"]
+        silent = f"{(facts['ts_ns'] - heard_ns) / 1e9:,.1f} s" if heard_ns else "not heard yet"
+        lines.add_row(line["name"], f"{line['packets']:,}", f"{line['bytes']:,}", silent)
     feeds = Table("feed", "messages", "gaps", "missing", "lost", "duplicates", "state", box=None)
     for name, feed in facts["sources"].items():
         word = "stale" if feed["is_stale"] else "waiting" if feed["is_gap"] else "whole"
@@ -99,11 +101,15 @@ def table(facts: dict[str, Any], before: dict[str, Any] | None) -> Any:
     tape = facts["tape"]
     behind = tape["frames"] - tape["durable_frames"]
     disk = f"tape {tape['frames']:,} frames, {tape['bytes']:,} bytes; {behind:,} not yet durable"
-    waits = {k: v for k, v in facts["loop"].items() if k.startswith("waits") and v}
+    counted = ("waits_output", "waits_tape", "waits_disk_full", "asked")
+    waits = {name: facts["loop"][name] for name in counted if facts["loop"][name]}
+    queues = "; ".join(
+        f"{name} {now:,} of {most:,} {what}" for name, (now, most, what) in facts["queues"].items()
+    )
     held = "".join(f"; {name.replace('_', ' ')} {count:,}" for name, count in waits.items())
     return Group(
         head, Text(), feeds, Text(), lines, Text(), rows, Text(), latency, Text(),
-        Text(disk + held), Text(lost or "nothing lost, refused or late"),
+        Text(disk + held), Text(f"queues: {queues}"), Text(lost or "nothing lost, refused or late"),
     )  # fmt: skip
 
 

@@ -108,7 +108,7 @@ def _poll(words, lines, headers, batch):
             words[BATCH_LINE] = n
             words[BATCH_COUNT] = count
             words[BATCH_AT] = 0
-            words[BATCH_NS] = clock_ns()
+            words[BATCH_NS] = line.heard_ns = clock_ns()
             return True
         if count < 0:
             line.errors += 1

@@ -21,6 +21,7 @@ LINE_ROW = np.dtype(
         ("received_bytes", "<i8"),
         ("truncated", "<i8"),  # longer than a slot: the codec refuses what is left of them
         ("errors", "<i8"),
+        ("heard_ns", "<i8"),  # receive time of its last datagrams; 0: none yet
     ]
 )
 

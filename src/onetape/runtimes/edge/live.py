@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from onetape.codecs.arbitration import HELD_MESSAGES
 from onetape.codecs.feed import refusals
 from onetape.compiled.atomics import peek
 from onetape.compiled.counts import CELLS, percentile_ns
@@ -20,6 +21,9 @@ from onetape.runtimes.edge.node import EdgeNode
 from onetape.tape.ring import DURABLE_OFFSET, HEAD, WRITTEN
 
 FILE = "live.json"
+_COUNTS = (
+    "messages", "duplicates", "after_loss", "gaps", "held", "not_held", "conflicts", "heartbeats",
+)  # fmt: skip
 PERCENTS = (50, 90, 99, 99.9)
 
 
@@ -37,6 +41,12 @@ def snapshot(
         name: {f"p{percent:g}": percentile_ns(cells, percent) for percent in PERCENTS}
         for name, cells in latency.items()
     }
+    sources = {
+        source.name: feed_facts(node.engine.arrays[f"n{n}_feed"])
+        for n, source in enumerate(node.plan.pipeline.sources)
+        if source.feed
+    }
+    held = max((feed["held"] for feed in sources.values()), default=0)
     return {
         "pid": os.getpid(),
         "ts_ns": time.time_ns(),
@@ -46,11 +56,8 @@ def snapshot(
         "late_at_windows": counts.late_at_windows,
         "ahead": counts.ahead,
         "bad_frames": counts.bad_frames,
-        "sources": {
-            source.name: feed_facts(node.engine.arrays[f"n{n}_feed"])
-            for n, source in enumerate(node.plan.pipeline.sources)
-            if source.feed
-        },
+        "bad_events": counts.bad_events,
+        "sources": sources,
         "lines": node.line_statistics(),
         "kernel_drops": network.drops() if network is not None else 0,
         "tape": {
@@ -60,6 +67,15 @@ def snapshot(
             "bytes": int(peek(control, HEAD)),
             "unwritten_bytes": int(peek(control, HEAD) - peek(control, WRITTEN)),
             "ring_bytes": len(node.tape.ring),
+        },
+        "queues": {
+            "behind a gap": [held, HELD_MESSAGES, "messages"],
+            "before the disk": [
+                int(peek(control, HEAD) - peek(control, WRITTEN)),
+                len(node.tape.ring),
+                "bytes",
+            ],
+            "before Python": [*node.engine.undrained(), "rows of one output"],
         },
         "loop": node.statistics(),
         "latency_ns": latency_ns,
@@ -88,8 +104,7 @@ def _operators(node: EdgeNode) -> dict[str, dict[str, int]]:
 def feed_facts(block: Any) -> dict[str, Any]:
     """What a feed has, lacks and refused."""
     feed = block[0]
-    names = ("messages", "duplicates", "gaps", "held", "not_held", "conflicts", "heartbeats")
-    facts: dict[str, Any] = {name: int(feed[name]) for name in names}
+    facts: dict[str, Any] = {name: int(feed[name]) for name in _COUNTS}
     return facts | {
         "next_sequence": int(feed["next_sequence"]),
         "missing": int(feed["highest_sequence"] - feed["next_sequence"]),
@@ -124,6 +139,7 @@ def losses(facts: dict[str, Any]) -> dict[str, int]:
         "missing now": sum(s["missing"] for s in sources),
         "refused": sum(sum(s["refused"].values()) for s in sources),
         "conflicts": sum(s["conflicts"] for s in sources),
+        "came after they were given up": sum(s["after_loss"] for s in sources),
         "not held": sum(s["not_held"] for s in sources),
         "dropped by the kernel": facts["kernel_drops"],
         "truncated": sum(line["truncated"] for line in facts["lines"]),
@@ -131,6 +147,7 @@ def losses(facts: dict[str, Any]) -> dict[str, int]:
         "late at windows": facts["late_at_windows"],
         "too far ahead": facts["ahead"],
         "frames of no source": facts["bad_frames"],
+        "events of no possible time": facts["bad_events"],
         "rows not sent": facts["loop"]["unsent"],
         "rows not logged": facts["loop"]["unlogged"],
     }

@@ -318,7 +318,7 @@ class EdgeNode:
         return [
             {"name": line.name}
             | {name: int(row[name]) for name in ("packets", "batches", "truncated", "errors")}
-            | {"bytes": int(row["received_bytes"])}
+            | {"bytes": int(row["received_bytes"]), "heard_ns": int(row["heard_ns"])}
             for line, row in zip(self.lines, self.around.lines, strict=True)
         ]
 
