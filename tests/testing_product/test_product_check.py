@@ -198,7 +198,7 @@ def test_state_and_counts_are_compared(monkeypatch):
 
 
 def test_what_an_operator_raises_itself_comes_through():
-    with pytest.raises(StepError, match="operator impatient raised ValueError: more than a hundr"):
+    with pytest.raises(StepError, match=r"operator impatient \(.*\) raised ValueError: more than"):
         testing.check(ot.Pipeline(out=impatient(PRICES)), price=[Price(0, 0, 101)])
 
 

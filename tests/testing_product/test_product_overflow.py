@@ -37,7 +37,7 @@ class Stores:
         if where == 0:
             self.narrow = n.value + 0
         elif where == 1:
-            self.cells[n.key] = n.value
+            self.cells[n.key] = n.value + 0
         elif where == 2:
             self.total += n.value
         elif where == 3:
