@@ -58,12 +58,12 @@ def twice(value):
 def emits(n: Number, out: ot.UpTo[2, Small], *, where: int = 0) -> None:
     if where == 0:
         made = out.row()
-        made.byte = n.value
+        made.byte = n.value + 0
     elif where == 1:
         made = out.row()
-        made.pair[1] = n.value
+        made.pair[1] = n.value + 0
     elif where == 2:
-        out.append(mk.Trade(n.ts_event_ns, 0, 0, n.value, 0, 0, -1, 0, 0, 0))
+        out.append(mk.Trade(n.ts_event_ns, 0, 0, n.value, 0, 0, -1, 0, 0, 0, 0, 0))
     else:
         out.append(n)
 

@@ -20,7 +20,7 @@ def add_parser(subparsers: Any) -> None:
     """The options are the benches' own; here they are only found."""
     parser = subparsers.add_parser(
         "bench",
-        help="measure: itch, window, columns, tape, startup, wire, wire_faults, soak, dev, peers",
+        help="measure: itch, window, columns, tape, startup, wire, wire_faults, soak, peers, dev",
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="examples:\n  onetape bench itch\n  onetape bench wire --rate 100000 --wait spin",
