@@ -116,8 +116,12 @@ def run(args: argparse.Namespace) -> int:
 def _show(result: dict[str, Any]) -> None:
     """A line a figure; a table where the value is one."""
     for key, value in result.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and all(isinstance(one, dict) for one in value.values()):
             _show_table(key, value)
+        elif isinstance(value, dict):
+            print(f"  {key}")
+            for name, one in value.items():
+                print(f"    {name:22s} {_text(one)}")
         elif isinstance(value, list):  # of runs with the same figures: a column each
             for name in value[0]:
                 print(f"  {name:24s} " + " ".join(f"{_text(one[name]):>14s}" for one in value))
@@ -138,7 +142,13 @@ def _text(value: Any) -> str:
 
 
 def _options(args: argparse.Namespace, name: str) -> dict[str, Any]:
-    given = {"rates": args.rate and (args.rate,), "wait": args.wait, "seconds": args.seconds}
+    given: dict[str, Any] = {
+        "rates": args.rate and (args.rate,),
+        "wait": args.wait,
+        "seconds": args.seconds,
+    }
+    if args.commit_every is not None:
+        given["commit_every_ns"] = int(args.commit_every * 1e6)
     takes = {"wire": given.keys(), "soak": {"wait", "seconds"}}.get(name, set())
     return {key: given[key] for key in takes if given[key] is not None}
 

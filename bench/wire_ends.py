@@ -13,6 +13,7 @@ due (the event time of the alert), so its latency begins there, not when the dat
 
 import os
 import time
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,6 @@ from onetape.runtimes.standard import market_watch
 from onetape.tape.ring import COMMITS
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-COMMIT_EVERY_NS = 5_000_000  # or the journal takes a third of a core from the generator
 ANY_PORT = Address(LOOPBACK, 0)
 BACK_SLOT_BYTES = 2048  # an answer has up to 1408
 ALERT_BYTES = Alert.dtype.itemsize  # type: ignore[attr-defined]
@@ -185,6 +185,7 @@ def node(
     sink: Address,
     folder: Path,
     wait: str,
+    commit_every_ns: int,
     midnight_ns: int,
     cpu: int | None,
     other_cpu: int | None,
@@ -205,7 +206,7 @@ def node(
             midnight_ns=midnight_ns,
             wait=wait,
             cpu=cpu,
-            commit_every_ns=COMMIT_EVERY_NS,
+            commit_every_ns=commit_every_ns,
             **network.options(),
         ) as running,
     ):
@@ -257,6 +258,22 @@ def _facts(running: EdgeNode, network: Network) -> dict[str, Any]:
 
 def _writer_of(running: EdgeNode) -> int | None:
     return running.tape._threads[0].native_id
+
+
+def others_ns(pids: Iterable[int]) -> int:
+    """Processor time of all but these processes; 0 where the system does not tell."""
+    try:
+        user, nice, system, _, _, *rest = Path("/proc/stat").read_text().split()[1:9]
+    except OSError:
+        return 0
+    ticks = sum(map(int, (user, nice, system, *rest)))
+    return ticks * 10**9 // os.sysconf("SC_CLK_TCK") - sum(map(ran_ns, pids))
+
+
+def ran_ns(pid: int) -> int:
+    """Processor time of all threads of a process; 0 where the system does not tell."""
+    every = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(int(one.read_text().split()[0]) for one in every)
 
 
 def _scheduled_ns(thread: int | None) -> tuple[int, int]:

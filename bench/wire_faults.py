@@ -20,12 +20,12 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from bench import wire_journal
-from bench.wire import GRACE_NS, MAIN_RATE, Stage, accounts, latencies, percentiles
+from bench.wire import GRACE_NS, HICCUP_SLEEP_NS, MAIN_RATE, Stage, accounts, latencies, percentiles
+from bench.wire_ends import ran_ns
 from bench.wire_flow import Load
 
 from onetape.records import OperatorError
@@ -44,7 +44,7 @@ def run(quick: bool = False) -> dict[str, Any]:
         "idle": idle(2.0 if quick else 10.0),
         "journal": wire_journal.run(1_000_000 if quick else 3_000_000, 2 if quick else 5),
     }
-    answer_ok = all(result.pop("answer_ok") for result in results.values())
+    answer_ok = all(result["answer_ok"] for result in results.values())
     return {"answer_ok": answer_ok, **results}
 
 
@@ -52,7 +52,7 @@ def fix(seconds: float = 20.0, rate: int = 5_000, wait: str = "spin") -> dict[st
     load = Load.of(rate)
     with Stage(load, [[(seconds, 1.0)]], wait=wait, has_echo=False) as stage:
         before = stage.facts
-        with HiccupMeter() as meter:
+        with HiccupMeter(HICCUP_SLEEP_NS) as meter:
             seen = stage.run_slice("node", 1)
         node = stage.since(before)
     figures = latencies("wire", [seen])
@@ -150,15 +150,9 @@ def idle(seconds: float = 10.0) -> dict[str, Any]:
         assert node.stderr is not None
         said = next((line for line in node.stderr if line.startswith("listening")), "")
         time.sleep(1)
-        before_ns = _ran_ns(node.pid)
+        before_ns = ran_ns(node.pid)
         time.sleep(seconds)
-        ran_ns = _ran_ns(node.pid) - before_ns
+        took_ns = ran_ns(node.pid) - before_ns
         node.send_signal(signal.SIGINT)
         node.communicate()
-    return {"answer_ok": said != "", "cpu_share": round(ran_ns / 1e9 / seconds, 4)}
-
-
-def _ran_ns(pid: int) -> int:
-    """Processor time of all threads; 0 where the system does not tell."""
-    every = Path(f"/proc/{pid}/task").glob("*/schedstat")
-    return sum(int(one.read_text().split()[0]) for one in every)
+    return {"answer_ok": said != "", "cpu_share": round(took_ns / 1e9 / seconds, 4)}

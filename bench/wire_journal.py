@@ -14,6 +14,7 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
+from bench.wire import COMMIT_EVERY_NS
 from bench.wire_flow import Load, make
 
 from onetape.compiled.atomics import load_acquire, store_release
@@ -59,7 +60,11 @@ def _saturate(flow: Any, folder: Path | None) -> tuple[int, float]:
     where = tempfile.mkdtemp(prefix="wire-bench-", dir=folder)
     try:
         with EdgeNode(
-            market_watch(), Path(where) / "tape", framing={"itch": "moldudp64"}, wait="yield"
+            market_watch(),
+            Path(where) / "tape",
+            framing={"itch": "moldudp64"},
+            wait="yield",
+            commit_every_ns=COMMIT_EVERY_NS,
         ) as node:
             arguments = (node.inbox, node.inbox_control, flow.data, flow.begin)
             feed_frames(*arguments, 0)  # compiles

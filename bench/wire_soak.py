@@ -8,7 +8,7 @@ onetape bench soak --seconds 3600
 
 from typing import Any
 
-from bench.wire import Stage, accounts, latencies, percentiles
+from bench.wire import HICCUP_SLEEP_NS, Stage, accounts, latencies, percentiles
 from bench.wire_ends import MORE
 from bench.wire_flow import Load
 
@@ -24,7 +24,7 @@ def run(seconds: float = 60.0, wait: str = "spin") -> dict[str, Any]:
     seen, memory_bytes = [], []
     with Stage(load, [[(min(LAP_S, seconds / 2), 1.0)]], wait=wait, has_echo=False) as stage:
         before = stage.facts
-        with HiccupMeter() as meter:
+        with HiccupMeter(HICCUP_SLEEP_NS) as meter:
             for lap in range(laps):
                 seen.append(stage.run_slice("node", 1 if lap == 0 else MORE))
                 memory_bytes.append(stage.facts["memory_bytes"])

@@ -8,6 +8,13 @@ are the same. The compiler is loaded when something runs, not by this import.
 """
 
 from onetape.compiled.kernel import kernel
+from onetape.connect.sinks import CallbackSink as callback
+from onetape.connect.sinks import CsvSink as csv
+from onetape.connect.sinks import JsonlSink as jsonl
+from onetape.connect.sinks import ParquetFileSink as parquet
+from onetape.connect.sinks import StdoutSink as stdout
+from onetape.connect.sinks import TcpSink as tcp
+from onetape.connect.sinks import WebhookSink as webhook
 from onetape.engine import (
     Pipeline,
     Stream,
@@ -51,20 +58,27 @@ __all__ = [
     "UpTo",
     "aggregate",
     "c",
+    "callback",
     "count",
+    "csv",
     "f64",
     "i32",
     "i64",
+    "jsonl",
     "kernel",
     "merge",
     "operator",
+    "parquet",
     "record",
     "source",
+    "stdout",
+    "tcp",
     "u8",
     "u16",
     "u32",
     "u64",
     "udp",
+    "webhook",
     "when",
     "window",
 ]

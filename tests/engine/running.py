@@ -11,12 +11,10 @@ Numbers first are source numbers, in the order of the pipeline's sources.
 import struct
 from itertools import pairwise
 from typing import Any, NamedTuple
-from unittest import mock
 
 import numpy as np
 
 from onetape.compiled import mode
-from onetape.engine import compile as compiler
 from onetape.engine import planner
 from onetape.engine.digest import digests_of, state_digest
 from onetape.engine.engine import Counts, Engine
@@ -143,8 +141,7 @@ class Reusable:
             self.engine = make(pipeline, output_rows=output_rows)
 
     def fresh(self):
-        with mock.patch.object(compiler, "driver", lambda *_: self.engine.turn):
-            return Engine(self.engine.plan, self._rows)
+        return Engine(self.engine.plan, self._rows, self.engine.turn)
 
     def run(self, pieces, *, feeds=(), digests=True):
         with mode.running(self._mode):

@@ -64,8 +64,30 @@ def test_a_timer_needs_wake_ns():
 
     with refused(r"operator Alarm has on_timer but no attribute 'wake_ns: ot.i64 = ot.UNSET'"):
         operator(key="key")(
-            declare("Alarm", {"on_tick": on_tick, "on_timer": on_timer}, {"n": ot.i64})
+            declare("Alarm", {"on_tick": on_tick, "on_timer": on_timer, "n": 0}, {"n": ot.i64})
         )
+
+
+def test_state_needs_a_default_and_an_array_begins_with_zeros():
+    class Counter:
+        seen: ot.Array[ot.i64, 4]
+        count: ot.i64
+
+        def on_tick(self, t: Tick) -> Tick | None: ...
+
+    with refused(r"test_declarations.py:\d+: Counter.count is state without a default"):
+        operator(Counter, key="key")
+
+    Counter.count = 5
+    assert operator(Counter, key="key").spec.initial == (0, 5)
+
+
+def test_what_state_begins_with_is_part_of_the_fingerprint():
+    def driver(first):
+        made = declare("Counter", {"count": first, "on_tick": on_tick}, {"count": ot.i64})
+        return planner.plan(Pipeline(made=operator(made, key="key")(TICKS))).driver
+
+    assert driver(0) == driver(0) != driver(5)
 
 
 def test_state_has_a_fixed_size():
@@ -90,8 +112,8 @@ def test_a_handler_takes_an_event():
 
     with refused("Deaf.on_tick takes no event"):
         operator(declare("Deaf", {"on_tick": nothing}))
-    for handler, found in ((number, "<class 'int'>"), (untyped, "None")):
-        with refused(f"Deaf.on_tick: parameter 't' was annotated {found}; expected the record"):
+    for handler, found in ((number, "was annotated int"), (untyped, "has no annotation")):
+        with refused(f"Deaf.on_tick: parameter 't' {found}; expected the record it takes"):
             operator(declare("Deaf", {"on_tick": handler}))
 
 
@@ -112,7 +134,7 @@ def test_a_handler_returns_one_record_or_none():
 def test_a_second_parameter_is_an_output_or_comes_after_a_star():
     def loose(self, t: Tick, most: int) -> None: ...
 
-    with refused(r"Odd.on_tick: parameter 'most' was annotated <class 'int'>; expected UpTo"):
+    with refused(r"Odd.on_tick: parameter 'most' was annotated int; expected ot.UpTo"):
         operator(declare("Odd", {"on_tick": loose}))
 
 

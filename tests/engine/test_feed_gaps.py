@@ -9,7 +9,7 @@ import onetape as ot
 from onetape import market as mk
 from onetape.compiled import mode
 from onetape.market.feed import source
-from onetape.records.market import GAP_FILLED, GAP_LOST, GAP_OPENED, STALE
+from onetape.records.market import GAP_FILLED, GAP_LOST, GAP_OPENED, STALE, TopOfBook
 
 MS = 1_000_000
 
@@ -80,7 +80,7 @@ def test_after_a_loss_everything_of_the_feed_says_stale():
     ran = go([*pieces, packet(5, [bodies[4], trade(2, 2500 * MS)], 106)])
 
     assert gaps(ran) == [(GAP_OPENED, 3, 1), (GAP_LOST, 3, 1)]
-    assert [row[-1] for row in ran.rows["top"]] == [0, STALE, STALE]
+    assert [TopOfBook(*row).flags for row in ran.rows["top"]] == [0, STALE, STALE]
     assert [row[-2] for row in ran.rows["vwap"]] == [STALE, STALE]
     assert [e[-2] & STALE for e in ran.rows["event"]] == [0, 0, STALE, STALE, STALE]
     assert ran.engine.feed_state("itch")["stale"] == 1

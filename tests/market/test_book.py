@@ -10,7 +10,7 @@ from tests.naive import market as naive
 
 import onetape as ot
 from onetape.engine.engine import StepError
-from onetape.market import orders
+from onetape.market import words
 from onetape.market.book import Book
 from onetape.market.view import all_levels, queue
 from onetape.records import OperatorError
@@ -19,11 +19,11 @@ from onetape.records.market import ADD, ASK, BID, CANCEL, FILL, MODIFY, TRADE, W
 INSTRUMENTS = 4
 CAPACITY = {"orders": 1 << 12, "instruments": INSTRUMENTS, "levels": 1 << 15}
 COUNTERS = {
-    "unknown": orders.UNKNOWN,
-    "duplicate": orders.DUPLICATE,
-    "implausible": orders.IMPLAUSIBLE,
-    "unpriced": orders.UNPRICED,
-    "overfill": orders.OVERFILL,
+    "unknown": words.UNKNOWN,
+    "duplicate": words.DUPLICATE,
+    "implausible": words.IMPLAUSIBLE,
+    "unpriced": words.UNPRICED,
+    "overfill": words.OVERFILL,
 }
 
 
@@ -50,7 +50,7 @@ def check(book, events):
     assert {n: int(made.meta[at]) for n, at in COUNTERS.items()} == {
         n: twin.counts[n] for n in COUNTERS
     }
-    assert int(made.meta[orders.LIVE]) == len(twin.orders)
+    assert int(made.meta[words.LIVE]) == len(twin.orders)
     for instrument in range(INSTRUMENTS):
         for side, letter in enumerate((BID, ASK)):
             levels = twin.levels(instrument, letter)
@@ -82,7 +82,7 @@ def test_a_deep_book_grows_its_chunks_and_gives_them_back(book):
 
     made = tables(ran.engine, "Book")
     assert made.sides["chunk"].max() >= 5
-    assert made.meta[orders.UNKNOWN] > 0  # those of instrument 0 were not of instrument 1
+    assert made.meta[words.UNKNOWN] > 0  # those of instrument 0 were not of instrument 1
 
 
 seeds = st.integers(0, 2**32)
@@ -169,5 +169,5 @@ def test_a_full_book_halts_and_says_what_to_raise(what):
         run_engine(engine, frames([Rows(0, adds)]), digests=False)
 
     made = tables(engine, "Book")
-    assert 0 < made.meta[orders.LIVE] <= 64 if what == "orders" else made.meta[orders.LIVE] > 0
-    assert np.count_nonzero(made.orders["qty_lots"]) == made.meta[orders.LIVE]
+    assert 0 < made.meta[words.LIVE] <= 64 if what == "orders" else made.meta[words.LIVE] > 0
+    assert np.count_nonzero(made.orders["qty_lots"]) == made.meta[words.LIVE]

@@ -12,7 +12,7 @@ from tests.naive.surveillance import burst_cancel
 
 from onetape.connect.itch_file import open_itch
 from onetape.engine.frames import frames_of
-from onetape.market.orders import LIVE, UNKNOWN
+from onetape.market.words import LIVE, UNKNOWN
 from onetape.records.market import Trade
 from onetape.runtimes import batch
 from onetape.runtimes.standard import market_watch

@@ -16,7 +16,7 @@ from tests.engine.running import End, Rows, block_of, frames, make, run_engine, 
 from tests.market.flows import event
 
 import onetape as ot
-from onetape.market import orders
+from onetape.market import words
 from onetape.market.book import Book
 from onetape.records.market import (
     ADD,
@@ -173,4 +173,4 @@ def test_an_hour_of_messages_gives_the_days_best_prices(data_file):
     told = [row for row, before in zip(told, [None, *told]) if row != before]
     ours = ours[ours.index(told[0]) :]  # the seed is made order by order
     assert ours[:15999] == told[:15999]
-    assert tables(ran.engine, "Book").meta[orders.DUPLICATE] == 0
+    assert tables(ran.engine, "Book").meta[words.DUPLICATE] == 0

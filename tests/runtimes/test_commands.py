@@ -132,6 +132,17 @@ def test_an_unknown_option_or_command_is_refused(capsys):
         assert "usage" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "option", ["--speed=-1", "--speed=nan", "--checkpoint=-3", "--seconds=x", "--date=1969-12-31"]
+)
+def test_an_option_that_means_nothing_is_refused_before_anything_is_done(tmp_path, capsys, option):
+    argv = ["run", "standard", "--file", "none.itch", "--tape", str(tmp_path / "tape"), option]
+    with pytest.raises(SystemExit) as left:
+        cli.main(argv)
+    assert left.value.code == 2
+    assert f"argument {option.partition('=')[0]}: " in capsys.readouterr().err
+
+
 def test_a_replay_that_is_interrupted_leaves_no_file(day, tmp_path, capsys, monkeypatch):
     from onetape.runtimes import batch
 
@@ -149,3 +160,34 @@ def test_a_replay_that_is_interrupted_leaves_no_file(day, tmp_path, capsys, monk
     assert np.sum(seen) > 0
     assert list((tmp_path / "out").iterdir()) == []
     assert "interrupted" in capsys.readouterr().err
+
+
+def test_a_tape_goes_on_only_with_the_input_it_was_made_from(day, tmp_path, capsys):
+    tape, other = tmp_path / "tape", tmp_path / "other.itch"
+    write_file(other, seed=10, instruments=30, seconds=1.0, episodes=0)
+    run = ["run", "standard", "--tape", str(tape), "--json", "--file"]
+    made = run_json(capsys, *run, day)
+    before = {path: path.read_bytes() for path in tape.rglob("*") if path.is_file()}
+
+    for argv, words in (
+        ([*run, str(other), "--resume"], "is not that"),
+        ([*run, str(day), "--resume", "--date", "2020-01-02"], "another date"),
+    ):
+        assert cli.main(argv) == 1
+        assert words in capsys.readouterr().err
+
+    assert cli.main([*run, str(day), "--resume"]) == 0
+    said = capsys.readouterr()
+    assert "is complete; nothing was changed" in said.err
+    assert json.loads(said.out)["digests"] == made["digests"]
+    assert {path: path.read_bytes() for path in tape.rglob("*") if path.is_file()} == before
+
+
+def test_a_run_goes_on_with_the_date_of_its_tape(tmp_path, capsys):
+    file, tape = tmp_path / "day.itch", tmp_path / "tape"
+    write_file(file, seed=9, instruments=5, seconds=1.0, episodes=0)
+    run = ["run", "standard", "--tape", tape, "--json", "--file", file]
+    made = run_json(capsys, *run, "--date", "2026-01-05")
+    (tape / "result.json").unlink()  # as after a crash
+
+    assert run_json(capsys, *run, "--resume")["state_digest"] == made["state_digest"]

@@ -109,7 +109,7 @@ def _plain(value: Any) -> Any:
 
 def _fitting(dtype: Any, value: Any) -> Any:
     if dtype == np.uint64 and isinstance(value, int):
-        return value % _WRAP
+        return int(value) % _WRAP
     if dtype.kind in "iu" and isinstance(value, float):
         raise TypeError(f"an integer field ({dtype}) was given {value!r}: write int(x) out")
     return value

@@ -5,6 +5,7 @@ the engine does not wait for compression. The queue between them is bounded: a d
 keep up slows a replay down, it never loses rows.
 """
 
+import fcntl
 import os
 import queue
 import threading
@@ -42,8 +43,7 @@ class ParquetSink:
         self._thread = threading.Thread(target=self._work, name="parquet", daemon=True)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            for name in outputs:
-                self._partial(name).touch()
+            self._locks = [self._locked(self._partial(name)) for name in outputs]
         except OSError as error:
             raise OperatorError(
                 f"cannot write to {folder}: {error.strerror}; choose another folder with --out"
@@ -60,6 +60,8 @@ class ParquetSink:
             writer.close()
         for name in self._outputs:
             self._partial(name).unlink(missing_ok=True)
+        for fd in self._locks:
+            os.close(fd)
 
     def write(self, name: str, rows: Any, symbols: Any) -> None:
         """Take a block of rows (copied); `symbols` is the word of each instrument's symbol."""
@@ -97,6 +99,19 @@ class ParquetSink:
     def _partial(self, name: str) -> Path:
         return self.folder / f".{name}.parquet.partial"
 
+    @staticmethod
+    def _locked(path: Path) -> int:
+        """A descriptor that keeps others from writing the same file."""
+        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            raise OperatorError(
+                f"{path.parent} is being written by another run; choose another folder with --out"
+            ) from None
+        return fd
+
     def _work(self) -> None:
         while (item := self._blocks.get()) is not None:
             try:
@@ -124,7 +139,7 @@ class ParquetSink:
         import pyarrow as pa
 
         schema = arrow_schema(of, self._metadata)
-        if "instrument_id" in of._fields:
+        if _has_symbol(of):
             schema = schema.insert(0, pa.field("symbol", pa.dictionary(pa.int32(), pa.string())))
         return schema
 
@@ -133,7 +148,7 @@ def _table(of: Any, rows: Any, symbols: Any, schema: Any) -> Any:
     import pyarrow as pa
 
     columns = []
-    if "instrument_id" in of._fields:
+    if _has_symbol(of):
         ids, places = np.unique(rows["instrument_id"], return_inverse=True)
         names = pa.array([symbol_text(int(symbols[i])) if i < len(symbols) else "" for i in ids])
         columns.append(pa.DictionaryArray.from_arrays(places.astype(np.int32), names))
@@ -144,6 +159,11 @@ def _table(of: Any, rows: Any, symbols: Any, schema: Any) -> Any:
         else:
             columns.append(pa.FixedSizeListArray.from_arrays(values.reshape(-1), field.length))
     return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _has_symbol(of: Any) -> bool:
+    """Is there a column `symbol` to add? Not where the record has its own."""
+    return "instrument_id" in of._fields and "symbol" not in of._fields
 
 
 def symbol_text(word: int) -> str:

@@ -5,9 +5,7 @@ be read, stepped through, and never be stale. It is compiled for exactly the arr
 after that no other signature is accepted (a read-only or strided array must not recompile mid-run).
 """
 
-import difflib
 import pickle
-import re
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +15,7 @@ from onetape.compiled import cache, mode, modules
 from onetape.compiled.kernel import Kernel, compile_function
 from onetape.engine import closure
 from onetape.engine.apart import Apart
+from onetape.engine.compiler_words import in_words
 from onetape.engine.emit import put
 from onetape.engine.planner import Plan
 from onetape.records import DeclarationError
@@ -100,14 +99,14 @@ def _compiled(
     for name, thing in names.items():
         if isinstance(thing, types.FunctionType):
             module.__dict__[name] = compile_function(positional(thing), None)
+    functions = {n: thing for n, thing in names.items() if isinstance(thing, types.FunctionType)}
     checked = mode.current() == "boundscheck"
     made = intrinsics.jit(module.__dict__[function], str(folder), boundscheck=checked, inline=False)
     try:
         made.compile(signature)
-    except intrinsics.CompileError as error:
-        raise DeclarationError(_in_words(str(error))) from error
+    except Exception as error:  # of the compiler, also where it did not expect what it met
+        raise DeclarationError(in_words(error, functions)) from error
     made.disable_compile()
-    functions = [name for name, thing in names.items() if isinstance(thing, types.FunctionType)]
     narrowed = [
         place for name in functions for place in intrinsics.narrowings(module.__dict__[name])
     ]
@@ -119,33 +118,6 @@ def _compiled(
             "are integers here: compute in integers, or write int(x) where cutting off is meant"
         )
     return made
-
-
-def _in_words(said: str) -> str:
-    """The compiler's message, down to what is wrong and where."""
-    places = re.findall(r'File "([^"]+)", line (\d+)', said)
-    own = [f"{path}:{line}: " for path, line in places if not path.endswith("driver.py")]
-    where = own[-1] if own else ""
-    field = re.search(r"Unknown attribute '(\w+)' of type (?:Row|Event)\(Record\((.*?);\d+;", said)
-    if field:
-        known = re.findall(r"(\w+)\[type=", field[2])
-        near = difflib.get_close_matches(field[1], known, 1)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
-        return f"{where}no field {field[1]!r}{hint}; the record has {', '.join(known)}"
-    narrowed = re.search(r"field \w+ holds an integer and is given a float", said)
-    if narrowed:
-        return f"{where}{narrowed[0]}: compute in integers, or write int(x) where that is meant"
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    told = [line for line in lines if not line.startswith(("Failed in", "File", "During", "<"))]
-    return (
-        f"{where}the pipeline does not compile: {(told or lines)[0]} "
-        "(onetape --traceback shows the compiler's own message)"
-    )
-
-
-def is_cached(plan: Plan) -> bool:
-    """Is the plan's machine code on disk already?"""
-    return any(_folder(plan.text, plan.names).rglob("*.nbi"))
 
 
 def positional(function: Any) -> Any:

@@ -52,9 +52,12 @@ class Counts:
 
 
 class Engine:
-    """A planned pipeline with its state. One thread at a time."""
+    """A planned pipeline with its state. One thread at a time.
 
-    def __init__(self, plan: Plan, output_rows: int = OUTPUT_ROWS) -> None:
+    turn  the driver of another engine of the same plan and mode: nothing is compiled or loaded
+    """
+
+    def __init__(self, plan: Plan, output_rows: int = OUTPUT_ROWS, turn: Any = None) -> None:
         if output_rows & (output_rows - 1):
             raise ValueError(f"output_rows was {output_rows}; expected a power of two")
         for name, most in zip(plan.outputs, plan.rows_most, strict=True):
@@ -75,7 +78,7 @@ class Engine:
                 for name in (f"o{k}", f"g{k}"):
                     self.arrays[name] = np.zeros(output_rows, self.arrays[name].dtype)
         self._midway = False
-        self._turn = compiler.driver(plan, self.arguments(np.zeros(8, np.uint8), 0))
+        self._turn = turn or compiler.driver(plan, self.arguments(np.zeros(8, np.uint8), 0))
 
     def arguments(self, buffer: Any, end: int) -> list[Any]:
         """The driver's arguments, in its order."""

@@ -38,12 +38,14 @@ class Stream:
     node: Node
     output: str
     of: Any
-    sinks: tuple["UdpSink", ...] = ()
+    sinks: tuple["Sink", ...] = ()
 
-    def __rshift__(self, sink: "UdpSink") -> "Stream":
+    def __rshift__(self, sink: "Sink") -> "Stream":
         """The same stream, as an output whose rows also leave through `sink`."""
-        if not isinstance(sink, UdpSink):
-            raise DeclarationError(f"{self!r} >> {sink!r}; expected a sink, such as ot.udp(...)")
+        if not isinstance(sink, Sink):
+            raise DeclarationError(
+                f"{self!r} >> {sink!r}; expected a sink, such as ot.parquet('out/')"
+            )
         return replace(self, sinks=(*self.sinks, sink))
 
     def __repr__(self) -> str:
@@ -103,8 +105,12 @@ class Stream:
         )
 
 
+class Sink:
+    """Where the rows of an output go: see `onetape.connect.sinks`."""
+
+
 @dataclass(frozen=True)
-class UdpSink:
+class UdpSink(Sink):
     """Rows leave at once as datagrams to `HOST:PORT`: see `onetape.codecs.rows_datagram`."""
 
     address: str

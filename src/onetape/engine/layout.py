@@ -11,7 +11,6 @@ DONE = 0  # all frames are consumed
 OUT_FULL = 1  # an output ring is full: drain, call again
 AT_CAPACITY = 2  # operator `node` holds as much state as was reserved: halt
 
-STATUSES = ("done", "an output is full", "an operator is at capacity")
 
 LINE = 8  # int64 words of a cache line: shared words stand apart
 FAR = 2**62  # the watermark after the end

@@ -60,10 +60,20 @@ def plan(
     apart    operators are compiled apart from the driver: see onetape/engine/apart.py
     """
     made = _Planner(pipeline, framing or {}, sampled, apart).plan()
-    made.driver = closure.fingerprint(made.text, made.names)
+    made.driver = closure.fingerprint(made.text, made.names | _initial_state(pipeline))
     if sampled:
         made.driver = plan(pipeline, framing).driver
     return made
+
+
+def _initial_state(pipeline: Pipeline) -> dict[str, Any]:
+    """What state begins with: data, not code, but an answer depends on it all the same."""
+    specs = {f"initial {n}": getattr(node, "spec", None) for n, node in enumerate(pipeline.nodes)}
+    return {
+        name: operator_text.initial_block(spec.state, spec.initial)
+        for name, spec in specs.items()
+        if spec is not None and spec.state is not None
+    }
 
 
 class _Planner:

@@ -23,23 +23,16 @@ from onetape.compiled.rows import row
 from onetape.engine import Table, UpTo, operator
 from onetape.market.levels import LEVEL, SIDE, levels_headroom
 from onetape.market.orders import (
-    DUPLICATE,
-    IMPLAUSIBLE,
-    LIVE,
-    META_WORDS,
     ORDER,
-    OVERFILL,
     PRICE_MAX,
     QTY_MAX,
-    ROWS,
-    UNKNOWN,
-    UNPRICED,
     add_order,
     cancel_order,
     execute_order,
     move_order,
 )
 from onetape.market.view import best, fill_depth
+from onetape.market.words import COUNTERS, IMPLAUSIBLE, LIVE, META_WORDS, ROWS
 from onetape.records.market import (
     ADD,
     CANCEL,
@@ -87,7 +80,7 @@ def canonical_book(book: Any) -> list[Any]:
     live = handed_out[handed_out["qty_lots"] > 0]
     live = np.sort(live, order="order_id")
     fields = ("order_id", "price_ticks", "qty_lots", "priority", "instrument_id", "side")
-    counters = book.meta[[LIVE, UNKNOWN, DUPLICATE, IMPLAUSIBLE, UNPRICED, OVERFILL]]
+    counters = book.meta[[LIVE, *COUNTERS.values()]]
     return [*(np.ascontiguousarray(live[name]) for name in fields), counters]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from onetape.compiled.kernel import kernel
 from onetape.compiled.rows import copy_row, row
+from onetape.market.words import FREE_CHUNKS, LARGEST, USED
 
 LEVEL = np.dtype([("price_ticks", "<i8"), ("qty_lots", "<i8"), ("orders_count", "<i8")])
 SIDE = np.dtype([("start", "<i8"), ("count", "<i4"), ("chunk", "<i4")])  # chunk: class + 1; 0 none
@@ -17,11 +18,6 @@ SIDE = np.dtype([("start", "<i8"), ("count", "<i4"), ("chunk", "<i4")])  # chunk
 FIRST_LEVELS = 16
 CLASSES = 14  # the largest chunk holds 131 072 levels of one side
 _NEAR = 8
-
-# Words of the book's `meta`.
-USED = 0  # levels of the pool handed out so far
-LARGEST = 10  # class of the largest chunk handed out so far
-FREE_CHUNKS = 16  # from here on one word a class: first free chunk + 1
 
 
 @kernel

@@ -10,6 +10,17 @@ from onetape.compiled.index import find, insert, remove
 from onetape.compiled.kernel import kernel
 from onetape.compiled.rows import row
 from onetape.market.levels import change_level
+from onetape.market.words import (
+    DUPLICATE,
+    FREE,
+    IMPLAUSIBLE,
+    LIVE,
+    OVERFILL,
+    PRIORITY,
+    ROWS,
+    UNKNOWN,
+    UNPRICED,
+)
 from onetape.records.market import ASK, BID, HAS_PRICE, NO_SIDE, TRADE, WHOLE
 from onetape.records.types import UNSET
 
@@ -24,16 +35,10 @@ ORDER = np.dtype(
     ]
 )
 
-# Words of `meta`; those of the levels are in levels.py.
-
 # A book takes what its sums can hold: 2**22 orders of the largest size, 2**14 of the
 # largest trades.
 PRICE_MAX = 1 << 48  # ticks, either sign
 QTY_MAX = 1 << 40  # lots
-
-LIVE, ROWS, FREE, PRIORITY = 1, 2, 3, 4
-UNKNOWN, DUPLICATE, IMPLAUSIBLE, UNPRICED, OVERFILL = 5, 6, 7, 8, 9
-META_WORDS = 64
 
 
 @kernel

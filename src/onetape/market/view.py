@@ -6,7 +6,7 @@ import numpy as np
 
 from onetape.compiled.kernel import kernel
 from onetape.compiled.rows import row
-from onetape.market.orders import ROWS
+from onetape.market.words import ROWS
 from onetape.records.types import UNSET
 
 

@@ -11,7 +11,7 @@ kernel) that carries `dtype`, the layout of one row of a block. The last fields 
 """
 
 from collections import namedtuple
-from typing import Any, ClassVar, Protocol, TypeVar, cast, dataclass_transform
+from typing import Any, TypeVar, cast, dataclass_transform
 
 import numpy as np
 
@@ -19,16 +19,6 @@ from onetape.records.errors import DeclarationError
 from onetape.records.types import Field, fields_of, layout
 
 T = TypeVar("T")
-
-
-class RecordType(Protocol):
-    """What `@record` adds to a class."""
-
-    dtype: ClassVar[np.dtype[Any]]
-    fields: ClassVar[dict[str, Field]]
-    version: ClassVar[int]
-    __name__: str
-    _fields: ClassVar[tuple[str, ...]]
 
 
 @dataclass_transform(frozen_default=True)
@@ -89,11 +79,10 @@ def empty_block(of: Any, rows: int) -> Any:
 def block_of(of: Any, rows: list[Any]) -> Any:
     """A block from tuples or record instances, padding zeroed. O(rows), for tests and examples."""
     block = empty_block(of, len(rows))
+    most, least = len(of._fields), len(of._fields) - len(of._field_defaults)
     for i, values in enumerate(rows):
-        if len(values) != len(of._fields):
-            raise DeclarationError(
-                f"{of.__name__} has {len(of._fields)} fields, row {i} had {len(values)}"
-            )
-        for name, value in zip(of._fields, values, strict=True):
+        if not least <= len(values) <= most:
+            raise DeclarationError(f"{of.__name__} has {most} fields, row {i} had {len(values)}")
+        for name, value in zip(of._fields, of(*values), strict=True):
             block[name][i] = value
     return block

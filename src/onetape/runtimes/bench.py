@@ -24,6 +24,9 @@ def add_parser(subparsers: Any) -> None:
     wire.add_argument("--rate", type=int, metavar="N", help="of wire: messages a second")
     wire.add_argument("--wait", choices=("spin", "yield", "sleep"), help="how the node waits")
     wire.add_argument("--seconds", type=float, metavar="S", help="length of a slice; of soak")
+    wire.add_argument(
+        "--commit-every", type=float, metavar="MS", help="of wire: the journal, at most"
+    )
     parser.set_defaults(run=run)
 
 

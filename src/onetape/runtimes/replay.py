@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import time
 from collections.abc import Iterator
 from datetime import date
@@ -12,6 +13,7 @@ from onetape.codecs.feed import refusals
 from onetape.connect.itch_file import ItchFile, open_itch
 from onetape.connect.parquet import ParquetSink
 from onetape.engine.frames import frames_of
+from onetape.market.words import counted
 from onetape.runtimes import batch
 from onetape.runtimes.progress import Progress
 
@@ -49,9 +51,22 @@ def add_parser(subparsers: Any) -> None:
 
 def parse_date(text: str) -> date:
     try:
-        return date.fromisoformat(text)
+        day = date.fromisoformat(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a date like 2019-01-30") from None
+    if day.year < 1970:
+        raise argparse.ArgumentTypeError(f"{text!r} is before 1970, where times begin")
+    return day
+
+
+def parse_zero_or_more(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 on")
+    return value
 
 
 def run(args: argparse.Namespace) -> int:
@@ -99,6 +114,7 @@ def replay(file: ItchFile, out: Path | None, progress: Progress) -> dict[str, An
         "duplicates": int(state["duplicates"]),
         "skipped_packets": dict(file.skipped),
         "late": result.counts.late,
+        "book": counted(engine),
         "rows": result.counts.rows,
         "elapsed_s": round(elapsed_s, 6),
         "msgs_per_s": round(messages / elapsed_s) if elapsed_s > 0 else 0,
@@ -129,6 +145,9 @@ def _text(summary: dict[str, Any], out: Path | None) -> str:
         f"  refused   {refused or 'none'};  gaps {summary['gaps']} "
         f"({summary['gap_messages']} messages), duplicates {summary['duplicates']}",
     ]
+    if summary["book"]:
+        odd = ", ".join(f"{n:,} {said}" for said, n in summary["book"].items())
+        lines.append(f"  the book could not take {odd}")
     for name, rows in summary["rows"].items():
         lines.append(f"  {name:12s} {rows:>12,} rows   digest {summary['digests'][name]}")
     if out is not None:

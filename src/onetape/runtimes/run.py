@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from onetape.connect.itch_file import ItchFile, open_itch, today
-from onetape.connect.parquet import ParquetSink
 from onetape.connect.udp import LOOPBACK, RECEIVE_BUFFER_BYTES, Address, parse_address
 from onetape.engine import explain
 from onetape.engine.digest import digests_of, state_digest
-from onetape.engine.graph import Pipeline
+from onetape.engine.graph import Pipeline, UdpSink
 from onetape.engine.planner import plan
 from onetape.records import OperatorError
+from onetape.runtimes.delivery import Delivery, rows_may_wait
 from onetape.runtimes.edge.feeder import FileFeeder
 from onetape.runtimes.edge.network import Network
 from onetape.runtimes.edge.node import DRAIN_PAUSE_S, EdgeNode
@@ -26,7 +26,8 @@ from onetape.runtimes.listen import print_facts, run_network
 from onetape.runtimes.load import load_pipeline
 from onetape.runtimes.manifest import write_result
 from onetape.runtimes.progress import Progress
-from onetape.runtimes.replay import PRICE_METADATA, parse_date
+from onetape.runtimes.replay import parse_date, parse_zero_or_more
+from onetape.runtimes.same_run import origin_of, same_run
 
 CHUNK_BYTES = 8192
 
@@ -71,13 +72,19 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--tape", type=Path, required=True, metavar="DIR", help="a new folder")
     parser.add_argument("--out", type=Path, metavar="DIR", help="Parquet files of the outputs")
-    parser.add_argument("--speed", type=float, default=0, help="x the file's own pace; 0: as fast")
+    parser.add_argument(
+        "--speed", type=parse_zero_or_more, default=0, help="x the file's own pace; 0: as fast"
+    )
     parser.add_argument("--date", type=parse_date, metavar="YYYY-MM-DD", help="trading date")
     parser.add_argument(
         "--resume", action="store_true", help="go on with a run that was interrupted, same options"
     )
     parser.add_argument(
-        "--checkpoint", type=float, default=30, metavar="S", help="seconds between checkpoints"
+        "--checkpoint",
+        type=parse_zero_or_more,
+        default=30,
+        metavar="S",
+        help="seconds between checkpoints",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     live = parser.add_argument_group("a live feed")
@@ -105,7 +112,7 @@ def add_parser(subparsers: Any) -> None:
     )
     live.add_argument("--cpu", type=int, metavar="N", help="keep the loop on this processor")
     live.add_argument("--realtime", type=int, metavar="PRIORITY", help="1 to 99 (SCHED_FIFO)")
-    live.add_argument("--seconds", type=float, metavar="S", help="end after this time")
+    live.add_argument("--seconds", type=parse_zero_or_more, metavar="S", help="end after this time")
     parser.set_defaults(run=run)
 
 
@@ -114,6 +121,13 @@ def run(args: argparse.Namespace) -> int:
     if args.udp or args.file is None:
         return _listen(pipeline, args)
     file = open_itch(args.file, trading_date=args.date, chunk_bytes=CHUNK_BYTES)
+    if args.resume:
+        before = same_run(pipeline, _feed_name(pipeline), file, args.tape, CHUNK_BYTES, args.date)
+        if before is not None and not rows_may_wait(pipeline):
+            print(f"onetape: {args.tape} is complete; nothing was changed", file=sys.stderr)
+            if args.json:
+                print(json.dumps(before))
+            return 0
     progress = Progress(quiet=args.json)
     facts = run_file(
         pipeline,
@@ -135,6 +149,8 @@ def run(args: argparse.Namespace) -> int:
         )
         for name, digest in facts["digests"].items():
             print(f"  {name:12s} {facts['rows'][name]:>12,} rows   digest {digest}")
+        for line in facts["delivered"]:
+            print(f"  {line}")
     return 0
 
 
@@ -197,6 +213,7 @@ def _declared_sinks(pipeline: Pipeline) -> dict[str, Address]:
         name: parse_address(sink.address)
         for name, stream in pipeline.outputs.items()
         for sink in stream.sinks
+        if isinstance(sink, UdpSink)
     }
 
 
@@ -217,38 +234,38 @@ def run_file(
     state alone from the newest checkpoint on), and the file goes on with the frame after them.
     """
     feed = _feed_name(pipeline)
-    outputs = {name: stream.of for name, stream in pipeline.outputs.items()}
     with ExitStack() as stack:
         stack.callback(progress.close)
-        sink = None
-        if out is not None:
-            sink = stack.enter_context(ParquetSink(out, outputs, PRICE_METADATA))
         with progress.compiling():
             node = EdgeNode(
                 pipeline,
                 tape,
                 framing={feed: file.framing},
                 midnight_ns=file.midnight_ns,
-                origin={"file": str(file.path.resolve()), "chunk_bytes": CHUNK_BYTES},
+                origin=origin_of(file, CHUNK_BYTES),
                 resume=resume,
                 checkpoint_every_s=checkpoint_every_s,
             )
         digests = digests_of(node.plan)
-        symbols = node.engine.arrays["n0_feed"]["symbols"][0]
-
-        def write(name: str, rows: Any, _origins: Any) -> None:
-            if sink is not None:
-                sink.write(name, rows, symbols)
+        delivery = stack.enter_context(
+            Delivery(
+                pipeline,
+                out=out,
+                symbols=node.engine.feed_state(feed)["symbols"],
+                durable=node.durable_offset,
+                folder=tape,
+            )
+        )
 
         def take(blocks: Iterable[Any]) -> bool:
             taken = False
             for name, rows, origins in blocks:
                 digests[name].update(rows, origins)
-                write(name, rows, origins)
+                delivery.take(name, rows, origins)
                 taken = True
             return taken
 
-        for line in node.recover(digests, write if sink is not None else None) if resume else []:
+        for line in node.recover(digests, delivery.take if delivery else None) if resume else []:
             print(f"onetape: {line}", file=sys.stderr)
         done = int(node.engine.run["data_frames"][0])
         stack.enter_context(node)
@@ -267,8 +284,7 @@ def run_file(
         take(node.stop())
         elapsed_s = time.perf_counter() - began_s
         node.tape.sync()
-        if sink is not None:
-            sink.commit()
+        delivery.finish()
         counts = node.engine.counts()
         facts = {
             "messages": counts.events,
@@ -280,6 +296,9 @@ def run_file(
             **node.statistics(),
         }
         write_result(tape, facts)
+        for line in node.troubles():
+            print(f"onetape: {line}", file=sys.stderr)
+    facts["delivered"] = delivery.told()
     return facts
 
 

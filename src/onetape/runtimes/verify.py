@@ -31,6 +31,7 @@ from onetape.compiled.frame import (
     frame_source,
     frame_ts_recv_ns,
 )
+from onetape.compiled.memory import store_u32le
 from onetape.engine.digest import OutputDigest, state_digest
 from onetape.engine.engine import Engine
 from onetape.engine.frames import Run
@@ -92,8 +93,11 @@ def verify(pipeline: Pipeline, folder: Path) -> tuple[bool, dict[str, Any], list
     manifest = read_facts(str(folder)).manifest
     make = lambda rows=1 << 16: _engine(pipeline, manifest, rows)  # noqa: E731
     whole: list[Answer] = []
-    left = read_result(folder)
-    if left is not None:
+    left, lines = read_result(folder), list[str]()
+    same_code = manifest["driver"] == plan(pipeline, manifest["framing"]).driver
+    if not same_code:
+        lines.append("the tape was made by another pipeline; what that came to is not compared")
+    elif left is not None:
         whole.append(Answer("live", left["digests"], left["state_digest"], left["messages"]))
     ways: dict[str, Callable[[], Iterator[Any]]] = {
         "replay": lambda: _rows(make(), read_segments(folder)),
@@ -103,11 +107,11 @@ def verify(pipeline: Pipeline, folder: Path) -> tuple[bool, dict[str, Any], list
     for way, steps in ways.items():
         whole.append(_answer(way, steps(), pipeline))
     first = {
-        "compiled, first events": lambda: _rows(make(), _prefix(folder)),
+        "compiled, first events": lambda: _rows(make(), _prefix(pipeline, folder)),
         "plain python, first events": lambda: _plain_python(pipeline, manifest, folder),
     }
     start = [_answer(way, steps(), pipeline) for way, steps in first.items()]
-    lines, equal = [], True
+    equal = True
     for group, known in ((whole, ways), (start, first)):
         for answer in group:
             lines.append(
@@ -124,6 +128,7 @@ def verify(pipeline: Pipeline, folder: Path) -> tuple[bool, dict[str, Any], list
     lines.append("all equal" if equal else "NOT EQUAL")
     facts = {
         "equal": equal,
+        "same_code": same_code,
         "answers": [vars(answer) for answer in whole + start],
         "lines": lines,
     }
@@ -144,12 +149,9 @@ def _rows(engine: Engine, runs: Iterator[Run]) -> Iterator[Any]:
 
 
 def _answer(way: str, steps: Iterator[Any], pipeline: Pipeline) -> Answer:
-
     engine: Any = None
-    blocks = iter(steps)
-
     digests = {n: OutputDigest(s.of, "instrument_id") for n, s in pipeline.outputs.items()}
-    for step in blocks:
+    for step in steps:
         if isinstance(step, Engine):
             engine = step
         else:
@@ -168,18 +170,31 @@ def _one_by_one(runs: Iterator[Run]) -> Iterator[Run]:
             at = following
 
 
-def _prefix(folder: Path) -> Iterator[Run]:
-    """Whole frames from the start, as many as fit PLAIN_PYTHON_BYTES."""
-    seen = 0
+def _prefix(pipeline: Pipeline, folder: Path) -> Iterator[Run]:
+    """The start of the tape: PLAIN_PYTHON_BYTES of it, the last frame cut where it must be."""
+    left = PLAIN_PYTHON_BYTES
     for buffer, begin, end in _one_by_one(read_segments(folder)):
-        seen += end - begin
-        if seen > PLAIN_PYTHON_BYTES:
+        size = int(frame_length(buffer, begin))
+        if size > left:
+            source = pipeline.sources[int(frame_source(buffer, begin)) & 255]
+            rows = 1 if source.feed else source.of.dtype.itemsize
+            if left >= rows:
+                yield _cut(buffer, begin, left // rows * rows)
             return
+        left -= end - begin
         yield buffer, begin, end
 
 
+def _cut(buffer: Any, begin: int, size: int) -> Run:
+    """A copy of a frame that holds only the first `size` bytes."""
+    made = np.zeros(HEADER_BYTES + (size + 7 & ~7), np.uint8)
+    made[: HEADER_BYTES + size] = buffer[begin : begin + HEADER_BYTES + size]
+    store_u32le(made, 0, size)
+    return made, 0, len(made)
+
+
 def _plain_python(pipeline: Pipeline, manifest: Any, folder: Path) -> Iterator[Any]:
-    runs = [(buffer, begin, end) for buffer, begin, end in _prefix(folder)]
+    runs = [(buffer, begin, end) for buffer, begin, end in _prefix(pipeline, folder)]
     with mode.running("interpreted"):
         engine = _engine(pipeline, manifest, 1 << 10)
         yield from _rows(engine, iter(runs))
@@ -217,20 +232,33 @@ def _edge(pipeline: Pipeline, manifest: dict[str, Any], folder: Path) -> Iterato
 def _difference(name: str, a: Answer, b: Answer, ways: dict[str, Any]) -> str:
     """Say where two ways part: the first row of the output that differs, and what caused it."""
     if a.way not in ways or b.way not in ways:
-        return f"{name} differs between {a.way} and {b.way}: the tape was made by other code"
+        return (
+            f"{name} differs between {a.way} and {b.way}: the run that made the tape came to "
+            f"{a.digests.get(name)}, the same code now to {b.digests.get(name)}; either its "
+            "result.json was changed, or something beside the tape had a part in the answer"
+        )
     rows_a, from_a = _collect(name, ways[a.way]())
     rows_b, from_b = _collect(name, ways[b.way]())
-    for i in range(min(len(rows_a), len(rows_b))):
-        if rows_a[i] != rows_b[i]:
-            return (
-                f"{name} differs between {a.way} and {b.way} at row {i}, caused by tape offset "
-                f"{from_a[i]['tape_offset']}, sequence {from_a[i]['sequence']}:\n"
-                f"  {a.way}: {rows_a[i]}\n  {b.way}: {rows_b[i]}"
-            )
+    for i, (row_a, row_b) in enumerate(zip(rows_a, rows_b, strict=False)):
+        if row_a.tobytes() != row_b.tobytes():
+            said = f"{a.way}: {row_a}\n  {b.way}: {row_b}"
+        elif _cause(from_a[i]) != _cause(from_b[i]):
+            said = f"{a.way}: caused by {_cause(from_a[i])}\n  {b.way}: by {_cause(from_b[i])}"
+        else:
+            continue
+        return (
+            f"{name} differs between {a.way} and {b.way} at row {i}, caused by tape offset "
+            f"{from_a[i]['tape_offset']}, sequence {from_a[i]['sequence']}:\n  {said}"
+        )
     longer, origins = (a.way, from_a) if len(rows_a) > len(rows_b) else (b.way, from_b)
     at = min(len(rows_a), len(rows_b))
     where = f", the first at tape offset {origins[at]['tape_offset']}" if at < len(origins) else ""
     return f"{name}: {longer} has {abs(len(rows_a) - len(rows_b))} rows more{where}"
+
+
+def _cause(origin: Any) -> dict[str, int]:
+    """What a row's identity is made of: its place on the tape is not."""
+    return {n: int(origin[n]) for n in origin.dtype.names if n != "tape_offset"}
 
 
 def _collect(name: str, steps: Iterator[Any]) -> tuple[list[Any], list[Any]]:

@@ -38,7 +38,6 @@ from onetape.sim.exchange_options import (
 from onetape.sim.exchange_setup import new_exchange
 
 CHUNK_BYTES = 1 << 20
-BYTES_PER_MESSAGE = 32  # about, to reserve memory
 
 Progress = Callable[[float, int], None]
 

@@ -22,7 +22,6 @@ LOW_WORD = (1 << 32) - 1
 
 BUCKETS = 256
 TAILS_MAX = 6  # a value beyond 6 * ln(256) = 33 means has a chance of 2**-48
-MEAN_MAX = 1 << 40
 
 
 def new_streams(seed: int, count: int) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -119,7 +119,9 @@ class _Binder:
 
     def _binary(self, expr: Expr) -> Bound:
         left, right = self._two(expr)
-        kind = FLOAT if expr.op == "truediv" else left.kind
+        if expr.op == "truediv":  # the compiler divides floats; so does the text, in every mode
+            left, right = (Bound(f"float({b.text})", FLOAT, b.field) for b in (left, right))
+        kind = left.kind
         return Bound(f"({left.text} {BINARY[expr.op]} {right.text})", kind, FIELDS[kind])
 
     def _pair(self, expr: Expr) -> Bound:

@@ -1,0 +1,80 @@
+"""What sinks and runtimes agree on: a sink is opened with what is known of its output, and takes
+blocks of rows."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from onetape.codecs.feed import symbol_of
+from onetape.engine.graph import Sink
+from onetape.records.types import UNSET
+
+
+@dataclass(frozen=True)
+class Output:
+    """An output as its sinks see it.
+
+    symbols  words of symbols by instrument_id, or None
+    rules    texts of alerts by the number of their rule
+    durable  the tape offset from which on rows may still be taken back; None: nothing is
+    folder   where a sink may keep what it must remember; None: nowhere, it forgets
+    number   of the sink among those of its output
+    """
+
+    name: str
+    of: Any
+    symbols: Any = None
+    rules: dict[int, str] = field(default_factory=dict)
+    durable: Callable[[], int] | None = None
+    folder: Path | None = None
+    number: int = 0
+
+    def dicts(self, rows: Any) -> list[dict[str, Any]]:
+        """Rows as plain values: integers, None for UNSET, the symbol first where it is known."""
+        made = []
+        for row in rows.tolist():
+            told: dict[str, Any] = {}
+            values = dict(zip(self.of._fields, row, strict=True))
+            if self.symbols is not None and "symbol" not in values and "instrument_id" in values:
+                told["symbol"] = self._symbol(values["instrument_id"])
+            told |= {name: _plain(value) for name, value in values.items()}
+            if values.get("rule") in self.rules:
+                told["text"] = self.rules[values["rule"]]
+            made.append(told)
+        return made
+
+    def _symbol(self, instrument: int) -> str | None:
+        known = instrument < len(self.symbols) and int(self.symbols[instrument])
+        return symbol_of(known) if known else None
+
+
+def _plain(value: Any) -> Any:
+    if not isinstance(value, int | float):  # an array field
+        return [_plain(one) for one in value.tolist()]
+    return None if value == UNSET else value
+
+
+class Taker(Protocol):
+    """An open sink."""
+
+    def take(self, rows: Any, origins: Any) -> None:
+        """The next rows of the output, in order; views, to be copied or used at once."""
+
+    def finish(self) -> None:
+        """The run came to its end: make complete what was begun."""
+
+    def close(self) -> None:
+        """No more rows, whether it finished or not."""
+
+    def told(self) -> str:
+        """What is to be said at the end; empty if nothing is."""
+
+
+class OpenableSink(Sink):
+    """A sink that a runtime opens. `waits`: rows may be left for a run that is resumed."""
+
+    waits: ClassVar[bool] = False
+
+    def open(self, output: Output) -> Taker:
+        raise NotImplementedError

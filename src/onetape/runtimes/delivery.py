@@ -1,0 +1,78 @@
+"""Every row of every output, to the sinks that the pipeline or the command line names for it."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from onetape.connect.sinks import ParquetFileSink
+from onetape.connect.sinks.taking import OpenableSink, Output, Taker
+from onetape.engine.graph import Pipeline
+
+FOLDER = "sinks"  # in a tape's folder: what was delivered
+
+
+def rows_may_wait(pipeline: Pipeline) -> bool:
+    """Is there a sink for which rows of a run that has ended may still wait?"""
+    sinks = [sink for stream in pipeline.outputs.values() for sink in stream.sinks]
+    return any(isinstance(sink, OpenableSink) and sink.waits for sink in sinks)
+
+
+class Delivery:
+    """`with Delivery(...) as delivery: delivery.take(name, rows, origins); delivery.finish()`.
+
+    out      a folder for one Parquet file an output, beside what the pipeline says itself
+    symbols  words of symbols by instrument_id, or None
+    durable  the offset from which on the tape is not yet durable; None: nothing is taken back
+    folder   of the tape, where sinks remember what they delivered; None: they forget
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        *,
+        out: Path | None = None,
+        symbols: Any = None,
+        durable: Callable[[], int] | None = None,
+        folder: Path | None = None,
+    ) -> None:
+        self._stack = ExitStack()
+        self._takers: dict[str, list[Taker]] = {}
+        kept = folder / FOLDER if folder is not None else None
+        with ExitStack() as opening:  # if one cannot be opened, those that were are closed
+            opening.callback(self._stack.close)
+            for name, stream in pipeline.outputs.items():
+                sinks = [s for s in stream.sinks if isinstance(s, OpenableSink)]
+                sinks += [ParquetFileSink(str(out))] if out is not None else []
+                for n, sink in enumerate(sinks):
+                    about = Output(name, stream.of, symbols, pipeline.rules, durable, kept, n)
+                    taker = sink.open(about)
+                    self._stack.callback(taker.close)
+                    self._takers.setdefault(name, []).append(taker)
+            opening.pop_all()
+
+    def __bool__(self) -> bool:
+        """Is there any sink? Without one, rows need not be made again when a run is resumed."""
+        return bool(self._takers)
+
+    def __enter__(self) -> "Delivery":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._stack.close()
+
+    def take(self, name: str, rows: Any, origins: Any) -> None:
+        for taker in self._takers.get(name, ()):
+            taker.take(rows, origins)
+
+    def finish(self) -> None:
+        """The run came to its end."""
+        for taker in self._all():
+            taker.finish()
+
+    def told(self) -> list[str]:
+        """What became of the rows, a line a sink; after leaving the block."""
+        return [said for taker in self._all() if (said := taker.told())]
+
+    def _all(self) -> list[Taker]:
+        return [taker for takers in self._takers.values() for taker in takers]
