@@ -7,6 +7,8 @@ Declare records and operators, build a `Pipeline`, run it at the edge or over hi
 are the same. The compiler is loaded when something runs, not by this import.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from onetape.compiled.kernel import kernel
 from onetape.connect.sinks import CallbackSink as callback
 from onetape.connect.sinks import CsvSink as csv
@@ -44,6 +46,10 @@ from onetape.records import (
     u64,
 )
 
+if TYPE_CHECKING:
+    from onetape.connect.frames.read import read
+    from onetape.runtimes.here import run
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -69,7 +75,9 @@ __all__ = [
     "merge",
     "operator",
     "parquet",
+    "read",
     "record",
+    "run",
     "source",
     "stdout",
     "tcp",
@@ -82,3 +90,16 @@ __all__ = [
     "when",
     "window",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """`read` and `run` load what they need when they are first asked for."""
+    if name == "read":
+        from onetape.connect.frames.read import read
+
+        return read
+    if name == "run":
+        from onetape.runtimes.here import run
+
+        return run
+    raise AttributeError(f"module 'onetape' has no attribute {name!r}")

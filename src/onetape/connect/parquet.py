@@ -5,6 +5,7 @@ the engine does not wait for compression. The queue between them is bounded: a d
 keep up slows a replay down, it never loses rows.
 """
 
+import copy
 import fcntl
 import os
 import queue
@@ -14,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from onetape.connect.arrow import arrow_table
 from onetape.records import OperatorError
-from onetape.records.schemas import arrow_schema
 
 ROW_GROUP_ROWS = 1 << 18
 QUEUE_BLOCKS = 64
@@ -64,7 +65,7 @@ class ParquetSink:
             os.close(fd)
 
     def write(self, name: str, rows: Any, symbols: Any) -> None:
-        """Take a block of rows (copied); `symbols` is the word of each instrument's symbol."""
+        """Take a block of rows (copied); `symbols`: see `onetape.connect.arrow.symbol_at`."""
         self._symbols = symbols
         self._kept[name].append(rows.copy())
         self._rows[name] += len(rows)
@@ -89,7 +90,7 @@ class ParquetSink:
     def _flush(self, name: str) -> None:
         self._check()
         if self._kept[name]:
-            self._blocks.put((name, self._kept[name], np.array(self._symbols)))
+            self._blocks.put((name, self._kept[name], copy.copy(self._symbols)))
             self._kept[name], self._rows[name] = [], 0
 
     def _check(self) -> None:
@@ -127,45 +128,17 @@ class ParquetSink:
         if name not in self._writers:
             self._writers[name] = self._writer(name, of)
         rows = np.concatenate(blocks)
-        self._writers[name].write_table(_table(of, rows, symbols, self._schema(of)))
+        self._writers[name].write_table(self._table(of, rows, symbols))
         self.rows_written[name] += len(rows)
 
     def _writer(self, name: str, of: Any) -> Any:
         import pyarrow.parquet as pq
 
-        return pq.ParquetWriter(self._partial(name), self._schema(of), compression="zstd")
+        schema = self._table(of, np.empty(0, of.dtype), {}).schema
+        return pq.ParquetWriter(self._partial(name), schema, compression="zstd")
 
-    def _schema(self, of: Any) -> Any:
-        import pyarrow as pa
-
-        schema = arrow_schema(of, self._metadata)
-        if _has_symbol(of):
-            schema = schema.insert(0, pa.field("symbol", pa.dictionary(pa.int32(), pa.string())))
-        return schema
-
-
-def _table(of: Any, rows: Any, symbols: Any, schema: Any) -> Any:
-    import pyarrow as pa
-
-    columns = []
-    if _has_symbol(of):
-        ids, places = np.unique(rows["instrument_id"], return_inverse=True)
-        names = pa.array([symbol_text(int(symbols[i])) if i < len(symbols) else "" for i in ids])
-        columns.append(pa.DictionaryArray.from_arrays(places.astype(np.int32), names))
-    for name, field in of.fields.items():
-        values = np.ascontiguousarray(rows[name])
-        if field.length is None:
-            columns.append(pa.array(values))
-        else:
-            columns.append(pa.FixedSizeListArray.from_arrays(values.reshape(-1), field.length))
-    return pa.Table.from_arrays(columns, schema=schema)
-
-
-def _has_symbol(of: Any) -> bool:
-    """Is there a column `symbol` to add? Not where the record has its own."""
-    return "instrument_id" in of._fields and "symbol" not in of._fields
-
-
-def symbol_text(word: int) -> str:
-    """The symbol in a directory word: eight ASCII letters, space padded, big-endian."""
-    return (word % (1 << 64)).to_bytes(8, "big").decode("ascii", "replace").strip("\x00 ")
+    def _table(self, of: Any, rows: Any, symbols: Any) -> Any:
+        """The rows as others read them, and in the file's metadata what they are."""
+        table = arrow_table(of, rows, symbols)
+        base = {"record": of.__name__, "version": str(of.version)}
+        return table.replace_schema_metadata(base | self._metadata)

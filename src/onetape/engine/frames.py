@@ -63,3 +63,23 @@ def frames_of(
         yield packer.data(payload, ts_recv_ns)
     if end:
         yield packer.end()
+
+
+def packed(items: Iterable[tuple[int, int, Any]], *, buffer_bytes: int = 1 << 20) -> Iterator[Run]:
+    """Runs of many frames each from (source, kind, payload) items; each is good until the next."""
+    buffer, at, offset = np.zeros(buffer_bytes, np.uint8), 0, 0
+    for source, kind, payload in items:
+        size = len(payload)
+        total = HEADER_BYTES + (size + 7 & ~7)
+        if at + total > buffer_bytes:
+            yield buffer, 0, at
+            at = 0
+        if total > buffer_bytes:
+            raise OperatorError(f"a frame of {total} bytes; a buffer holds {buffer_bytes}")
+        _HEADER.pack_into(buffer.data, at, size, 0, offset, UNSET, source, kind, 0)
+        begin = at + HEADER_BYTES
+        buffer[begin : begin + size] = np.frombuffer(payload, np.uint8) if size else 0
+        buffer[begin + size : at + total] = 0
+        at, offset = at + total, offset + 1
+    if at:
+        yield buffer, 0, at

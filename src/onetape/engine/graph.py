@@ -5,6 +5,7 @@ made from streams that exist, so a graph has no cycles by construction.
 """
 
 import inspect
+import ipaddress
 import itertools
 import typing
 from dataclasses import dataclass, field, replace
@@ -14,6 +15,7 @@ from onetape.codecs.feed import PATIENCE_NS
 from onetape.engine.operators import OperatorSpec, UpTo, describe
 from onetape.records import DeclarationError, is_record, snake_name
 from onetape.records.market import Gap
+from onetape.records.places import here
 from onetape.records.types import parse_duration_ns
 
 if typing.TYPE_CHECKING:
@@ -115,6 +117,19 @@ class UdpSink(Sink):
 
     address: str
 
+    def __post_init__(self) -> None:
+        host, _, port = str(self.address).rpartition(":")
+        try:
+            ipaddress.IPv4Address(host)
+            is_port = 0 < int(port) < 1 << 16
+        except ValueError:
+            is_port = False
+        if not is_port:
+            place = here()
+            raise DeclarationError(
+                place.says(f"udp was given {self.address!r}; expected HOST:PORT ('127.0.0.1:9000')")
+            )
+
 
 @dataclass(frozen=True, eq=False)
 class Source(Node):
@@ -123,6 +138,7 @@ class Source(Node):
     lateness_ns  how far behind the newest an event may be before it is late
     idle_ns      how long a silent source holds back the watermark
     patience_ns  how long a feed waits for what is missing before it is given up
+    table        what a runtime reads its blocks of records from, where it came with the source
     """
 
     of: Any = None
@@ -131,6 +147,7 @@ class Source(Node):
     lateness_ns: int = 0
     idle_ns: int = 1_000_000_000
     patience_ns: int = PATIENCE_NS
+    table: Any = None
 
     def __post_init__(self) -> None:
         limits = {"lateness": self.lateness_ns, "idle": self.idle_ns, "patience": self.patience_ns}
@@ -262,7 +279,12 @@ def merge(*streams: Stream) -> Stream:
 
 
 def records_source(
-    of: Any, *, name: str | None = None, lateness: str | int = 0, idle: str | int = "1s"
+    of: Any,
+    *,
+    name: str | None = None,
+    lateness: str | int = 0,
+    idle: str | int = "1s",
+    table: Any = None,
 ) -> Stream:
     """A source whose frames are blocks of `of` records; `ts_event_ns` is its event time."""
     if not is_record(of):
@@ -274,6 +296,7 @@ def records_source(
         of=of,
         lateness_ns=parse_duration_ns(lateness),
         idle_ns=parse_duration_ns(idle),
+        table=table,
     ).stream()
 
 

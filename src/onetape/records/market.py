@@ -29,6 +29,16 @@ CROSS = 16  # a trade of an auction
 STALE = 32  # made after messages of its feed were lost: it may be wrong
 LAST = 128  # the last event of one message
 
+FLAG_NAMES = {
+    "late": LATE,
+    "not_printable": NOT_PRINTABLE,
+    "has_price": HAS_PRICE,
+    "whole": WHOLE,
+    "cross": CROSS,
+    "stale": STALE,
+    "last": LAST,
+}
+
 
 @record
 class MarketEvent:

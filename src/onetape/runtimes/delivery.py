@@ -1,6 +1,6 @@
 """Every row of every output, to the sinks that the pipeline or the command line names for it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,8 @@ class Delivery:
     """`with Delivery(...) as delivery: delivery.take(name, rows, origins); delivery.finish()`.
 
     out      a folder for one Parquet file an output, beside what the pipeline says itself
-    symbols  words of symbols by instrument_id, or None
+    symbols  of instruments: see `onetape.connect.arrow.symbol_at`; or None
+    ticks    {output: what one tick is}; None: the feed's, 0.0001
     durable  the offset from which on the tape is not yet durable; None: nothing is taken back
     folder   of the tape, where sinks remember what they delivered; None: they forget
     """
@@ -33,6 +34,7 @@ class Delivery:
         *,
         out: Path | None = None,
         symbols: Any = None,
+        ticks: Mapping[str, Any] | None = None,
         durable: Callable[[], int] | None = None,
         folder: Path | None = None,
     ) -> None:
@@ -44,8 +46,11 @@ class Delivery:
             for name, stream in pipeline.outputs.items():
                 sinks = [s for s in stream.sinks if isinstance(s, OpenableSink)]
                 sinks += [ParquetFileSink(str(out))] if out is not None else []
+                known = {"tick": str(ticks[name]) if name in ticks else None} if ticks else {}
                 for n, sink in enumerate(sinks):
-                    about = Output(name, stream.of, symbols, pipeline.rules, durable, kept, n)
+                    about = Output(
+                        name, stream.of, symbols, pipeline.rules, durable, kept, n, **known
+                    )
                     taker = sink.open(about)
                     self._stack.callback(taker.close)
                     self._takers.setdefault(name, []).append(taker)

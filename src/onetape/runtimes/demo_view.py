@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from onetape.connect.parquet import symbol_text
+from onetape.codecs.feed import symbol_of
 from onetape.engine.layout import FAR
 from onetape.records.market import OPEN
 from onetape.records.types import UNSET
@@ -133,7 +133,7 @@ class View:
         )
 
     def _symbol(self, i: int) -> str:
-        return symbol_text(int(self._node.engine.arrays["n0_feed"]["symbols"][0][i])) or str(i)
+        return symbol_of(int(self._node.engine.arrays["n0_feed"]["symbols"][0][i])) or str(i)
 
     def _alert_line(self, alert: Any) -> str:
         symbol = self._symbol(int(alert["instrument_id"]))

@@ -15,8 +15,6 @@ from onetape.connect.parquet import ParquetSink
 from onetape.connect.sinks.taking import OpenableSink, Output, Taker
 from onetape.records import DeclarationError, OperatorError
 
-METADATA = {"price_scale": "0.0001", "qty_scale": "1", "time": "ns since 1970-01-01 UTC"}
-
 
 @dataclass(frozen=True)
 class ParquetFileSink(OpenableSink):
@@ -31,7 +29,8 @@ class ParquetFileSink(OpenableSink):
 class _Parquet:
     def __init__(self, folder: Path, output: Output) -> None:
         self._output = output
-        self._sink = ParquetSink(folder, {output.name: output.of}, METADATA)
+        scale = {"price_scale": output.tick} if output.tick is not None else {}
+        self._sink = ParquetSink(folder, {output.name: output.of}, scale)
         self._sink.__enter__()
         self._files: list[Path] = []
 

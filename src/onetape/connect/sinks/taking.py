@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from onetape.codecs.feed import symbol_of
+from onetape.connect.arrow import symbol_at
 from onetape.engine.graph import Sink
 from onetape.records.types import UNSET
 
@@ -15,11 +15,12 @@ from onetape.records.types import UNSET
 class Output:
     """An output as its sinks see it.
 
-    symbols  words of symbols by instrument_id, or None
+    symbols  of instruments: see `onetape.connect.arrow.symbol_at`; or None
     rules    texts of alerts by the number of their rule
     durable  the tape offset from which on rows may still be taken back; None: nothing is
     folder   where a sink may keep what it must remember; None: nowhere, it forgets
     number   of the sink among those of its output
+    tick     what one tick is, as text; None: not known
     """
 
     name: str
@@ -29,6 +30,7 @@ class Output:
     durable: Callable[[], int] | None = None
     folder: Path | None = None
     number: int = 0
+    tick: str | None = "0.0001"
 
     def dicts(self, rows: Any) -> list[dict[str, Any]]:
         """Rows as plain values: integers, None for UNSET, the symbol first where it is known."""
@@ -37,16 +39,12 @@ class Output:
             told: dict[str, Any] = {}
             values = dict(zip(self.of._fields, row, strict=True))
             if self.symbols is not None and "symbol" not in values and "instrument_id" in values:
-                told["symbol"] = self._symbol(values["instrument_id"])
+                told["symbol"] = symbol_at(self.symbols, values["instrument_id"]) or None
             told |= {name: _plain(value) for name, value in values.items()}
             if values.get("rule") in self.rules:
                 told["text"] = self.rules[values["rule"]]
             made.append(told)
         return made
-
-    def _symbol(self, instrument: int) -> str | None:
-        known = instrument < len(self.symbols) and int(self.symbols[instrument])
-        return symbol_of(known) if known else None
 
 
 def _plain(value: Any) -> Any:

@@ -1,0 +1,85 @@
+"""`ot.run(pipeline)`: run it in this process over what its sources bring, return its tables."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from onetape.engine.engine import Engine
+from onetape.engine.graph import Pipeline
+from onetape.runtimes import batch
+from onetape.runtimes.delivery import Delivery
+from onetape.runtimes.inputs import Inputs, inputs_of
+from onetape.runtimes.results import Results, Table
+
+
+def run(pipeline: Pipeline, *, file: str | Path | None = None, quiet: bool = False) -> Results:
+    """Run a pipeline over its tables (`ot.read`) or its ITCH file, as fast as it goes.
+
+    file    ITCH to run over, in place of the one the source names
+    quiet   no progress; it is shown in a terminal or a notebook only
+
+    Rows go to the sinks the pipeline names, and all of them are kept in memory. Compiling takes
+    seconds the first time. PeerError: a row that cannot be taken; OperatorError: nothing to run.
+    """
+    inputs = inputs_of(pipeline, file)
+    kept: dict[str, list[Any]] = {name: [] for name in pipeline.outputs}
+    with _progress(inputs, quiet=quiet) as show:
+        engine = batch.make_engine(pipeline, inputs.framing, inputs.midnight_ns)
+        symbols = inputs.symbols(engine)
+        with Delivery(pipeline, symbols=symbols, ticks=inputs.ticks) as delivery:
+
+            def take(name: str, rows: Any, origins: Any) -> None:
+                kept[name].append(rows.copy())
+                delivery.take(name, rows, origins)
+
+            result = batch.run(engine, _watched(inputs, engine, show), take)
+            delivery.finish()
+    tables = {
+        name: Table(
+            name, stream.of, _joined(kept[name], stream.of), symbols, inputs.ticks.get(name)
+        )
+        for name, stream in pipeline.outputs.items()
+    }
+    return Results(
+        tables,
+        digests=result.digests,
+        state_digest=result.state_digest,
+        counts=result.counts,
+        refused={s.name: dict(s.table.refused) for s in pipeline.sources if s.table is not None},
+        elapsed_s=result.elapsed_s,
+    )
+
+
+def _joined(blocks: list[Any], of: Any) -> Any:
+    return np.concatenate(blocks) if blocks else np.empty(0, of.dtype)
+
+
+def _watched(inputs: Inputs, engine: Engine, show: Any) -> Iterator[Any]:
+    for run_of_frames in inputs.runs():
+        yield run_of_frames
+        show(int(engine.run["events"][0]))
+
+
+@contextmanager
+def _progress(inputs: Inputs, *, quiet: bool) -> Iterator[Any]:
+    """A bar where the number of rows is known, else a count; nothing where nobody looks."""
+    if quiet or not _is_watched():
+        yield lambda _: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeElapsedColumn(), transient=True) as bar:
+        task = bar.add_task("compiling", total=inputs.rows)
+        yield lambda events: bar.update(task, description="events", completed=events)
+
+
+def _is_watched() -> bool:
+    if "ipykernel" in sys.modules:
+        return find_spec("ipywidgets") is not None  # what rich shows a bar with
+    return sys.stdout.isatty()
