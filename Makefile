@@ -21,7 +21,7 @@ GONE := $(shell test -x $(BIN)/python || echo gone)
 
 PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 
-.PHONY: help demo test test-all check bench docs clean requirements modes gone
+.PHONY: help demo test test-all check wheel bench docs clean requirements modes gone
 
 help: ## this list
 	@echo 'onetape: make WORD, where WORD is one of'
@@ -49,6 +49,9 @@ check: $(DEV) ## lint, format, types, and the order of the rooms; a few seconds
 	@$(BIN)/ruff format --quiet --check .
 	@$(BIN)/mypy
 	@$(BIN)/pytest -q tests/test_rooms.py
+
+wheel: $(DEV) ## build the wheel, use it in a bare environment as a user would; some minutes
+	@$(BIN)/pytest -q tests/test_wheel.py
 
 bench: $(RUN) ## measure this machine, side by side with the baselines
 	@$(BIN)/onetape bench all $(ARGS)

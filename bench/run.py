@@ -48,6 +48,12 @@ def startup(quick: bool) -> dict[str, Any]:
     return startup.run(rounds=1 if quick else 3)
 
 
+def dev(quick: bool) -> dict[str, Any]:
+    from bench import dev
+
+    return dev.run(count=4 if quick else 20)
+
+
 def peers(quick: bool) -> dict[str, Any]:
     from bench import peers
 
@@ -80,6 +86,7 @@ BENCHES: dict[str, Callable[..., dict[str, Any]]] = {
     "columns": columns,
     "tape": tape,
     "startup": startup,
+    "dev": dev,
     "peers": peers,
     "wire": wire,
     "wire_faults": wire_faults,

@@ -3,6 +3,8 @@
 import argparse
 import os
 import sys
+from collections.abc import Collection
+from importlib import import_module
 from typing import Any
 
 DESCRIPTION = """\
@@ -13,11 +15,63 @@ One tape, one compiled operator, every runtime, the same answer.
 
 EPILOG = """\
 begin with
+  onetape doctor                        what this machine can do, and what to mend
   onetape demo                          a simulated exchange, live in the terminal
+  onetape new NAME                      a pipeline of your own, and its test
   onetape replay FILE --out out/        the standard pipeline over a recorded ITCH file
   onetape explain pipeline.py           what a pipeline is made of
 `onetape COMMAND --help` says more about each.
 """
+
+# What it does, as `onetape --help` has it, and what adds its options. A command's module is only
+# imported when it is the one that runs; tests/test_cli.py holds the texts to those in the modules.
+COMMANDS = {
+    "doctor": ("what this machine can do, and what to mend", "runtimes.doctor:add_parser"),
+    "demo": ("a simulated exchange, live in the terminal", "runtimes.demo:add_parser"),
+    "new": ("make a folder with a pipeline and its test", "runtimes.new:add_parser"),
+    "replay": (
+        "run the standard pipeline over a recorded file, leave Parquet behind",
+        "runtimes.replay:add_parser",
+    ),
+    "run": ("run a pipeline at the edge, on a tape", "runtimes.run:add_parser"),
+    "top": ("watch a running node", "runtimes.top:add_parser"),
+    "listen": ("print the rows that a running node sends", "runtimes.receive:add_parser"),
+    "verify": (
+        "check that every runtime gives the same answer on a tape",
+        "runtimes.verify:add_parser",
+    ),
+    "explain": (
+        "show a pipeline's graph, state, capacities and generated driver",
+        "runtimes.run:add_explain_parser",
+    ),
+    "dev": ("run a pipeline again at every save, with a live view", "runtimes.dev.dev:add_parser"),
+    "debug": (
+        "stop in an operator, at an event of a tape, with its state",
+        "runtimes.dev.debug:add_parser",
+    ),
+    "why": (
+        "tell what led to a row: events and state changes, step by step",
+        "runtimes.dev.why:add_parser",
+    ),
+    "tape": ("look at a recorded tape: ls, cat, verify", "tape.commands:add_tape_parser"),
+    "sim": (
+        "write a simulated market day (ITCH 5.0), with labelled quote stuffing",
+        "sim.commands:add_parser",
+    ),
+    "exchange": (
+        "serve a simulated or recorded day on the network (MoldUDP64)",
+        "sim.venue.commands:add_parsers",
+    ),
+    "relay": (
+        "pass datagrams on as a bad network would: lost, late, damaged, by a seed",
+        "sim.venue.commands:add_parsers",
+    ),
+    "bench": (
+        "measure: itch, window, columns, tape, startup, wire, wire_faults, soak, peers, dev",
+        "runtimes.bench:add_parser",
+    ),
+    "completion": ("print what makes a shell complete onetape", "runtimes.completion:add_parser"),
+}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -39,7 +93,7 @@ def main(argv: list[str] | None = None) -> int:
 def _run(argv: list[str]) -> int:
     from onetape.records import OnetapeError
 
-    parser = make_parser()
+    parser = make_parser([word for word in argv if not word.startswith("-")][:1])
     args = parser.parse_args(argv)
     if not hasattr(args, "run"):
         parser.print_help()
@@ -58,13 +112,9 @@ def _run(argv: list[str]) -> int:
         return 1
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """The parser of all commands; each lives beside what it runs."""
+def make_parser(loaded: Collection[str] = tuple(COMMANDS)) -> argparse.ArgumentParser:
+    """The parser of all commands, of which only those in `loaded` know their options."""
     from onetape import __version__
-    from onetape.runtimes import bench, demo, receive, replay, run, top, verify
-    from onetape.sim import commands as sim
-    from onetape.sim.venue import commands as venue
-    from onetape.tape.commands import add_tape_parser
 
     parser = argparse.ArgumentParser(
         prog="onetape",
@@ -72,20 +122,18 @@ def make_parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"onetape {__version__}")
+    parser.add_argument("-V", "--version", action="version", version=f"onetape {__version__}")
     parser.add_argument("--traceback", action="store_true", help="show where an error came from")
+    parser.set_defaults(make_parser=make_parser)  # for `completion`, which reads them all
     commands: Any = parser.add_subparsers(title="commands", metavar="COMMAND")
-    demo.add_parser(commands)
-    replay.add_parser(commands)
-    run.add_parser(commands)
-    top.add_parser(commands)
-    receive.add_parser(commands)
-    verify.add_parser(commands)
-    run.add_explain_parser(commands)
-    add_tape_parser(commands)
-    sim.add_parser(commands)
-    venue.add_parsers(commands)
-    bench.add_parser(commands)
+    for name, (text, adder) in COMMANDS.items():
+        if name in commands.choices:  # one module may add several
+            continue
+        if name in loaded:
+            module, _, function = adder.partition(":")
+            getattr(import_module(f"onetape.{module}"), function)(commands)
+        else:
+            commands.add_parser(name, help=text)
     return parser
 
 

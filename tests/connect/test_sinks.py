@@ -177,7 +177,7 @@ def test_what_was_delivered_is_not_delivered_again(tmp_path, monkeypatch):
         sink = ot.webhook(desk.url)
         taker = sink.open(output(tmp_path))
         taker.take(ROWS, origins(0))
-        wait_for((tmp_path / "far-1.delivered").exists)
+        wait_for((tmp_path / "far-0.delivered").exists)
         wait_for(lambda: taker.waiting() == 0)
         taker.close()
     closed = sink.open(output(tmp_path))

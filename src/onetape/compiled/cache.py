@@ -5,12 +5,9 @@ constant, or of the mode. So the folder's name is a hash of everything that deci
 source of this package, the versions of the compiler and of Python, the processor, and the mode.
 """
 
-import hashlib
 import os
-import platform
 import sys
 from functools import cache as once
-from importlib.metadata import version
 from pathlib import Path
 
 from onetape.compiled import mode
@@ -38,6 +35,10 @@ def drivers_folder() -> Path:
 @once
 def fingerprint() -> str:
     """Hash of package source, compiler, interpreter and processor; 16 hex digits."""
+    import hashlib
+    import platform
+    from importlib.metadata import version  # a third of the time that importing onetape takes
+
     digest = hashlib.sha256()
     package = Path(__file__).resolve().parent.parent
     for path in sorted(package.rglob("*.py")):
@@ -57,4 +58,6 @@ def _processor() -> str:
                 line for line in lines if line.startswith(("model name", "flags", "Features"))
             )[:8192]
     except OSError:
+        import platform
+
         return platform.processor()

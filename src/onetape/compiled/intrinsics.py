@@ -5,11 +5,12 @@ fields read as int64, exactly as in the Python twin), and the machine form of ea
 `rows`, `memory` and `atomics` declare by its twin.
 """
 
+import ctypes
 import platform
 import sys
 import threading
 from importlib import import_module
-from typing import Any
+from typing import Any, ClassVar
 
 import llvmlite.binding
 from llvmlite import ir
@@ -280,6 +281,58 @@ def put_row(typing_context, target, i, source):  # type: ignore[no-untyped-def]
         return context.get_dummy_value()
 
     return types.void(target, types.int64, source), codegen
+
+
+# --- calls through a pointer ----------------------------------------------------------------------
+
+
+class Pointer:
+    """A word in memory that machine code calls through: by name, so the code can be kept on disk.
+
+    A word is never freed, and there is one a name: code that was made knows where it is.
+    """
+
+    _words: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.kinds: tuple[Any, ...] = ()  # of the arguments, once a caller was compiled
+        if name not in self._words:
+            word = self._words[name] = (ctypes.c_void_p * 1)()
+            llvmlite.binding.add_symbol(name, ctypes.addressof(word))
+
+    def set(self, dispatcher: Any) -> None:
+        """Point at compiled code that has one signature; the caller keeps it alive."""
+        (made,) = dispatcher.overloads.values()
+        address = made.library.get_pointer_to_function(made.fndesc.llvm_func_name)
+        self._words[self.name][0] = address
+
+
+def called_by(pointer: Pointer, count: int) -> Any:
+    """The machine form of a call of `count` arguments through `pointer`; it returns nothing."""
+
+    def typed(given: tuple[Any, ...]) -> Any:
+        kinds = pointer.kinds = tuple(types.unliteral(kind) for kind in given)
+
+        def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+            convention = context.call_conv
+            function_type = convention.get_function_type(types.none, kinds)
+            word = builder.module.globals.get(pointer.name)
+            if word is None:
+                kind = function_type.as_pointer()
+                word = ir.GlobalVariable(builder.module, kind, pointer.name)
+            callee = builder.load(word)
+            status, _ = convention.call_function(builder, callee, types.none, kinds, args)
+            with cgutils.if_unlikely(builder, status.is_error):
+                convention.return_status_propagate(builder, status)
+            return context.get_dummy_value()
+
+        return types.none(*kinds), codegen
+
+    names = ", ".join(f"a{i}" for i in range(count))
+    scope: dict[str, Any] = {"typed": typed}
+    exec(f"def call(typing_context, {names}):\n    return typed(({names},))", scope)
+    return intrinsic(scope["call"])
 
 
 # --- memory: integers in a byte buffer ------------------------------------------------------------

@@ -19,7 +19,7 @@ def load(folder: Path, text: str, names: dict[str, Any]) -> Any:
     path = folder / "driver.py"
     if not path.exists():
         try:
-            _write(path, text)
+            write(path, text.encode())
         except OSError as error:
             raise OperatorError(
                 f"cannot write the compiled pipeline to {folder}: {error.strerror}; "
@@ -35,10 +35,10 @@ def load(folder: Path, text: str, names: dict[str, Any]) -> Any:
     return module
 
 
-def _write(path: Path, text: str) -> None:
+def write(path: Path, data: bytes) -> None:
     """All at once: two processes may plan the same pipeline."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent)
-    with os.fdopen(handle, "w") as out:
-        out.write(text)
+    with os.fdopen(handle, "wb") as out:
+        out.write(data)
     os.replace(temporary, path)

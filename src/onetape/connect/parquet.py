@@ -6,6 +6,7 @@ keep up slows a replay down, it never loses rows.
 """
 
 import copy
+import fcntl
 import os
 import queue
 import threading
@@ -43,8 +44,7 @@ class ParquetSink:
         self._thread = threading.Thread(target=self._work, name="parquet", daemon=True)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            for name in outputs:
-                self._partial(name).touch()
+            self._locks = [self._locked(self._partial(name)) for name in outputs]
         except OSError as error:
             raise OperatorError(
                 f"cannot write to {folder}: {error.strerror}; choose another folder with --out"
@@ -61,6 +61,8 @@ class ParquetSink:
             writer.close()
         for name in self._outputs:
             self._partial(name).unlink(missing_ok=True)
+        for fd in self._locks:
+            os.close(fd)
 
     def write(self, name: str, rows: Any, symbols: Any) -> None:
         """Take a block of rows (copied); `symbols`: see `onetape.connect.arrow.symbol_at`."""
@@ -97,6 +99,19 @@ class ParquetSink:
 
     def _partial(self, name: str) -> Path:
         return self.folder / f".{name}.parquet.partial"
+
+    @staticmethod
+    def _locked(path: Path) -> int:
+        """A descriptor that keeps others from writing the same file."""
+        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            raise OperatorError(
+                f"{path.parent} is being written by another run; choose another folder with --out"
+            ) from None
+        return fd
 
     def _work(self) -> None:
         while (item := self._blocks.get()) is not None:

@@ -5,8 +5,7 @@ be read, stepped through, and never be stale. It is compiled for exactly the arr
 after that no other signature is accepted (a read-only or strided array must not recompile mid-run).
 """
 
-import difflib
-import re
+import pickle
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -15,12 +14,17 @@ from typing import Any
 from onetape.compiled import cache, mode, modules
 from onetape.compiled.kernel import Kernel, compile_function
 from onetape.engine import closure
+from onetape.engine.apart import Apart
+from onetape.engine.compiler_words import in_words
+from onetape.engine.emit import put
 from onetape.engine.planner import Plan
 from onetape.records import DeclarationError
 
 
 def driver(plan: Plan, arguments: list[Any]) -> Callable[..., int]:
     """The plan's `turn` for these arguments, in the current mode."""
+    if any(isinstance(thing, Apart) for thing in plan.names.values()):
+        return _in_parts(plan, arguments)
     return generated(plan.text, plan.names, "turn", arguments)
 
 
@@ -28,10 +32,63 @@ def generated(
     text: str, names: dict[str, Any], function: str, arguments: list[Any]
 ) -> Callable[..., int]:
     """The function of that name in a generated module, for exactly these arguments."""
-    folder = _folder(text, names)
     if mode.is_interpreted():
+        folder = _folder(text, names)
         plain = {name: _plain(thing) for name, thing in names.items()}
         return modules.load(folder, text, plain).__dict__[function]  # type: ignore[no-any-return]
+    from onetape.compiled import intrinsics
+
+    return _compiled(text, names, function, intrinsics.signature(arguments))
+
+
+_WARM: dict[Path, Any] = {}  # what this process has compiled in parts, by folder
+
+
+def warm() -> dict[Path, Any]:
+    """What this process has compiled in parts."""
+    return dict(_WARM)
+
+
+def _in_parts(plan: Plan, arguments: list[Any]) -> Callable[..., int]:
+    """A driver that calls its operators by pointer: only what is new is compiled."""
+    from onetape.compiled import intrinsics
+
+    signature = intrinsics.signature(arguments)
+    folder = _folder(f"{plan.text}{signature}", plan.names)
+    parts = {n: thing for n, thing in plan.names.items() if isinstance(thing, Apart)}
+    pointers = {n: intrinsics.Pointer(f"onetape_{folder.name}_{n}") for n in parts}
+    kinds = folder / "kinds.pickle"
+    if folder not in _WARM:
+        forms = {n: intrinsics.called_by(pointers[n], p.count) for n, p in parts.items()}
+        names = plan.names | forms
+        if not kinds.exists():  # machine code without them is of no use
+            for path in folder.rglob("*.nb?"):
+                path.unlink(missing_ok=True)
+        _WARM[folder] = _compiled(plan.text, names, "turn", signature, folder)
+        if not kinds.exists():
+            found = {n: pointer.kinds for n, pointer in pointers.items()}
+            modules.write(kinds, pickle.dumps(found))
+        _WARM[kinds] = pickle.loads(kinds.read_bytes())
+    for name, part in parts.items():
+        text = part.text(_WARM[kinds][name])
+        used = (
+            {"function": part.function, "put": put} if part.returns else {"function": part.function}
+        )
+        where = _folder(text, used)
+        if where not in _WARM:
+            _WARM[where] = _compiled(text, used, "call", _WARM[kinds][name])
+        pointers[name].set(_WARM[where])
+    return _WARM[folder]  # type: ignore[no-any-return]
+
+
+def _compiled(
+    text: str,
+    names: dict[str, Any],
+    function: str,
+    signature: tuple[Any, ...],
+    folder: Path | None = None,
+) -> Any:
+    folder = folder or _folder(text, names)
     module = modules.load(folder, text, names)
     from onetape.compiled import intrinsics
     from onetape.engine import emit
@@ -40,14 +97,14 @@ def generated(
     for name, thing in names.items():
         if isinstance(thing, types.FunctionType):
             module.__dict__[name] = compile_function(positional(thing), None)
+    functions = {n: thing for n, thing in names.items() if isinstance(thing, types.FunctionType)}
     checked = mode.current() == "boundscheck"
     made = intrinsics.jit(module.__dict__[function], str(folder), boundscheck=checked, inline=False)
     try:
-        made.compile(intrinsics.signature(arguments))
-    except intrinsics.CompileError as error:
-        raise DeclarationError(_in_words(str(error))) from error
+        made.compile(signature)
+    except Exception as error:  # of the compiler, also where it did not expect what it met
+        raise DeclarationError(in_words(error, functions)) from error
     made.disable_compile()
-    functions = [name for name, thing in names.items() if isinstance(thing, types.FunctionType)]
     narrowed = [
         place for name in functions for place in intrinsics.narrowings(module.__dict__[name])
     ]
@@ -58,29 +115,7 @@ def generated(
             f"{narrowed[0]} holds an integer and is given a float; prices, quantities and times "
             "are integers here: compute in integers, or write int(x) where cutting off is meant"
         )
-    return made  # type: ignore[no-any-return]
-
-
-def _in_words(said: str) -> str:
-    """The compiler's message, down to what is wrong and where."""
-    places = re.findall(r'File "([^"]+)", line (\d+)', said)
-    own = [f"{path}:{line}: " for path, line in places if not path.endswith("driver.py")]
-    where = own[-1] if own else ""
-    field = re.search(r"Unknown attribute '(\w+)' of type Row\(Record\((.*?);\d+;", said)
-    if field:
-        known = re.findall(r"(\w+)\[type=", field[2])
-        near = difflib.get_close_matches(field[1], known, 1)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
-        return f"{where}no field {field[1]!r}{hint}; the record has {', '.join(known)}"
-    narrowed = re.search(r"field \w+ holds an integer and is given a float", said)
-    if narrowed:
-        return f"{where}{narrowed[0]}: compute in integers, or write int(x) where that is meant"
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    told = [line for line in lines if not line.startswith(("Failed in", "File", "During", "<"))]
-    return (
-        f"{where}the pipeline does not compile: {(told or lines)[0]} "
-        "(onetape --traceback shows the compiler's own message)"
-    )
+    return made
 
 
 def positional(function: Any) -> Any:

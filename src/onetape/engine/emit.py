@@ -60,7 +60,7 @@ put = Kernel(_put, load=_machine_put)
 
 
 def teach_compiler() -> None:
-    """Tell the compiler what `row` and `append` mean. Called once, before the first driver."""
+    """Tell the compiler what `row`, `append` and `breakpoint` mean. Before the first driver."""
     if _TAUGHT:
         return
     from numba import types
@@ -70,6 +70,11 @@ def teach_compiler() -> None:
     from onetape.compiled.intrinsics import Row
 
     next_row, copy = clear_row.dispatcher, put_row.dispatcher
+
+    @overload(breakpoint)
+    def _breakpoint():  # type: ignore[no-untyped-def]
+        """Plain Python stops there; machine code passes over it."""
+        return lambda: None
 
     @overload_method(types.NamedTuple, "row")
     def _row(self):  # type: ignore[no-untyped-def]

@@ -8,11 +8,13 @@ what it yields are views that are good until the next step.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from onetape.compiled import mode
 from onetape.compiled.atomics import peek, poke
 from onetape.engine import compile as compiler
 from onetape.engine import layout
@@ -116,6 +118,20 @@ class Engine:
                 return
             if status == layout.AT_CAPACITY:
                 raise self.capacity_error()
+
+    @contextmanager
+    def in_plain_python(self, plan: Plan) -> Iterator[None]:
+        """Inside the block the same state is driven without the compiler, by the driver of `plan`.
+
+        plan  this engine's, or one that differs only in the functions it names: with watchers
+        """
+        before = self._turn
+        with mode.running("interpreted"):
+            self._turn = compiler.driver(plan, [])
+            try:
+                yield
+            finally:
+                self._turn = before
 
     def drain(self) -> Iterator[Rows]:
         """What is in the output rings, in order; releases it after each step."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from onetape.engine.apart import Apart
 from onetape.engine.emit import Emitter, put
 from onetape.engine.graph import OperatorNode
 from onetape.engine.operators import WAKE, Handler
@@ -83,7 +84,6 @@ def _call(
     slot: str = "",
 ) -> None:
     spec, label, text = node.spec, planner.label(node), planner.text
-    function = planner.name(f"{label}_{handler.name}", handler.function)
     text.add(f"r.node = {planner.number[id(node)]}")
     made: list[tuple[Any, str, str]] = []
     for output in handler.outputs:
@@ -95,20 +95,17 @@ def _call(
             planner.name("Emitter", Emitter)
             text.add(f"{used}[0] = 0")
             arguments.append(f"Emitter({block}, {used})")
+    settings = []
     for setting in handler.settings:
         wired = setting.removeprefix("with_")
         if setting != wired and wired in spec.outputs:  # asks whether anyone reads the output
-            arguments.append(str(int(planner.is_wired(node.stream(wired)))))
+            settings.append(int(planner.is_wired(node.stream(wired))))
         else:
-            arguments.append(str(node.settings[setting]))
+            settings.append(node.settings[setting])
     planner.sample(node)
-    call = f"{function}({', '.join(arguments)})"
-    if handler.returns:
-        _, block, used = made[0]
-        planner.name("put", put)
-        text.add(f"put({call}, {block}, {used})")
-    else:
-        text.add(call)
+    into = f"{made[0][1]}, {made[0][2]}" if handler.returns else ""
+    name = f"{label}_{handler.name}"
+    call(planner, name, handler.function, arguments, settings, into, inside=bool(spec.tables))
     planner.sample(node, at_end=True)
     if handler is spec.timer:
         with text.block(f"if {UNSET} < row({label}_state, {slot}).{WAKE} <= due"):
@@ -125,6 +122,26 @@ def _call(
     for output, block, used in made:
         planner.mark_stale(node, output.of, block, f"{used}[0]", output.at_most)
         planner.push_each(node.stream(output.name), block, f"{used}[0]", output.at_most)
+
+
+def call(
+    planner: _Planner,
+    name: str,
+    function: Any,
+    arguments: list[str],
+    settings: list[int],
+    into: str = "",
+    inside: bool = False,
+) -> None:
+    """Call a function of an operator; `into` is where a row goes that it returns."""
+    if planner.apart and not inside:
+        made = Apart(function, len(arguments), tuple(settings), bool(into))
+        passed = [*arguments, into] if into else arguments
+        planner.text.add(f"{planner.name(name, made)}({', '.join(passed)})")
+        return
+    made_by = f"{planner.name(name, function)}({', '.join([*arguments, *map(str, settings)])})"
+    planner.name("put", put)
+    planner.text.add(f"put({made_by}, {into})" if into else made_by)
 
 
 def _earliest(planner: _Planner) -> str:

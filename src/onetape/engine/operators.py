@@ -31,8 +31,10 @@ from typing import Any
 
 import numpy as np
 
+from onetape.engine import checks
+from onetape.engine.checks.subject import Known, Subject
 from onetape.records import DeclarationError, is_record, snake_name
-from onetape.records.types import Unit, field_of, layout, unit_of
+from onetape.records.types import Field, Unit, field_of, layout, unit_of
 
 WAKE = "wake_ns"
 RESERVED = ("capacity", "headroom", "canonical")  # what a class says of itself as a whole
@@ -125,16 +127,17 @@ def describe(thing: Any, key: str | None) -> OperatorSpec:
 def _describe_class(cls: type, key: str | None) -> OperatorSpec:
     inputs: dict[str, Handler] = {}
     timer = None
+    tables = {n: t for n, t in _members(cls).items() if isinstance(t, Table)}
+    own = None if tables else cls
     for name, function in _members(cls).items():
         if name == "on_timer":
-            timer = _handler(cls.__name__, name, function, skip=1, timer=True)
+            timer = _handler(cls.__name__, name, function, skip=1, timer=True, cls=own)
         elif name.startswith("on_"):
-            inputs[name[3:]] = _handler(cls.__name__, name, function, skip=1)
+            inputs[name[3:]] = _handler(cls.__name__, name, function, skip=1, cls=own)
     if not inputs:
         raise DeclarationError(
             f"operator {cls.__name__} has no inputs: write a method on_<input>(self, event)"
         )
-    tables = {n: t for n, t in _members(cls).items() if isinstance(t, Table)}
     state, initial = (None, ()) if tables else _state(cls)
     if state is not None and key is None:
         raise DeclarationError(
@@ -187,7 +190,8 @@ def _describe_function(function: Any, key: str | None) -> OperatorSpec:
             f"operator {function.__name__}: state and key belong together; "
             + ("give key=..." if key is None else "take a state as the second parameter")
         )
-    handler = _handler(function.__name__, function.__name__, function, skip=0, state=states)
+    own = hints[states[0]] if states else None
+    handler = _handler("", function.__name__, function, skip=0, state=states, cls=own)
     return OperatorSpec(
         name=function.__name__,
         key=key,
@@ -205,20 +209,7 @@ def _describe_function(function: Any, key: str | None) -> OperatorSpec:
 
 
 def _state(cls: type) -> tuple[np.dtype[Any] | None, tuple[Any, ...]]:
-    hints = typing.get_type_hints(cls, include_extras=True)
-    fields = {}
-    for name, annotation in hints.items():
-        if name.startswith("_") or name in RESERVED:
-            raise DeclarationError(
-                f"{cls.__name__}.{name}: this name is reserved; give the state another name"
-            )
-        found = field_of(annotation)
-        if found is None:
-            raise DeclarationError(
-                f"{cls.__name__}.{name}: {annotation!r} cannot be state; use i64, u32, f64 ... or "
-                "Array[type, length] (state has a fixed size)"
-            )
-        fields[name] = found
+    fields = state_fields(cls)
     if not fields:
         return None, ()
     dtype = layout(fields)
@@ -230,6 +221,24 @@ def _state(cls: type) -> tuple[np.dtype[Any] | None, tuple[Any, ...]]:
                 "it is not known yet"
             )
     return dtype, tuple(getattr(cls, name, 0) for name in fields)
+
+
+def state_fields(cls: type) -> dict[str, Field]:
+    """The fields of one key's state, as annotated."""
+    fields = {}
+    for name, annotation in typing.get_type_hints(cls, include_extras=True).items():
+        if name.startswith("_") or name in RESERVED:
+            raise DeclarationError(
+                f"{cls.__name__}.{name}: this name is reserved; give the state another name"
+            )
+        found = field_of(annotation)
+        if found is None:
+            raise DeclarationError(
+                f"{cls.__name__}.{name}: {annotation!r} cannot be state; use i64, u32, f64 ... or "
+                "Array[type, length] (state has a fixed size)"
+            )
+        fields[name] = found
+    return fields
 
 
 def _place(cls: type, attribute: str) -> str:
@@ -251,29 +260,50 @@ def _handler(
     skip: int,
     timer: bool = False,
     state: list[str] | None = None,
+    cls: type | None = None,
 ) -> Handler:
+    where = f"{owner}.{name}" if owner else name
     hints = typing.get_type_hints(function, include_extras=True)
     parameters = list(inspect.signature(function).parameters.values())[skip:]
     plain = [p for p in parameters if p.kind != p.KEYWORD_ONLY and p.name not in (state or ())]
     if not plain:
-        raise DeclarationError(f"{owner}.{name} takes no event")
+        raise _error(function, None, f"{where} takes no event")
     event = hints.get(plain[0].name)
     if not timer and not is_record(event):
-        raise DeclarationError(
-            f"{owner}.{name}: parameter {plain[0].name!r} was annotated {event!r}; "
-            "expected the record it takes"
+        raise _error(
+            function,
+            plain[0].name,
+            f"{where}: parameter {plain[0].name!r} "
+            + ("has no annotation" if event is None else f"was annotated {_named(event)}")
+            + f"; expected the record it takes, for example {plain[0].name}: mk.Trade",
         )
-    outputs = [_output(owner, name, p.name, hints.get(p.name)) for p in plain[1:]]
-    made = _returned(owner, name, hints.get("return", None))
+    outputs = [_output(function, where, p.name, hints.get(p.name)) for p in plain[1:]]
+    made = _returned(function, where, hints.get("return", None))
     if made is not None:
         if outputs:
-            raise DeclarationError(f"{owner}.{name} both returns a record and takes emitters")
+            raise _error(function, None, f"{where} both returns a record and takes emitters")
         outputs = [Output(snake_name(made), made, 1)]
     settings = {
         p.name: (p.default, unit_of(hints.get(p.name)))
         for p in parameters
         if p.kind == p.KEYWORD_ONLY
     }
+    taken: Any = event
+    known = {} if timer else {plain[0].name: Known("event", taken.__name__, taken.fields)}
+    if cls is not None:
+        own = next(iter(state)) if state else next(iter(inspect.signature(function).parameters))
+        known[own] = Known("state", cls.__name__, state_fields(cls))
+    checks.check(
+        Subject(
+            where=where,
+            function=function,
+            known=known,
+            emitters={} if made else {output.name: output.of for output in outputs},
+            returns=made,
+            is_annotated="return" in hints,
+            cls=cls,
+        )
+    )
     return Handler(
         name=name,
         function=function,
@@ -284,18 +314,32 @@ def _handler(
     )
 
 
-def _output(owner: str, name: str, parameter: str, hint: Any) -> Output:
+def _error(function: Any, parameter: str | None, what: str) -> DeclarationError:
+    """At the place where the function, or one of its parameters, is written."""
+    place = checks.place_of(function, parameter)
+    return DeclarationError(place.says(what) if place else what)
+
+
+def _named(hint: Any) -> str:
+    return hint.__name__ if isinstance(hint, type) else repr(hint)
+
+
+def _output(function: Any, where: str, parameter: str, hint: Any) -> Output:
     if typing.get_origin(hint) is typing.Annotated:
         for extra in typing.get_args(hint)[1:]:
             if isinstance(extra, Output):
                 return Output(parameter, extra.of, extra.at_most)
-    raise DeclarationError(
-        f"{owner}.{name}: parameter {parameter!r} was annotated {hint!r}; expected UpTo[n, Record] "
-        "for an output, or make it keyword-only (after *) for a setting"
+    raise _error(
+        function,
+        parameter,
+        f"{where}: parameter {parameter!r} "
+        + ("has no annotation" if hint is None else f"was annotated {_named(hint)}")
+        + "; expected ot.UpTo[n, Record] for an output; a setting stands after a *, "
+        "for example *, at_least: ot.Lots = 100",
     )
 
 
-def _returned(owner: str, name: str, hint: Any) -> Any:
+def _returned(function: Any, where: str, hint: Any) -> Any:
     if hint is None or hint is type(None):
         return None
     options = (
@@ -305,7 +349,12 @@ def _returned(owner: str, name: str, hint: Any) -> Any:
     )
     records = [o for o in options if is_record(o)]
     if len(records) != 1 or any(o is not type(None) and not is_record(o) for o in options):
-        raise DeclarationError(f"{owner}.{name} returns {hint!r}; expected X | None, X a record")
+        raise _error(
+            function,
+            None,
+            f"{where} returns {_named(hint)}; expected -> X | None, X a record (for several rows, "
+            "or of several records, take emitters: out: ot.UpTo[4, X])",
+        )
     return records[0]
 
 

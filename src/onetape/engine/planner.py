@@ -47,14 +47,19 @@ class Plan:
 
 
 def plan(
-    pipeline: Pipeline, framing: dict[str, str] | None = None, *, sampled: bool = False
+    pipeline: Pipeline,
+    framing: dict[str, str] | None = None,
+    *,
+    sampled: bool = False,
+    apart: bool = False,
 ) -> Plan:
     """Plan `pipeline`. `framing` says how the bytes of each feed source are framed.
 
     sampled  the driver can also count how long each operator takes, where run.sampled says so. It
              costs some 3 %, and the answer is the same
+    apart    operators are compiled apart from the driver: see onetape/engine/apart.py
     """
-    made = _Planner(pipeline, framing or {}, sampled).plan()
+    made = _Planner(pipeline, framing or {}, sampled, apart).plan()
     made.driver = closure.fingerprint(made.text, made.names | _initial_state(pipeline))
     if sampled:
         made.driver = plan(pipeline, framing).driver
@@ -74,9 +79,12 @@ def _initial_state(pipeline: Pipeline) -> dict[str, Any]:
 class _Planner:
     """The state of writing one driver; `*_text` modules write the parts through it."""
 
-    def __init__(self, pipeline: Pipeline, framing: dict[str, str], sampled: bool) -> None:
+    def __init__(
+        self, pipeline: Pipeline, framing: dict[str, str], sampled: bool, apart: bool
+    ) -> None:
         self.pipeline = pipeline
         self.sampled = sampled
+        self.apart = apart
         self.outputs = list(pipeline.outputs)
         self.framing = {s.name: framing.get(s.name, "length_prefixed") for s in pipeline.sources}
         self.names: dict[str, Any] = {}

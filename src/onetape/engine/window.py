@@ -30,8 +30,10 @@ from typing import Any
 import numpy as np
 
 from onetape.compiled.kernel import kernel
+from onetape.engine import checks
+from onetape.engine.checks.subject import Known, Subject
 from onetape.engine.graph import Node, Stream, check_key
-from onetape.engine.operators import Handler, _handler, _state
+from onetape.engine.operators import Handler, _handler, _state, state_fields
 from onetape.records import DeclarationError, is_record
 from onetape.records.types import parse_duration_ns
 
@@ -90,11 +92,19 @@ def aggregate(cls: type) -> AggregateSpec:
     for name in ("add", "result"):
         if not inspect.isfunction(getattr(cls, name, None)):
             raise DeclarationError(f"aggregate {cls.__name__} has no method {name}")
-    add: Handler = _handler(cls.__name__, "add", vars(cls)["add"], skip=1)
+    add: Handler = _handler(cls.__name__, "add", vars(cls)["add"], skip=1, cls=cls)
     hints = typing.get_type_hints(vars(cls)["result"])
     made = [r for r in (*typing.get_args(hints.get("return")), hints.get("return")) if is_record(r)]
     if not made:
         raise DeclarationError(f"{cls.__name__}.result must be annotated to return a record")
+    own = Known("state", cls.__name__, state_fields(cls))
+    for name, returns in (("merge", None), ("result", made[0])):
+        function = vars(cls).get(name)
+        if inspect.isfunction(function):
+            taken = list(inspect.signature(function).parameters)[: 2 if name == "merge" else 1]
+            known = dict.fromkeys(taken, own)
+            where = f"{cls.__name__}.{name}"
+            checks.check(Subject(where, function, known, returns=returns, cls=cls))
     return AggregateSpec(
         name=cls.__name__,
         state=state,

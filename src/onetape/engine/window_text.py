@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from onetape.engine.emit import put
-from onetape.engine.operator_text import _earliest, initial_block
+from onetape.engine.operator_text import _earliest, call, initial_block
 from onetape.engine.window import Window, next_end
 from onetape.records import DeclarationError
 
@@ -56,9 +55,9 @@ def on_event(planner: _Planner, node: Window, event: str) -> None:
                     "next_wake = min(next_wake, wake)",
                 )
         with text.block("if fits"):
-            add = planner.name(f"{label}_add", node.spec.add)
             planner.sample(node)
-            text.add(f"r.node = {number}", f"{add}(row({label}_panes, cell), {event})")
+            text.add(f"r.node = {number}")
+            call(planner, f"{label}_add", node.spec.add, [f"row({label}_panes, cell)", event], [])
             planner.sample(node, at_end=True)
     if planner.is_wired(node.late()):
         with text.block("if not fits"):
@@ -69,7 +68,6 @@ def on_timer(planner: _Planner, node: Window) -> None:
     """The window that ends at `due` is complete, for the key in `slot`."""
     text, label, every, panes = planner.text, planner.label(node), node.every_ns, node.panes_count()
     ring, number = _arrays(planner, node), planner.number[id(node)]
-    result = planner.name(f"{label}_result", node.spec.result)
     planner.name("next_end", next_end)
     block = planner.array(f"x{number}_window", lambda: np.zeros(1, node.spec.of.dtype))
     used = planner.array(f"u{number}_window", lambda: np.zeros(1, np.int64))
@@ -77,7 +75,6 @@ def on_timer(planner: _Planner, node: Window) -> None:
     if panes == 1:
         text.add(f"{label}_sum = row({label}_panes, slot * {ring} + ((last - 1) & {ring - 1}))")
     else:
-        merge = planner.name(f"{label}_merge", node.spec.merge)
         planner.array(f"x{number}_total", lambda: np.zeros(1, node.spec.state))
         text.add(
             f"copy_row(x{number}_total, 0, x{number}_initial, 0)",
@@ -90,15 +87,16 @@ def on_timer(planner: _Planner, node: Window) -> None:
                 with text.block("if whole == 0"):  # the oldest pane as it is: nothing is merged
                     text.add(f"copy_row(x{number}_total, 0, {label}_panes, cell)", "whole = 1")
                 with text.block("else"):
-                    text.add(f"{merge}({label}_sum, fixed(row({label}_panes, cell)))")
+                    panes_of = [f"{label}_sum", f"fixed(row({label}_panes, cell))"]
+                    call(planner, f"{label}_merge", node.spec.merge, panes_of, [])
     text.add(
         f"following = next_end({label}_numbers, slot, {ring}, {panes}, last)",
         f"wake = following * {every} if following >= 0 else NEVER",
         f"set_timer({label}_timers, {label}_heap, slot, key, wake)",
         f"next_wake = {_earliest(planner)}",
-        f"put({result}({label}_sum, root_key, due - {node.width_ns}, due), {block}, {used})",
     )
-    planner.name("put", put)
+    span = [f"{label}_sum", "root_key", f"due - {node.width_ns}", "due"]
+    call(planner, f"{label}_result", node.spec.result, span, [], into=f"{block}, {used}")
     planner.mark_stale(node, node.spec.of, block, f"{used}[0]", 1)
     planner.push_each(node.windows(), block, f"{used}[0]", 1)
 

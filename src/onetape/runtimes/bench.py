@@ -14,7 +14,7 @@ def add_parser(subparsers: Any) -> None:
     """The options are the benches' own; here they are only found."""
     parser = subparsers.add_parser(
         "bench",
-        help="measure: itch, window, columns, tape, startup, wire, wire_faults, soak, peers",
+        help="measure: itch, window, columns, tape, startup, wire, wire_faults, soak, dev, peers",
     )
     parser.add_argument("name", nargs="?", default="all", metavar="NAME")
     parser.add_argument("--json", action="store_true", help="print one JSON object")

@@ -12,6 +12,12 @@ from onetape.engine.graph import Pipeline
 FOLDER = "sinks"  # in a tape's folder: what was delivered
 
 
+def rows_may_wait(pipeline: Pipeline) -> bool:
+    """Is there a sink for which rows of a run that has ended may still wait?"""
+    sinks = [sink for stream in pipeline.outputs.values() for sink in stream.sinks]
+    return any(isinstance(sink, OpenableSink) and sink.waits for sink in sinks)
+
+
 class Delivery:
     """`with Delivery(...) as delivery: delivery.take(name, rows, origins); delivery.finish()`.
 
@@ -41,9 +47,11 @@ class Delivery:
                 sinks = [s for s in stream.sinks if isinstance(s, OpenableSink)]
                 sinks += [ParquetFileSink(str(out))] if out is not None else []
                 known = {"tick": str(ticks[name]) if name in ticks else None} if ticks else {}
-                output = Output(name, stream.of, symbols, pipeline.rules, durable, kept, **known)
-                for sink in sinks:
-                    taker = sink.open(output)
+                for n, sink in enumerate(sinks):
+                    about = Output(
+                        name, stream.of, symbols, pipeline.rules, durable, kept, n, **known
+                    )
+                    taker = sink.open(about)
                     self._stack.callback(taker.close)
                     self._takers.setdefault(name, []).append(taker)
             opening.pop_all()

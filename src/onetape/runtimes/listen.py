@@ -10,16 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from onetape.connect.itch_file import midnight_ns
-from onetape.connect.parquet import ParquetSink
 from onetape.engine.digest import digests_of, state_digest
 from onetape.engine.graph import Pipeline
+from onetape.runtimes.delivery import Delivery
 from onetape.runtimes.edge import live
 from onetape.runtimes.edge.hiccup import HiccupMeter
 from onetape.runtimes.edge.network import Network
 from onetape.runtimes.edge.node import EdgeNode
 from onetape.runtimes.manifest import write_result
 from onetape.runtimes.progress import Progress
-from onetape.runtimes.replay import PRICE_METADATA
 
 EVERY_S = 1.0  # between snapshots
 PAUSE_S, IDLE_PAUSE_S = 0.02, 0.05  # between drains
@@ -58,11 +57,18 @@ def run_network(
                 **options,
             )
         session = _Session(node, network, feed, is_quiet)
-        if out is not None:
-            outputs = {name: stream.of for name, stream in pipeline.outputs.items()}
-            session.sink = stack.enter_context(ParquetSink(out, outputs, PRICE_METADATA))
+        session.delivery = stack.enter_context(
+            Delivery(
+                pipeline,
+                out=out,
+                symbols=node.engine.feed_state(feed)["symbols"],
+                durable=node.durable_offset,
+                folder=tape,
+            )
+        )
         if options.get("resume"):
-            for line in node.recover(session.digests):
+            take = session.delivery.take if session.delivery else None
+            for line in node.recover(session.digests, take):
                 print(f"onetape: {line}", file=sys.stderr)
         session.hiccups = stack.enter_context(HiccupMeter(NAP_NS))
         stack.enter_context(node)
@@ -71,6 +77,9 @@ def run_network(
             print(f"listening at {where}; Ctrl-C ends it", file=sys.stderr, flush=True)
         ended_by = session.run(seconds)
         facts = session.end(ended_by)
+        for line in node.troubles():
+            print(f"onetape: {line}", file=sys.stderr)
+    facts["delivered"] = session.delivery.told()
     return facts
 
 
@@ -80,9 +89,8 @@ class _Session:
     def __init__(self, node: EdgeNode, network: Network, feed: str, is_quiet: bool) -> None:
         self.node, self.network, self.feed, self.is_quiet = node, network, feed, is_quiet
         self.digests = digests_of(node.plan)
-        self.sink: ParquetSink | None = None
+        self.delivery: Delivery | None = None
         self.hiccups: HiccupMeter | None = None
-        self._symbols = node.engine.feed_state(feed)["symbols"]
         self._lost = 0
         self._began_s = time.perf_counter()
         self._is_tty = sys.stderr.isatty() and not is_quiet
@@ -116,8 +124,8 @@ class _Session:
         self._take(self.node.stop())
         elapsed_s = time.perf_counter() - self._began_s
         self.node.tape.sync()
-        if self.sink is not None:
-            self.sink.commit()
+        if self.delivery is not None:
+            self.delivery.finish()
         self._show((0.0, 0), last=True)
         snapshot = self._snapshot()
         live.write(self.node.folder, snapshot)
@@ -141,8 +149,8 @@ class _Session:
         name = None
         for name, rows, origins in blocks:
             self.digests[name].update(rows, origins)
-            if self.sink is not None:
-                self.sink.write(name, rows, self._symbols)
+            if self.delivery is not None:
+                self.delivery.take(name, rows, origins)
         return name is not None
 
     def _snapshot(self) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Load a person's pipeline file: the Python file's variable `pipeline`."""
 
+import re
 import runpy
 import sys
 import traceback
@@ -27,7 +28,10 @@ def load_pipeline(path: str) -> Pipeline:
     try:
         names = runpy.run_path(path, run_name=MODULE)
     except OnetapeError as error:
-        raise DeclarationError(f"{_where(error, path)}{error}") from error
+        said = str(error)
+        if _is_placed(said):
+            raise
+        raise DeclarationError(f"{_where(error, path)}{said}") from error
     except Exception as error:
         raise DeclarationError(f"{_where(error, path)}{type(error).__name__}: {error}") from error
     # Machine code found on disk looks up the module of each function in it, by name.
@@ -39,6 +43,11 @@ def load_pipeline(path: str) -> Pipeline:
             f"{path} defines no `pipeline`; expected pipeline = ot.Pipeline(name=stream, ...)"
         )
     return found
+
+
+def _is_placed(said: str) -> bool:
+    """Does a message begin with a file and a line already?"""
+    return re.match(r"\S+\.py:\d+: ", said) is not None
 
 
 def _where(error: BaseException, path: str) -> str:

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from onetape.connect.itch_file import ItchFile, open_itch, today
-from onetape.connect.parquet import ParquetSink
 from onetape.connect.udp import LOOPBACK, RECEIVE_BUFFER_BYTES, Address, parse_address
 from onetape.engine import explain
 from onetape.engine.digest import digests_of, state_digest
 from onetape.engine.graph import Pipeline, UdpSink
 from onetape.engine.planner import plan
 from onetape.records import OperatorError
+from onetape.runtimes.delivery import Delivery, rows_may_wait
 from onetape.runtimes.edge.feeder import FileFeeder
 from onetape.runtimes.edge.network import Network
 from onetape.runtimes.edge.node import DRAIN_PAUSE_S, EdgeNode
@@ -27,7 +27,7 @@ from onetape.runtimes.listen import print_facts, run_network
 from onetape.runtimes.load import load_pipeline
 from onetape.runtimes.manifest import write_result
 from onetape.runtimes.progress import Progress
-from onetape.runtimes.replay import PRICE_METADATA, parse_date, parse_zero_or_more
+from onetape.runtimes.replay import parse_date, parse_zero_or_more
 from onetape.runtimes.run_tables import run_tables
 from onetape.runtimes.same_run import origin_of, same_run
 
@@ -127,7 +127,7 @@ def run(args: argparse.Namespace) -> int:
     file = open_itch(args.file, trading_date=args.date, chunk_bytes=CHUNK_BYTES)
     if args.resume:
         before = same_run(pipeline, _feed_name(pipeline), file, args.tape, CHUNK_BYTES, args.date)
-        if before is not None:
+        if before is not None and not rows_may_wait(pipeline):
             print(f"onetape: {args.tape} is complete; nothing was changed", file=sys.stderr)
             if args.json:
                 print(json.dumps(before))
@@ -175,6 +175,8 @@ def _print_facts(facts: dict[str, Any], args: argparse.Namespace) -> None:
         )
         for name, digest in facts["digests"].items():
             print(f"  {name:12s} {facts['rows'][name]:>12,} rows   digest {digest}")
+        for line in facts.get("delivered", []):
+            print(f"  {line}")
 
 
 def _listen(pipeline: Pipeline, args: argparse.Namespace) -> int:
@@ -257,12 +259,8 @@ def run_file(
     state alone from the newest checkpoint on), and the file goes on with the frame after them.
     """
     feed = _feed_name(pipeline)
-    outputs = {name: stream.of for name, stream in pipeline.outputs.items()}
     with ExitStack() as stack:
         stack.callback(progress.close)
-        sink = None
-        if out is not None:
-            sink = stack.enter_context(ParquetSink(out, outputs, PRICE_METADATA))
         with progress.compiling():
             node = EdgeNode(
                 pipeline,
@@ -274,21 +272,25 @@ def run_file(
                 checkpoint_every_s=checkpoint_every_s,
             )
         digests = digests_of(node.plan)
-        symbols = node.engine.arrays["n0_feed"]["symbols"][0]
-
-        def write(name: str, rows: Any, _origins: Any) -> None:
-            if sink is not None:
-                sink.write(name, rows, symbols)
+        delivery = stack.enter_context(
+            Delivery(
+                pipeline,
+                out=out,
+                symbols=node.engine.feed_state(feed)["symbols"],
+                durable=node.durable_offset,
+                folder=tape,
+            )
+        )
 
         def take(blocks: Iterable[Any]) -> bool:
             taken = False
             for name, rows, origins in blocks:
                 digests[name].update(rows, origins)
-                write(name, rows, origins)
+                delivery.take(name, rows, origins)
                 taken = True
             return taken
 
-        for line in node.recover(digests, write if sink is not None else None) if resume else []:
+        for line in node.recover(digests, delivery.take if delivery else None) if resume else []:
             print(f"onetape: {line}", file=sys.stderr)
         done = int(node.engine.run["data_frames"][0])
         stack.enter_context(node)
@@ -307,8 +309,7 @@ def run_file(
         take(node.stop())
         elapsed_s = time.perf_counter() - began_s
         node.tape.sync()
-        if sink is not None:
-            sink.commit()
+        delivery.finish()
         counts = node.engine.counts()
         facts = {
             "messages": counts.events,
@@ -320,6 +321,9 @@ def run_file(
             **node.statistics(),
         }
         write_result(tape, facts)
+        for line in node.troubles():
+            print(f"onetape: {line}", file=sys.stderr)
+    facts["delivered"] = delivery.told()
     return facts
 
 

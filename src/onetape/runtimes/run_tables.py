@@ -42,8 +42,8 @@ def run_tables(
     origin = {"tables": [source.table.where for source in pipeline.sources]}
     if resume and (was := read_facts(str(tape)).manifest.get("origin")) != origin:
         raise OperatorError(
-            f"{tape} was fed from {was}, the pipeline reads {origin}; go on with the same tables, or "
-            "give a new folder"
+            f"{tape} was fed from {was}, the pipeline reads {origin}; go on with the same tables, "
+            "or give a new folder"
         )
     with ExitStack() as stack:
         stack.callback(progress.close)

@@ -1,7 +1,9 @@
 """Make the folder of a tape, all at once; and hold its lock, so that it has one writer."""
 
+import errno
 import os
 import secrets
+import shutil
 
 from onetape.native import files
 from onetape.records.errors import OperatorError
@@ -24,7 +26,15 @@ def make_folder(path: str, facts: layout.Facts) -> None:
         files.disk.makedirs(os.path.join(fresh, sub), exist_ok=True)
     layout.write_watermark(fresh, facts, layout.Watermark(1, 0, 0, 0))
     layout.write_facts(fresh, facts)
-    files.disk.replace(fresh, path)
+    try:
+        files.disk.replace(fresh, path)
+    except OSError as error:
+        shutil.rmtree(fresh, ignore_errors=True)
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        raise OperatorError(
+            f"{path} was made by another process at this moment; name another folder"
+        ) from None
     layout.sync_folder(os.path.dirname(path))
 
 

@@ -37,7 +37,6 @@ class Outbox:
     def __init__(
         self,
         output: Output,
-        number: int,
         deliver: Deliver,
         to: str,
         hang_up: Callable[[], None] = lambda: None,
@@ -47,7 +46,7 @@ class Outbox:
         self._keeps = output.folder is not None
         self._folder = output.folder or Path(tempfile.mkdtemp(prefix="onetape-outbox-"))
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._note = self._folder / f"{output.name}-{number}.delivered"
+        self._note = self._folder / f"{output.name}-{output.number}.delivered"
         self.delivered = int(self._note.read_text()) if self._note.exists() else 0
         self.refused = self.failures = 0
         self.last_failure = ""
@@ -55,7 +54,7 @@ class Outbox:
         self._kept = 0  # rows in the file, those delivered before this run not among them
         self._skip = self.delivered
         self._begin = self.delivered
-        path = self._folder / f"{output.name}-{number}.rows"
+        path = self._folder / f"{output.name}-{output.number}.rows"
         self._file = open(path, "w+b")
         self._lock = threading.Condition()
         self._ending = self._hurry = False

@@ -4,7 +4,7 @@ blocks of rows."""
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from onetape.connect.arrow import symbol_at
 from onetape.engine.graph import Sink
@@ -19,6 +19,7 @@ class Output:
     rules    texts of alerts by the number of their rule
     durable  the tape offset from which on rows may still be taken back; None: nothing is
     folder   where a sink may keep what it must remember; None: nowhere, it forgets
+    number   of the sink among those of its output
     tick     what one tick is, as text; None: not known
     """
 
@@ -28,6 +29,7 @@ class Output:
     rules: dict[int, str] = field(default_factory=dict)
     durable: Callable[[], int] | None = None
     folder: Path | None = None
+    number: int = 0
     tick: str | None = "0.0001"
 
     def dicts(self, rows: Any) -> list[dict[str, Any]]:
@@ -68,7 +70,9 @@ class Taker(Protocol):
 
 
 class OpenableSink(Sink):
-    """A sink that a runtime opens."""
+    """A sink that a runtime opens. `waits`: rows may be left for a run that is resumed."""
+
+    waits: ClassVar[bool] = False
 
     def open(self, output: Output) -> Taker:
         raise NotImplementedError

@@ -2,6 +2,7 @@
 
 import socket
 from dataclasses import dataclass
+from typing import ClassVar
 from urllib.parse import urlsplit
 
 from onetape.connect.sinks.outbox import Outbox, secret
@@ -20,6 +21,7 @@ class TcpSink(OpenableSink):
     """
 
     address: str
+    waits: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         host, colon, port = self.address.rpartition(":")
@@ -29,7 +31,7 @@ class TcpSink(OpenableSink):
     def open(self, output: Output) -> Taker:
         host, _, port = self.address.rpartition(":")
         line = _Connection(host, int(port))
-        return Outbox(output, 0, line.deliver, f"tcp {self.address}", line.hang_up)
+        return Outbox(output, line.deliver, f"tcp {self.address}", line.hang_up)
 
 
 class _Connection:
@@ -62,6 +64,7 @@ class WebhookSink(OpenableSink):
     """
 
     url: str
+    waits: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not self.url.startswith("env:"):
@@ -71,7 +74,7 @@ class WebhookSink(OpenableSink):
         url = secret(self.url, "webhook")
         _checked(url, OperatorError)
         named = self.url if self.url.startswith("env:") else urlsplit(url).netloc
-        return Outbox(output, 1, _Posts(url).deliver, f"webhook {named}")
+        return Outbox(output, _Posts(url).deliver, f"webhook {named}")
 
 
 class _Posts:

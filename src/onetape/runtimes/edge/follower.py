@@ -6,19 +6,26 @@ offset a little behind. It costs a second pass over the input (compiled, off the
 second copy of the state.
 
 What is saved with the state is the digest of each output so far, so a run that is resumed ends
-with the digests of one that never stopped.
+with the digests of one that never stopped; and how many rows of each were seen to have been sent.
+
+A checkpoint that cannot be written (the disk is full) is counted and tried again after `every_s`:
+it costs time at the next start, and nothing else.
 """
 
 import threading
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from onetape.engine import state
 from onetape.engine.digest import OutputDigest, digests_of
 from onetape.engine.engine import Engine
 from onetape.engine.planner import Plan
-from onetape.records import OperatorError
+from onetape.records import OnetapeError, OperatorError
+from onetape.runtimes.edge.outlet import last_sent
 from onetape.tape import checkpoint
+from onetape.tape.checkpoint import Checkpoint
 from onetape.tape.reader import runs_at
 
 _DIGEST = "digest "
@@ -33,25 +40,34 @@ class Follower:
         self.folder, self.driver, self.every_s = folder, driver, every_s
         self.offset = 0  # of the next frame to follow
         self.position = 0
+        self.sent = np.zeros(len(plan.outputs), np.int64)  # rows that SENT frames speak of
         self.saved_offset = -1
+        self.failures = 0
+        self.last_failure = ""
         self._leave = threading.Event()
         self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
-        self._fault: BaseException | None = None
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread; raises what stopped it early, if anything did."""
+        """End the thread."""
         self._leave.set()
         if self._thread.is_alive():
             self._thread.join()
-        if self._fault is not None:
-            raise self._fault
+
+    def begin(self) -> None:
+        """Take up the newest checkpoint there is, instead of the tape from its first frame on."""
+        found, _ = newest(self.folder, self.driver)
+        if found is not None:
+            put_back(found, self.engine, self.digests)
+            self.sent[:] = sent_of(found, len(self.sent))
+            self.offset = self.saved_offset = found.offset
 
     def catch_up(self) -> None:
         """Run every frame that is durable by now."""
         for buffer, begin, end, base in runs_at(self.folder, self.offset):
+            last_sent(buffer, begin, end, self.sent)
             for name, rows, origins in self.engine.feed(buffer, begin, end):
                 self.digests[name].update(rows, origins)
             self.offset = int(self.engine.run["offset"][0]) + 1
@@ -68,19 +84,31 @@ class Follower:
         checkpoint.write(
             self.folder,
             arrays,
-            {"driver": self.driver, "rows": counts},
+            {"driver": self.driver, "rows": counts, "sent": self.sent.tolist()},
             position=self.position,
             offset=self.offset,
         )
         self.saved_offset = self.offset
 
     def _run(self) -> None:
-        try:
-            while not self._leave.wait(self.every_s):
+        began = False
+        while not self._leave.wait(self.every_s):
+            try:
+                if not began:
+                    self.begin()
+                    began = True
                 self.catch_up()
+            except OnetapeError as why:  # the run itself meets it too, if it is not ours alone
+                self._failed(f"no more checkpoints: {why}")
+                return
+            try:
                 self.save()
-        except BaseException as why:
-            self._fault = why
+            except OSError as why:
+                self._failed(f"a checkpoint could not be written: {why.strerror or why}")
+
+    def _failed(self, said: str) -> None:
+        self.failures += 1
+        self.last_failure = said
 
 
 def digest_arrays(digests: dict[str, OutputDigest]) -> dict[str, Any]:
@@ -92,26 +120,36 @@ def digest_arrays(digests: dict[str, OutputDigest]) -> dict[str, Any]:
     return arrays
 
 
-def restore(
-    engine: Engine, digests: dict[str, OutputDigest], folder: Path, driver: str, at_most: int
-) -> tuple[int, list[str]]:
-    """Put the newest usable checkpoint back. (offset to replay from, newer ones that are damaged).
+def newest(
+    folder: Path, driver: str, at_most: int | None = None
+) -> tuple[Checkpoint | None, list[str]]:
+    """The newest checkpoint of this driver, and what is to be said of newer ones.
 
-    Offset 0 when there is none, or none of this driver: then the whole tape is replayed.
+    None when there is none, or none of this driver: then the whole tape is replayed.
     """
     found, damaged = checkpoint.latest_valid(folder, at_most)
-    if found is None:
-        return 0, damaged
-    if found.header.get("driver") != driver:
+    if found is not None and found.header.get("driver") != driver:
         said = f"the checkpoint at {found.offset} is of other code; the whole tape is replayed"
-        return 0, [*damaged, said]
+        return None, [*damaged, said]
+    return found, damaged
+
+
+def put_back(found: Checkpoint, engine: Engine, digests: dict[str, OutputDigest]) -> None:
+    """Engine and digests as they were at the checkpoint."""
     arrays = dict(found.arrays)
     for name, digest in digests.items():
         for part, array in (("index", digest.index), ("chains", digest.chains)):
             given = arrays.pop(f"{_DIGEST}{name} {part}", None)
             if given is None or given.shape != array.shape:
-                raise OperatorError(f"{folder}: the checkpoint has no digest of output {name}")
+                raise OperatorError(
+                    f"the checkpoint at {found.offset} has no digest of output {name}"
+                )
             array[...] = given
         digest.rows_count = int(found.header["rows"][name])
     state.restore(engine, arrays)
-    return found.offset, damaged
+
+
+def sent_of(found: Checkpoint | None, outputs: int) -> Any:
+    """Rows of each output that had been sent where the checkpoint was made."""
+    sent = found.header.get("sent") if found is not None else None
+    return np.array(sent if sent is not None else [0] * outputs, np.int64)

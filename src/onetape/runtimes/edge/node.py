@@ -33,9 +33,9 @@ from onetape.native.threads import pin_thread, set_realtime
 from onetape.records import OperatorError
 from onetape.runtimes.batch import set_midnight
 from onetape.runtimes.edge import loop, words
-from onetape.runtimes.edge.follower import Follower, restore
+from onetape.runtimes.edge.follower import Follower, newest, put_back, sent_of
 from onetape.runtimes.edge.lines import Line, new_clocks, new_intake
-from onetape.runtimes.edge.outlet import last_sent
+from onetape.runtimes.edge.outlet import last_sent, send_again
 from onetape.runtimes.manifest import code_of, manifest_of
 from onetape.tape.layout import read_facts
 from onetape.tape.reader import read_segments
@@ -158,25 +158,55 @@ class EdgeNode:
         """Bring engine and digests to the end of the tape, before the node is entered.
 
         Without `take`: the newest checkpoint, and the tape after it. With it every row of the tape
-        is made again, from the first frame, and given to `take(name, rows, origins)`. Returns what
-        is to be said about checkpoints that could not be used.
+        is made again, from the first frame, and given to `take(name, rows, origins)`. Rows that no
+        SENT frame speaks of leave by their sinks, in order, as they are made again. Returns what is
+        to be said about checkpoints that could not be used.
         """
         self.tape.sync()
-        offset = 0
-        said: list[str] = []
+        found, said = None, list[str]()
         if take is None:
-            offset, said = restore(
-                self.engine, digests, self.folder, self.manifest["driver"], self.tape.durable_offset
-            )
-        sent = self.around.sent
-        sent[:] = self.engine.heads[::LINE][: len(sent)]
+            driver = self.manifest["driver"]
+            found, said = newest(self.folder, driver, self.tape.durable_offset)
+        sent, names = self.around.sent, self.plan.outputs
+        while True:
+            offset = found.offset if found is not None else 0
+            sent[:] = sent_of(found, len(sent))
+            for buffer, begin, end in read_segments(self.folder, offset):
+                last_sent(buffer, begin, end, sent)
+            made = found.header["rows"] if found is not None else {}
+            has_sink = self.around.sink_fds >= 0
+            if not any(has_sink[k] and sent[k] < made.get(n, 0) for k, n in enumerate(names)):
+                break
+            found = None  # rows from before the checkpoint were never sent: make them again
+        if found is not None:
+            put_back(found, self.engine, digests)
         for buffer, begin, end in read_segments(self.folder, offset):
-            last_sent(buffer, begin, end, sent)
             for name, rows, origins in self.engine.feed(buffer, begin, end):
                 digests[name].update(rows, origins)
+                self._send(names.index(name))
                 if take is not None:
                     take(name, rows, origins)
         return said
+
+    def _send(self, output: int) -> None:
+        """What the loop does after a turn, here for rows that are made again."""
+        around, head = self.around, int(self.engine.heads[output * LINE])
+        if around.sink_fds[output] >= 0 and head > around.sent[output]:
+            rows = self.engine.arrays[f"o{output}"]
+            send_again(
+                self.words,
+                around.ring,
+                around.control,
+                int(around.sink_fds[output]),
+                around.packet,
+                output,
+                rows.view(np.uint8),
+                rows.dtype.itemsize,
+                around.sent,
+                head,
+                self.engine.run,
+                around.to_sink,
+            )
 
     def _open(self) -> Tape:
         was = read_facts(str(self.folder)).manifest
@@ -233,6 +263,10 @@ class EdgeNode:
         taken = peek(self.inbox_control, WRITTEN) == peek(self.inbox_control, HEAD)
         return bool(taken and peek(self.words, words.DONE_OFFSET) == self.next_offset())
 
+    def durable_offset(self) -> int:
+        """The offset from which on a crash may still take frames back."""
+        return self.tape.durable_offset
+
     def next_offset(self) -> int:
         """Offset the next frame will get."""
         return int(peek(self.tape.control, OFFSET))
@@ -250,7 +284,7 @@ class EdgeNode:
         """End the loop without waiting for the inbox; what is on the tape becomes durable."""
         poke(self.words, words.STOP, 2)
         if self.follower is not None:
-            self.follower.stop()
+            self.follower.stop()  # reads the tape
         while self._thread.is_alive():
             for _ in self.engine.drain():
                 pass
@@ -268,11 +302,16 @@ class EdgeNode:
             "unsent": int(self.words[words.UNSENT]),
             "unlogged": int(self.words[words.UNLOGGED]),
             "asked": int(self.words[words.ASKED]),
+            "checkpoints_failed": self.follower.failures if self.follower is not None else 0,
             "service_ns_p50": percentile_ns(self.around.service, 50),
             "service_ns_p99": percentile_ns(self.around.service, 99),
             "to_sink_ns_p50": percentile_ns(self.around.to_sink, 50),
             "to_sink_ns_p99": percentile_ns(self.around.to_sink, 99),
         }
+
+    def troubles(self) -> list[str]:
+        """What did not go well and does not change the answer."""
+        return [self.follower.last_failure] if self.follower and self.follower.failures else []
 
     def line_statistics(self) -> list[dict[str, Any]]:
         """What each line has brought so far."""

@@ -21,6 +21,7 @@ from onetape.compiled.frame import SENT as SENT_FRAME
 from onetape.compiled.frame import frame_bytes, frame_kind, frame_length
 from onetape.compiled.kernel import kernel
 from onetape.compiled.memory import copy_bytes
+from onetape.compiled.rows import row
 from onetape.native.clock import clock_ns
 from onetape.native.sockets import send
 from onetape.runtimes.edge.words import MARKED, SENT, TOLD_OFFSET, UNLOGGED, UNSENT
@@ -68,6 +69,13 @@ def send_rows(words, ring, control, fd, packet, output, rows, row_bytes, sent, h
             words[UNLOGGED] += 1
         sent[output] = first + count
         words[TOLD_OFFSET] = run.offset + 1
+
+
+@kernel
+def send_again(words, ring, control, fd, packet, output, rows, row_bytes, sent, head, runs, counts):
+    """As `send_rows`, from Python: `runs` is the block whose first row is `run`."""
+    run = row(runs, 0)
+    send_rows(words, ring, control, fd, packet, output, rows, row_bytes, sent, head, run, counts)
 
 
 @kernel

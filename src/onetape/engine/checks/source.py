@@ -1,0 +1,105 @@
+"""The text of a function as it stands in its file: its tree, and places in it."""
+
+import ast
+import builtins
+import functools
+import linecache
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from onetape.records.places import Place
+
+
+@dataclass(frozen=True)
+class Text:
+    """A function's tree, and the names that its module binds at its top."""
+
+    path: str
+    tree: ast.FunctionDef
+    module_names: frozenset[str]
+
+
+MISSING = object()  # what a name that is not known stands for
+
+
+def read(function: Any) -> Text | None:
+    """The text of a function; None where there is none, as at a prompt."""
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return None
+    linecache.checkcache(code.co_filename)
+    module = _module("".join(linecache.getlines(code.co_filename)))
+    if module is None:
+        return None
+    for node in ast.walk(module):
+        if isinstance(node, ast.FunctionDef) and node.name == code.co_name:
+            first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
+            if first == code.co_firstlineno:
+                return Text(code.co_filename, node, _bound(module))
+    return None
+
+
+def place_of(function: Any, parameter: str | None = None) -> Place | None:
+    """Where a function is written, or one of its parameters; None without source."""
+    text = read(function)
+    if text is None:
+        return None
+    if parameter is not None:
+        arguments = text.tree.args
+        for argument in [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]:
+            if argument.arg == parameter:
+                return node_place(text, argument)
+    return Place(text.path, text.tree.lineno)
+
+
+def node_place(text: Text, node: Any) -> Place:
+    """The piece of the file that a node is: marked whole if it is on one line."""
+    end = node.end_col_offset if node.end_lineno == node.lineno else 0
+    return Place(text.path, node.lineno, node.col_offset, end or 0)
+
+
+def meaning(function: Any, node: ast.AST) -> Any:
+    """What a name or a dotted name means in a function, outside of it; MISSING if not known yet."""
+    if isinstance(node, ast.Attribute):
+        owner = meaning(function, node.value)
+        return MISSING if owner is MISSING else getattr(owner, node.attr, MISSING)
+    if not isinstance(node, ast.Name):
+        return MISSING
+    code = function.__code__
+    if node.id in code.co_freevars:
+        try:
+            return function.__closure__[code.co_freevars.index(node.id)].cell_contents
+        except ValueError:  # bound later
+            return MISSING
+    if node.id in code.co_varnames or node.id in code.co_cellvars:
+        return MISSING
+    return function.__globals__.get(node.id, getattr(builtins, node.id, MISSING))
+
+
+@functools.lru_cache(maxsize=64)
+def _module(text: str) -> ast.Module | None:
+    try:
+        return ast.parse(text) if text else None
+    except (SyntaxError, ValueError):
+        return None
+
+
+@functools.lru_cache(maxsize=64)
+def _bound(module: ast.Module) -> frozenset[str]:
+    """Names that a module binds outside of functions; '*' where it takes all of another."""
+    return frozenset(_names(module))
+
+
+def _names(node: ast.AST) -> Iterator[str]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield child.name
+            continue
+        if isinstance(child, ast.alias):
+            yield (child.asname or child.name).partition(".")[0]
+        elif isinstance(child, ast.Name) and isinstance(child.ctx, ast.Store):
+            yield child.id
+        elif isinstance(child, ast.ExceptHandler) and child.name:
+            yield child.name
+        yield from _names(child)

@@ -1,0 +1,1 @@
+"""The development loop: `onetape debug`, `onetape why`, `onetape dev`."""

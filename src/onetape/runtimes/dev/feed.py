@@ -1,0 +1,63 @@
+"""What `onetape dev` runs a pipeline over: a recorded file, a tape, or a simulated day."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from onetape.compiled import cache
+from onetape.connect.itch_file import open_itch
+from onetape.engine.frames import Run, frames_of
+from onetape.engine.graph import Pipeline
+from onetape.records import OperatorError
+from onetape.sim.exchange import write_file
+from onetape.tape.layout import read_facts
+from onetape.tape.reader import read_segments
+
+CHUNK_BYTES = 1 << 16  # small, so that the first rows come soon
+SIMULATED = {"seed": 7, "instruments": 100, "seconds": 5.0, "episodes": 2}
+
+
+@dataclass(frozen=True)
+class Input:
+    """Frames that can be read again and again, and what a plan must know of them."""
+
+    name: str
+    runs: Callable[[], Iterator[Run]]
+    midnight_ns: int
+    framing: dict[str, str] = field(default_factory=dict)  # of a tape, by source
+    itch: str = ""  # framing of the one ITCH source, if it is a file
+
+    def framing_of(self, pipeline: Pipeline) -> dict[str, str]:
+        """The framing of each source. OperatorError: this cannot feed the pipeline."""
+        if not self.itch:
+            return self.framing
+        sources = pipeline.sources
+        if len(sources) != 1 or not sources[0].feed:
+            names = ", ".join(source.name for source in sources)
+            raise OperatorError(
+                f"the pipeline has the sources {names}; an ITCH file feeds a pipeline of one ITCH "
+                "source: give the folder of a tape it can run on (--file TAPE)"
+            )
+        return {sources[0].name: self.itch}
+
+
+def open_input(path: Path | None) -> Input:
+    """The file or tape at `path`; None: a simulated day, made once and kept in the cache."""
+    if path is not None and path.is_dir():
+        folder, manifest = path, read_facts(str(path.resolve())).manifest
+        return Input(
+            str(path), lambda: read_segments(folder), manifest["midnight_ns"], manifest["framing"]
+        )
+    name = str(path)
+    if path is None:
+        path, name = _simulated(), "a simulated day"
+    file = open_itch(path, chunk_bytes=CHUNK_BYTES)
+    return Input(name, lambda: frames_of(file), file.midnight_ns, itch=file.framing)
+
+
+def _simulated() -> Path:
+    path = cache.root() / f"{cache.fingerprint()}-simulated.itch"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_file(path, **SIMULATED)  # type: ignore[arg-type]
+    return path
