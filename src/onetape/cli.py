@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+import traceback
 from collections.abc import Collection
 from importlib import import_module
 from typing import Any
@@ -21,6 +22,8 @@ begin with
   onetape replay FILE --out out/        the standard pipeline over a recorded ITCH file
   onetape explain pipeline.py           what a pipeline is made of
 `onetape COMMAND --help` says more about each.
+
+exit status: 0 done, 1 it failed or found a difference, 2 wrong usage, 130 ended by Ctrl-C
 """
 
 # What it does, as `onetape --help` has it, and what adds its options. A command's module is only
@@ -67,7 +70,7 @@ COMMANDS = {
         "sim.venue.commands:add_parsers",
     ),
     "bench": (
-        "measure: itch, window, columns, tape, startup, wire, wire_faults, soak, peers, dev",
+        "measure: itch, window, columns, tape, startup, wire, wire_faults, soak, dev, peers",
         "runtimes.bench:add_parser",
     ),
     "completion": ("print what makes a shell complete onetape", "runtimes.completion:add_parser"),
@@ -80,10 +83,7 @@ def main(argv: list[str] | None = None) -> int:
         _check_python()
         return _run(sys.argv[1:] if argv is None else argv)
     except KeyboardInterrupt:
-        said = (
-            "onetape: interrupted; no half-written file is left, and a tape can go on with --resume"
-        )
-        print(said, file=sys.stderr)
+        print("onetape: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -93,23 +93,52 @@ def main(argv: list[str] | None = None) -> int:
 def _run(argv: list[str]) -> int:
     from onetape.records import OnetapeError
 
-    parser = make_parser([word for word in argv if not word.startswith("-")][:1])
-    args = parser.parse_args(argv)
+    words = [word for word in argv if word != "--traceback"]
+    parser = make_parser([word for word in words if not word.startswith("-")][:1])
+    args = parser.parse_args(words)
     if not hasattr(args, "run"):
         parser.print_help()
         return 2
+    shows_all = "--traceback" in argv  # before the command or after it
     try:
         return int(args.run(args))
+    except KeyboardInterrupt:
+        print(f"onetape: interrupted{_remains(args)}", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        raise
     except OnetapeError as error:
-        if args.traceback:
+        if shows_all:
             raise
         print(f"onetape: {error}", file=sys.stderr)
-        return 1
     except OSError as error:
-        if args.traceback or error.filename is None:
+        if shows_all:
             raise
-        print(f"onetape: {error.filename}: {error.strerror}", file=sys.stderr)
-        return 1
+        what = f"{error.filename}: " if error.filename is not None else ""
+        print(f"onetape: {what}{error.strerror or error}", file=sys.stderr)
+    except Exception as error:
+        if shows_all:
+            raise
+        said = f"{_place(error, args)}{type(error).__name__}: {error}"
+        first = said.splitlines()[0] if said.strip() else said
+        print(f"onetape: {first} (use --traceback to see all)", file=sys.stderr)
+    return 1
+
+
+def _remains(args: argparse.Namespace) -> str:
+    """What an interrupted command has left behind."""
+    if getattr(args, "command", "") == "run":
+        return "; what is on the tape stays: go on with the same command and --resume"
+    return "; no half-written file is left"
+
+
+def _place(error: Exception, args: argparse.Namespace) -> str:
+    """'file:line: ' in the person's own pipeline file, if the error came through it."""
+    own = getattr(args, "pipeline", None)
+    for step in reversed(traceback.extract_tb(error.__traceback__)):
+        if own is not None and os.path.abspath(step.filename) == os.path.abspath(own):
+            return f"{own}:{step.lineno}: "
+    return ""
 
 
 def make_parser(loaded: Collection[str] = tuple(COMMANDS)) -> argparse.ArgumentParser:
@@ -125,7 +154,7 @@ def make_parser(loaded: Collection[str] = tuple(COMMANDS)) -> argparse.ArgumentP
     parser.add_argument("-V", "--version", action="version", version=f"onetape {__version__}")
     parser.add_argument("--traceback", action="store_true", help="show where an error came from")
     parser.set_defaults(make_parser=make_parser)  # for `completion`, which reads them all
-    commands: Any = parser.add_subparsers(title="commands", metavar="COMMAND")
+    commands: Any = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
     for name, (text, adder) in COMMANDS.items():
         if name in commands.choices:  # one module may add several
             continue

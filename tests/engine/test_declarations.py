@@ -300,3 +300,19 @@ def test_a_setting_of_two_handlers_has_one_meaning():
 
     with pytest.raises(DeclarationError, match="'width' is declared twice, as '1s' and, in on_ti"):
         Torn(ot.source(Tick))
+
+
+@pytest.mark.parametrize("address", ["not an address", "127.0.0.1", "127.0.0.1:0", "host:9000", 5])
+def test_where_rows_go_is_checked_where_it_is_written(address):
+    with refused(r"test_declarations.py:\d+: udp was given .*; expected HOST:PORT"):
+        TICKS >> ot.udp(address)
+
+
+def test_a_setting_of_ones_own_may_be_called_with():
+    @ot.operator
+    def gave(t: Tick, *, with_tick: int = 3) -> Tick | None:
+        return Tick(t.ts_event_ns, t.key, with_tick)
+
+    plan = planner.plan(Pipeline(out=gave(TICKS, with_tick=7)))
+
+    assert ", 7)" in plan.text

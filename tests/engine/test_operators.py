@@ -1,5 +1,7 @@
 """What operators do when they run, compiled and as plain Python: state, timers, outputs, errors."""
 
+import re
+
 import numpy as np
 import pytest
 from tests.engine.parts import Chain, Note, Pair, Sleeper, Split, Tick, every_other, scaled
@@ -352,11 +354,10 @@ def test_a_handler_that_raises_halts_the_pipeline_and_names_the_event(running):
         run(pipeline, pieces)
 
     assert (raised.value.offset, raised.value.index, raised.value.operator) == (1, 2, "Brittle")
-    assert str(raised.value) == (
-        "operator Brittle raised ValueError: the value is not to my taste at offset 1, event 2 of "
-        "its frame; the pipeline halts there. Correct the operator and replay, or leave the event "
-        "out with a skip frame"
-    )
+    said = str(raised.value)
+    assert re.match(r"operator Brittle \(\S+test_operators.py:\d+\) raised ValueError: the v", said)
+    assert "not to my taste at offset 1, event 2 of its frame; the pipeline halts there." in said
+    assert "run the same input on a new tape" in said
     assert isinstance(raised.value.__cause__, ValueError)
 
 
@@ -380,7 +381,7 @@ def test_a_timer_that_raises_names_the_event_that_moved_time(running):
     pieces = frames([Rows(0, ticks(1, 2)), Clock(0, 2 * 10**9)])
 
     with pytest.raises(
-        StepError, match=r"Brittle raised ZeroDivisionError: nor the hour"
+        StepError, match=r"Brittle \(.*\) raised ZeroDivisionError: nor the hour"
     ) as ticked:
         run(pipeline, pieces)
     with pytest.raises(StepError) as moved:
@@ -422,7 +423,7 @@ class Cell:
 def test_a_user_s_operator_keeps_its_bounds_checks(running):
     pipeline = ot.Pipeline(out=Cell(ot.source(Tick)))
 
-    with pytest.raises(StepError, match="Cell raised IndexError"):
+    with pytest.raises(StepError, match=r"Cell \(.*\) raised IndexError"):
         run(pipeline, frames([Rows(0, ticks(1, 3, 4))]))
 
 
@@ -443,7 +444,7 @@ def test_what_was_made_before_an_error_is_the_same_for_any_split(running):
 def test_a_timer_that_is_not_set_to_a_later_time_halts_instead_of_spinning(running):
     pipeline = ot.Pipeline(out=Brittle(ot.source(Tick), breaks_key=0))
 
-    with pytest.raises(StepError, match="Brittle raised ValueError: on_timer set wake_ns, but not"):
+    with pytest.raises(StepError, match="raised ValueError: on_timer set wake_ns, but not to"):
         run(pipeline, frames([Rows(0, ticks(1)), End(0)]))
 
 
@@ -451,7 +452,7 @@ def test_more_rows_than_declared_halt(running):
     source = ot.source(Tick)
     pipeline = ot.Pipeline(out=Uneven(source, source, source, extra=1))
 
-    with pytest.raises(StepError, match="Uneven raised IndexError: the operator made more"):
+    with pytest.raises(StepError, match=r"Uneven \(.*\) raised IndexError: the operator made more"):
         run(pipeline, frames([Rows(0, ticks(1))]))
 
 

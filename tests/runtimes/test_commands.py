@@ -1,14 +1,22 @@
 """The commands as a person meets them: what they print, what they leave behind, how they refuse."""
 
+import contextlib
+import gzip
 import json
+import os
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from onetape import cli
 from onetape.records.market import TopOfBook
+from onetape.runtimes.progress import heeding_interrupts
 from onetape.sim.exchange import write_file
 
+RUN = ["run", "standard", "--file", "day.itch", "--tape", "tape"]
 OUTPUTS = ["alert", "bar", "top_of_book", "trade", "vwap"]
 
 
@@ -98,6 +106,21 @@ REFUSALS = [
     (["run", "{text}", "--file", "{day}", "--tape", "{tmp}/t"], "text.py:1"),
     (["verify", "standard", "{tmp}/none"], "no such tape"),
     (["explain", "{empty}"], "defines no `pipeline`"),
+    (["explain", "{day}"], "is not Python; expected a file that defines `pipeline`"),
+    (["explain", "{tmp}"], "is a folder; give a Python file"),
+    (["run", "standard", "--file", "{day}", "--tape", "{text}"], "is a file; give a new folder"),
+    (["run", "standard", "--file", "{day}", "--tape", "{tmp}"], "is not empty"),
+    (["run", "standard", "--file", "{day}", "--tape", "{tmp}/t", "--seconds", "3"], "--seconds is"),
+    (
+        ["run", "standard", "--file", "{day}", "--tape", "{tmp}/t", "--send", "trade=127.0.0.1:9"],
+        "rows go to --out DIR",
+    ),
+    (
+        ["run", "standard", "--udp", "127.0.0.1:1", "--tape", "{tmp}/t", "--speed", "2"],
+        "--speed is",
+    ),
+    (["run", "standard", "--tape", "{tmp}/t"], "there is nothing to run on"),
+    (["run", "{broken}", "--file", "{day}", "--tape", "{tmp}/t"], "broken.py:2: ZeroDivisionError"),
     (["demo", "--instruments", "0", "--json"], "instruments"),
     (["demo", "--speed", "-1"], "--speed was -1.0"),
 ]
@@ -107,12 +130,14 @@ REFUSALS = [
 def test_errors_of_a_person_are_one_line_and_leave_nothing(day, tmp_path, capsys, argv, words):
     (tmp_path / "text.py").write_text("this is (not Python, nor ITCH\n")
     (tmp_path / "empty.py").write_text("x = 1\n")
+    (tmp_path / "broken.py").write_text("x = 1\ny = x / 0\n")
     before = sorted(tmp_path.rglob("*"))
     names = {
         "tmp": tmp_path,
         "day": day,
         "text": tmp_path / "text.py",
         "empty": tmp_path / "empty.py",
+        "broken": tmp_path / "broken.py",
     }
 
     status = cli.main([a.format(**names) for a in argv])
@@ -191,3 +216,130 @@ def test_a_run_goes_on_with_the_date_of_its_tape(tmp_path, capsys):
     (tape / "result.json").unlink()  # as after a crash
 
     assert run_json(capsys, *run, "--resume")["state_digest"] == made["state_digest"]
+
+
+NAMED_FILE = """
+import onetape as ot
+pipeline = ot.Pipeline(trade=ot.source("itch:{file}").trades())
+"""
+
+
+def test_a_run_takes_the_file_its_pipeline_names_and_says_what_it_could_not_take(tmp_path, capsys):
+    whole, cut = tmp_path / "whole.itch", tmp_path / "cut.itch"
+    write_file(whole, seed=9, instruments=5, seconds=1.0, episodes=0)
+    cut.write_bytes(whole.read_bytes()[:3000])
+    (tmp_path / "p.py").write_text(NAMED_FILE.format(file=cut))
+    run = ["run", str(tmp_path / "p.py"), "--tape", str(tmp_path / "tape")]
+
+    assert cli.main([*run, "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr()
+    facts = run_json(capsys, *run[:2], "--tape", tmp_path / "again", "--json")
+
+    assert "refused: 1 truncated" in said.out
+    assert f"written to {tmp_path / 'out'}" in said.out
+    assert "times begin on 1970-01-01; give --date" in said.err
+    assert facts["refused"] == {"truncated": 1}
+    assert facts["gaps"] == facts["duplicates"] == facts["ahead"] == facts["bad_events"] == 0
+    assert facts["book"] == {}
+
+
+def test_a_damaged_file_says_what_is_left(tmp_path, capsys):
+    whole, cut = tmp_path / "whole.itch", tmp_path / "cut.itch.gz"
+    write_file(whole, seed=9, instruments=5, seconds=1.0, episodes=0)
+    cut.write_bytes(gzip.compress(whole.read_bytes())[:-200])
+
+    run = ["run", "standard", "--file", str(cut), "--tape", str(tmp_path / "tape")]
+    assert cli.main(run) == 1
+
+    said = capsys.readouterr().err
+    assert "is damaged" in said
+    assert f"what came before is on {tmp_path / 'tape'}" in said
+
+
+def test_what_nobody_expected_is_one_line_and_all_of_it_with_traceback(monkeypatch, capsys):
+    from onetape.runtimes import run
+
+    def broken(_path):
+        raise RuntimeError("two\nlines")
+
+    monkeypatch.setattr(run, "load_pipeline", broken)
+    assert cli.main(["explain", "standard"]) == 1
+    assert capsys.readouterr().err == ("onetape: RuntimeError: two (use --traceback to see all)\n")
+    for argv in (["--traceback", "explain", "standard"], ["explain", "standard", "--traceback"]):
+        with pytest.raises(RuntimeError):
+            cli.main(argv)
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"), [(["explain", "standard"], "no half-written file"), (RUN, "--resume")]
+)
+def test_an_interrupt_says_what_is_left(monkeypatch, capsys, argv, words):
+    from onetape.runtimes import run
+
+    def interrupted(_path):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "load_pipeline", interrupted)
+    assert cli.main(argv) == 130
+    assert words in capsys.readouterr().err
+
+
+def test_an_interrupt_while_compiling_is_never_lost():
+    """The compiler forgets exceptions in its callbacks, and makes others of them."""
+
+    def press():
+        signal.raise_signal(signal.SIGINT)
+
+    def lost():
+        with contextlib.suppress(KeyboardInterrupt):
+            press()
+
+    def turned():
+        try:
+            press()
+        except KeyboardInterrupt:
+            raise ValueError("of the compiler") from None
+
+    before = signal.getsignal(signal.SIGINT)
+    for way in (press, lost, turned):
+        with pytest.raises(KeyboardInterrupt), heeding_interrupts():
+            way()
+    with pytest.raises(ValueError, match="not pressed"), heeding_interrupts():
+        raise ValueError("not pressed")
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_an_unknown_mode_is_one_line():
+    done = subprocess.run(
+        [sys.executable, "-m", "onetape.cli", "--version"],
+        env=os.environ | {"ONETAPE_MODE": "bogus"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert done.stderr == (
+        "onetape: ONETAPE_MODE was 'bogus'; expected one of compiled, boundscheck, interpreted\n"
+    )
+
+
+@pytest.mark.parametrize("command", ["demo", "replay", "run", "explain", "bench", "sim"])
+def test_help_has_a_paragraph_and_an_example(capsys, command):
+    with pytest.raises(SystemExit) as left:
+        cli.main([command, "--help"])
+    said = capsys.readouterr().out
+    assert left.value.code == 0
+    assert f"  onetape {command} " in said
+    assert len(said.split("positional arguments")[0].split("options:")[0].split()) > 25
+
+
+def test_a_tape_is_listed_shortly_and_read_only_where_it_is(day, tmp_path, capsys):
+    tape = tmp_path / "tape"
+    run_json(capsys, "run", "standard", "--file", day, "--tape", tape, "--json")
+
+    assert cli.main(["tape", "ls", str(tape)]) == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) < 100
+    assert cli.main(["tape", "cat", str(tape), "--from", "99999999"]) == 2
+    assert "--from was 99999999; the tape holds the frames 0 to" in capsys.readouterr().err

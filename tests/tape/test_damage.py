@@ -349,7 +349,7 @@ def test_two_damaged_slots_are_refused_until_a_person_accepts_the_end(tape):
     flip(tape / "watermark", 3)
     flip(tape / "watermark", 4096 + 3)
 
-    with pytest.raises(IntegrityError, match=r"slot 1 .* is damaged: .*accept_scanned_end=True"):
+    with pytest.raises(IntegrityError, match=r"slot 1 .* is damaged: .*restore the file"):
         Tape.open(tape, **SMALL)
     with pytest.raises(IntegrityError, match="nothing says how far the tape is durable"):
         inspect.verify(tape)

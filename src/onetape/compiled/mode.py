@@ -18,7 +18,10 @@ def _initial() -> str:
     if chosen is None:
         return "interpreted" if os.environ.get("NUMBA_DISABLE_JIT") == "1" else "compiled"
     if chosen not in MODES:
-        raise ValueError(f"ONETAPE_MODE was {chosen!r}; expected one of {', '.join(MODES)}")
+        # At import, before a command could say it in one line.
+        raise SystemExit(
+            f"onetape: ONETAPE_MODE was {chosen!r}; expected one of {', '.join(MODES)}"
+        )
     return chosen
 
 

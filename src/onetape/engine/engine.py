@@ -7,6 +7,7 @@ The buffer holds frames as they stand on the tape. `feed` returns when all of th
 what it yields are views that are good until the next step.
 """
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,10 +17,12 @@ import numpy as np
 
 from onetape.compiled import mode
 from onetape.compiled.atomics import peek, poke
+from onetape.compiled.kernel import is_ours
 from onetape.engine import compile as compiler
 from onetape.engine import layout
 from onetape.engine.planner import OUTPUT_ROWS, Plan
 from onetape.records import OnetapeError, OperatorError
+from onetape.records.places import OWN, Place
 
 Rows = tuple[str, Any, Any]
 
@@ -27,12 +30,14 @@ Rows = tuple[str, Any, Any]
 class StepError(OnetapeError):
     """An operator raised: the pipeline halts at (offset, index, operator)."""
 
-    def __init__(self, offset: int, index: int, operator: str, why: BaseException) -> None:
+    def __init__(
+        self, offset: int, index: int, operator: str, why: BaseException, where: str = ""
+    ) -> None:
         self.offset, self.index, self.operator, self.why = offset, index, operator, why
         super().__init__(
-            f"operator {operator} raised {type(why).__name__}: {why} at offset {offset}, event "
-            f"{index} of its frame; the pipeline halts there. Correct the operator and replay, or "
-            "leave the event out with a skip frame"
+            f"operator {operator}{where} raised {type(why).__name__}: {why} at offset {offset}, "
+            f"event {index} of its frame; the pipeline halts there. Correct the operator, and run "
+            "the same input on a new tape (an event cannot be left out)"
         )
 
 
@@ -149,7 +154,27 @@ class Engine:
     def step_error(self, why: BaseException) -> OnetapeError:
         run = self.run[0]
         operator = self.plan.node_names[int(run["node"])]
-        return StepError(int(run["offset"]), int(run["index"]), operator, why)
+        place = self._raised_at(int(run["node"]), why)
+        where = f" ({place})" if place else ""
+        return StepError(int(run["offset"]), int(run["index"]), operator, why, where)
+
+    def _raised_at(self, node: int, why: BaseException) -> Place | None:
+        """The line that raised, as far as is known: compiled code tells only the operator's own."""
+        spec = getattr(self.plan.pipeline.nodes[node], "spec", None)
+        source = getattr(spec, "source", None)
+        step, at = why.__traceback__, None
+        while step is not None:
+            code = step.tb_frame.f_code
+            if not code.co_filename.startswith(OWN) and not code.co_filename.endswith("driver.py"):
+                at = Place(code.co_filename, step.tb_lineno)
+            step = step.tb_next
+        if at is not None or source is None or is_ours(source):
+            return at
+        try:
+            path, (_, line) = inspect.getsourcefile(source), inspect.getsourcelines(source)
+        except (OSError, TypeError):
+            return None
+        return Place(str(path), line) if path else None
 
     def capacity_error(self) -> OperatorError:
         run = self.run[0]

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from typing import Any
 
+from onetape.compiled.kernel import is_ours
 from onetape.engine.columns.rows import Filter, Select, Symbols
 from onetape.engine.graph import Merge, OperatorNode, Source
 from onetape.engine.planner import Plan
@@ -83,8 +84,12 @@ def _detail(node: Any, plan: Plan) -> list[str]:
         ]
     if isinstance(node, OperatorNode):
         lines = []
-        if node.settings:
-            shown = {k: v for k, v in node.settings.items() if not k.startswith("with_")}
+        shown = {
+            name: value
+            for name, value in node.settings.items()
+            if not (is_ours(node.spec.source) and name.startswith("with_"))
+        }
+        if shown:
             lines.append("settings " + ", ".join(f"{k}={v}" for k, v in shown.items()))
         if node.spec.state is not None or node.spec.tables:
             limits = ", ".join(f"{v:,} {k}" for k, v in node.capacity.items())

@@ -5,6 +5,7 @@ made from streams that exist, so a graph has no cycles by construction.
 """
 
 import inspect
+import ipaddress
 import itertools
 import typing
 from dataclasses import dataclass, field, replace
@@ -14,6 +15,7 @@ from onetape.codecs.feed import PATIENCE_NS
 from onetape.engine.operators import OperatorSpec, UpTo, describe
 from onetape.records import DeclarationError, is_record, snake_name
 from onetape.records.market import Gap
+from onetape.records.places import here
 from onetape.records.types import parse_duration_ns
 
 if typing.TYPE_CHECKING:
@@ -114,6 +116,19 @@ class UdpSink(Sink):
     """Rows leave at once as datagrams to `HOST:PORT`: see `onetape.codecs.rows_datagram`."""
 
     address: str
+
+    def __post_init__(self) -> None:
+        host, _, port = str(self.address).rpartition(":")
+        try:
+            ipaddress.IPv4Address(host)
+            is_port = 0 < int(port) < 1 << 16
+        except ValueError:
+            is_port = False
+        if not is_port:
+            place = here()
+            raise DeclarationError(
+                place.says(f"udp was given {self.address!r}; expected HOST:PORT ('127.0.0.1:9000')")
+            )
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from onetape.compiled.kernel import is_ours
 from onetape.engine.apart import Apart
 from onetape.engine.emit import Emitter, put
 from onetape.engine.graph import OperatorNode
@@ -98,7 +99,8 @@ def _call(
     settings = []
     for setting in handler.settings:
         wired = setting.removeprefix("with_")
-        if setting != wired and wired in spec.outputs:  # asks whether anyone reads the output
+        if setting != wired and wired in spec.outputs and is_ours(spec.source):
+            # Of this package's own operators: it asks whether anyone reads the output.
             settings.append(int(planner.is_wired(node.stream(wired))))
         else:
             settings.append(node.settings[setting])

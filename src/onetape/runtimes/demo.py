@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from onetape.compiled.counts import percentile_ns
-from onetape.connect.itch_file import midnight_ns, open_itch
+from onetape.connect.itch_file import LENGTH_PREFIXED, midnight_ns, open_itch
 from onetape.connect.rows_receiver import RowsReceiver
 from onetape.connect.udp import multicast_works, parse_address
 from onetape.engine.digest import digests_of
@@ -23,7 +23,7 @@ from onetape.runtimes.edge.feeder import FileFeeder
 from onetape.runtimes.edge.network import Network
 from onetape.runtimes.edge.node import EdgeNode
 from onetape.runtimes.progress import Progress
-from onetape.runtimes.replay import parse_date
+from onetape.runtimes.replay import note_date, parse_date
 from onetape.runtimes.standard import pipeline
 from onetape.sim.exchange_options import TRADING_DATE
 
@@ -136,9 +136,13 @@ def _from_network(args: argparse.Namespace, tape: Path) -> dict[str, Any]:
 
 def _from_file(args: argparse.Namespace, tape: Path) -> dict[str, Any]:
     file = open_itch(args.file, trading_date=args.date, chunk_bytes=CHUNK_BYTES)
+    note_date(file)
     with Progress(quiet=args.json).compiling():
         node = EdgeNode(pipeline, tape, framing={FEED: file.framing}, midnight_ns=file.midnight_ns)
-    speed = args.speed if file.framing == "length_prefixed" else 0.0
+    speed = args.speed if file.framing == LENGTH_PREFIXED else 0.0
+    if speed != args.speed:
+        said = f"{args.file} is a capture, whose datagrams are not paced: as fast as it goes"
+        print(f"onetape: {said}", file=sys.stderr)
     watch = _Watch(node, args, None)
     with node, watch.view:
         feeder = FileFeeder(node, file, speed=speed)

@@ -12,6 +12,7 @@ from typing import Any
 from onetape.connect.itch_file import midnight_ns
 from onetape.engine.digest import digests_of, state_digest
 from onetape.engine.graph import Pipeline
+from onetape.runtimes.account import account, lines_of
 from onetape.runtimes.delivery import Delivery
 from onetape.runtimes.edge import live
 from onetape.runtimes.edge.hiccup import HiccupMeter
@@ -132,7 +133,7 @@ class _Session:
         facts = {
             "messages": snapshot["events"],
             "rows": snapshot["rows"],
-            "late": snapshot["late"],
+            **account(self.node.engine),
             "elapsed_s": round(elapsed_s, 6),
             "ended_by": ended_by,
             "digests": {name: digest.hexdigest() for name, digest in self.digests.items()},
@@ -201,6 +202,7 @@ def text_of(facts: dict[str, Any]) -> str:
         lines.append(f"  line {line['name']:6s} {line['packets']:>12,} datagrams")
     losses = ", ".join(f"{name} {count:,}" for name, count in facts["losses"].items())
     lines.append(f"  {losses or 'nothing lost, refused or late'}")
+    lines += lines_of(facts)
     for name, digest in facts["digests"].items():
         lines.append(f"  {name:12s} {facts['rows'][name]:>12,} rows   digest {digest}")
     return "\n".join(lines)

@@ -20,6 +20,8 @@ def load_pipeline(path: str) -> Pipeline:
         from onetape.runtimes.standard import pipeline
 
         return pipeline
+    if Path(path).is_dir():
+        raise OperatorError(f"{path} is a folder; give a Python file that defines `pipeline`")
     if not Path(path).is_file():
         raise OperatorError(
             f"no such file: {path}; give a Python file that defines `pipeline`, or 'standard'"
@@ -32,6 +34,15 @@ def load_pipeline(path: str) -> Pipeline:
         if _is_placed(said):
             raise
         raise DeclarationError(f"{_where(error, path)}{said}") from error
+    except (SyntaxError, ValueError) as error:
+        if isinstance(error, SyntaxError) and error.lineno:
+            raise DeclarationError(f"{_where(error, path)}SyntaxError: {error}") from error
+        if not _is_text(path):
+            raise OperatorError(
+                f"{path} is not Python; expected a file that defines `pipeline` (recorded data "
+                "goes with --file)"
+            ) from None
+        raise DeclarationError(f"{_where(error, path)}{type(error).__name__}: {error}") from error
     except Exception as error:
         raise DeclarationError(f"{_where(error, path)}{type(error).__name__}: {error}") from error
     # Machine code found on disk looks up the module of each function in it, by name.
@@ -43,6 +54,14 @@ def load_pipeline(path: str) -> Pipeline:
             f"{path} defines no `pipeline`; expected pipeline = ot.Pipeline(name=stream, ...)"
         )
     return found
+
+
+def _is_text(path: str) -> bool:
+    """Could the file be Python, or is it data?"""
+    try:
+        return "\0" not in Path(path).read_text("utf-8")
+    except UnicodeDecodeError:
+        return False
 
 
 def _is_placed(said: str) -> bool:

@@ -57,15 +57,13 @@ TEST = '''\
 """The operator alone, in plain Python; and the whole pipeline over a simulated day."""
 
 from onetape import market as mk
-from onetape.engine.frames import frames_of
-from onetape.runtimes import batch
-from onetape.sim import simulate
+from onetape import testing
 
 from pipeline import Jump, Jumps, pipeline
 
 
 def trade(ts_event_ns, price_ticks):
-    return mk.Trade(ts_event_ns, price_ticks, 100, 1, 2, 3, 7, mk.ASK, 0, ord("E"))
+    return testing.row(mk.Trade, ts_event_ns=ts_event_ns, price_ticks=price_ticks, instrument_id=7)
 
 
 def test_a_jump_is_seen_and_a_small_step_is_not():
@@ -77,17 +75,14 @@ def test_a_jump_is_seen_and_a_small_step_is_not():
 
 
 def test_over_a_simulated_day():
-    day = simulate(seed=3, instruments=20, seconds=2.0, episodes=0)
-    rows = {name: [] for name in pipeline.outputs}
+    t = testing.Run(pipeline)  # compiles the first time, some seconds
 
-    engine = batch.make_engine(pipeline)  # compiles the first time, some seconds
-    batch.run(
-        engine, frames_of([(None, day.data)]), lambda name, found, _: rows[name].extend(found)
-    )
+    t.feed(testing.day(seed=3, instruments=5, seconds=1)).end()
 
-    assert len(rows["jump"]) > 0
-    assert all(abs(row["ticks"]) >= 500 for row in rows["jump"])
-    assert len(rows["vwap"]) > len(rows["far"]) > 0
+    assert len(t.rows("jump")) > 0
+    assert all(abs(row.ticks) >= 500 for row in t.rows("jump"))
+    assert len(t.rows("vwap")) > len(t.rows("far")) > 0
+    testing.check(t)  # any split, twice, in plain Python: the same rows; nothing overflows
 '''
 
 README = """\
@@ -105,6 +100,8 @@ NEXT = """\
   onetape sim --out day.itch
   onetape run pipeline.py --file day.itch --tape tape/ --out out/
   pytest
+
+(pytest comes with: pip install "onetape[testing]")
 """
 
 

@@ -3,6 +3,7 @@
 import argparse
 import json
 import math
+import sys
 import time
 from collections.abc import Iterator
 from datetime import date
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from onetape.codecs.feed import refusals
-from onetape.connect.itch_file import ItchFile, open_itch
+from onetape.connect.itch_file import EPOCH, ItchFile, open_itch
 from onetape.connect.parquet import ParquetSink
 from onetape.engine.frames import frames_of
 from onetape.market.words import counted
@@ -71,9 +72,20 @@ def parse_zero_or_more(text: str) -> float:
 
 def run(args: argparse.Namespace) -> int:
     file = open_itch(args.file, trading_date=args.date, chunk_bytes=CHUNK_BYTES)
+    note_date(file)
     summary = replay(file, args.out, Progress(quiet=args.json))
     print(json.dumps(summary) if args.json else _text(summary, args.out))
     return 0
+
+
+def note_date(file: ItchFile) -> None:
+    """Say that times will be in 1970, where nothing tells the date."""
+    if file.trading_date == EPOCH:
+        print(
+            f"onetape: neither the name {file.path.name} nor --date tells the trading date, so "
+            "times begin on 1970-01-01; give --date YYYY-MM-DD",
+            file=sys.stderr,
+        )
 
 
 def replay(file: ItchFile, out: Path | None, progress: Progress) -> dict[str, Any]:

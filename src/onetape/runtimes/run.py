@@ -10,13 +10,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from onetape.connect.itch_file import ItchFile, open_itch, today
+from onetape.connect.itch_file import LENGTH_PREFIXED, ItchFile, open_itch, today
 from onetape.connect.udp import LOOPBACK, RECEIVE_BUFFER_BYTES, Address, parse_address
 from onetape.engine import explain
 from onetape.engine.digest import digests_of, state_digest
 from onetape.engine.graph import Pipeline, UdpSink
 from onetape.engine.planner import plan
-from onetape.records import OperatorError
+from onetape.records import OperatorError, PeerError
+from onetape.runtimes.account import account, lines_of
 from onetape.runtimes.delivery import Delivery, rows_may_wait
 from onetape.runtimes.edge.feeder import FileFeeder
 from onetape.runtimes.edge.network import Network
@@ -27,7 +28,7 @@ from onetape.runtimes.listen import print_facts, run_network
 from onetape.runtimes.load import load_pipeline
 from onetape.runtimes.manifest import write_result
 from onetape.runtimes.progress import Progress
-from onetape.runtimes.replay import parse_date, parse_zero_or_more
+from onetape.runtimes.replay import note_date, parse_date, parse_zero_or_more
 from onetape.runtimes.run_tables import run_tables
 from onetape.runtimes.same_run import origin_of, same_run
 
@@ -51,6 +52,21 @@ Wait strategies: sleep (a datagram wakes the loop: near no processor while idle,
 more latency), yield, spin (least latency, one processor all of the time: leave another for the
 journal). --cpu and --realtime help on machines with processors to spare and hurt on others.
 """
+
+
+# What an option is when it is not given, of those that only a file or only a live feed has.
+OF_FILE: dict[str, Any] = {"speed": 0}
+OF_LIVE: dict[str, Any] = {
+    "rerequest": None,
+    "send": [],
+    "interface": LOOPBACK,
+    "receive_buffer": RECEIVE_BUFFER_BYTES,
+    "wait": "sleep",
+    "commit_every": 0,
+    "cpu": None,
+    "realtime": None,
+    "seconds": None,
+}
 
 
 def add_parser(subparsers: Any) -> None:
@@ -121,10 +137,24 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     pipeline = load_pipeline(args.pipeline)
     if has_tables(pipeline):
+        _check_tape(args.tape, args.resume)
         return _run_tables(pipeline, args)
-    if args.udp or args.file is None:
+    path = None if args.udp else args.file or _declared_file(pipeline)
+    _check_options(args, is_live=path is None)
+    _check_tape(args.tape, args.resume)
+    if path is None:
         return _listen(pipeline, args)
-    file = open_itch(args.file, trading_date=args.date, chunk_bytes=CHUNK_BYTES)
+    file = open_itch(path, trading_date=args.date, chunk_bytes=CHUNK_BYTES)
+    if args.speed and file.framing != LENGTH_PREFIXED:
+        raise OperatorError(
+            f"--speed was {args.speed:g}, and {path} is a capture, whose datagrams are not paced; "
+            "leave out --speed"
+        )
+    if _declared_sinks(pipeline):
+        said = "rows of a run from a file are not sent: ot.udp(...) in the pipeline has no effect"
+        print(f"onetape: {said}", file=sys.stderr)
+    if not args.resume:
+        note_date(file)
     if args.resume:
         before = same_run(pipeline, _feed_name(pipeline), file, args.tape, CHUNK_BYTES, args.date)
         if before is not None and not rows_may_wait(pipeline):
@@ -173,6 +203,7 @@ def _print_facts(facts: dict[str, Any], args: argparse.Namespace) -> None:
             f"service p50 {facts['service_ns_p50'] / 1000:.1f} us, "
             f"p99 {facts['service_ns_p99'] / 1000:.1f} us a frame"
         )
+        print("\n".join(lines_of(facts)))
         for name, digest in facts["digests"].items():
             print(f"  {name:12s} {facts['rows'][name]:>12,} rows   digest {digest}")
         for line in facts.get("delivered", []):
@@ -185,7 +216,8 @@ def _listen(pipeline: Pipeline, args: argparse.Namespace) -> int:
     if not lines:
         raise OperatorError(
             "there is nothing to run on: give a file (--file FILE) or the lines of a live feed "
-            "(--udp HOST:PORT), or name one in the pipeline: source('itch+udp://HOST:PORT')"
+            "(--udp HOST:PORT), or name one in the pipeline: source('itch:FILE') or "
+            "source('itch+udp://HOST:PORT')"
         )
     network = Network(
         [parse_address(text) for text in lines],
@@ -215,6 +247,37 @@ def _listen(pipeline: Pipeline, args: argparse.Namespace) -> int:
         )
     print_facts(facts, args.json)
     return 0
+
+
+def _check_options(args: argparse.Namespace, *, is_live: bool) -> None:
+    """An option that would do nothing is refused."""
+    for name, default in (OF_FILE if is_live else OF_LIVE).items():
+        if getattr(args, name) != default:
+            option = f"--{name.replace('_', '-')}"
+            raise OperatorError(
+                f"{option} is of a recorded file (--file); a live feed comes at its own pace"
+                if is_live
+                else f"{option} is of a live feed (--udp); with a file it would do nothing, so "
+                "leave it out" + (" (rows go to --out DIR)" if name == "send" else "")
+            )
+
+
+def _check_tape(tape: Path, resume: bool) -> None:
+    """Before anything is compiled: can there be a new tape, or this one go on?"""
+    if tape.exists() and not tape.is_dir():
+        raise OperatorError(f"--tape {tape} is a file; give a new folder")
+    if not resume and (tape / "manifest").exists():
+        raise OperatorError(f"{tape} holds a tape; give a new folder, or go on with it (--resume)")
+    if not resume and tape.is_dir() and any(tape.iterdir()):
+        raise OperatorError(f"--tape {tape} is not empty; give a new folder")
+
+
+def _declared_file(pipeline: Pipeline) -> Path | None:
+    """The file that the pipeline itself names: source('itch:day.itch')."""
+    for source in pipeline.sources:
+        if source.feed and source.url and not source.url.startswith("udp://"):
+            return Path(source.url)
+    return None
 
 
 def _sink(text: str) -> tuple[str, Address]:
@@ -305,7 +368,13 @@ def run_file(
             if not take(node.drain()):
                 progress.update(feeder.bytes_done, size, events, "events")
                 time.sleep(DRAIN_PAUSE_S)
-        feeder.check()
+        try:
+            feeder.check()
+        except PeerError as why:
+            raise PeerError(
+                f"{why}; what came before is on {tape}, which can be replayed and verified: keep "
+                "it, or delete it and run the whole file on a new tape"
+            ) from why
         take(node.stop())
         elapsed_s = time.perf_counter() - began_s
         node.tape.sync()
@@ -314,7 +383,8 @@ def run_file(
         facts = {
             "messages": counts.events,
             "rows": counts.rows,
-            "late": counts.late,
+            **account(node.engine),
+            "skipped_packets": dict(file.skipped),
             "elapsed_s": round(elapsed_s, 6),
             "digests": {name: digest.hexdigest() for name, digest in digests.items()},
             "state_digest": state_digest(node.engine),
@@ -337,11 +407,20 @@ def _feed_name(pipeline: Pipeline) -> str:
     return feeds[0].name
 
 
+EXPLAIN_DESCRIPTION = """\
+Show what a pipeline is made of: its nodes and what each takes, the settings and capacities they
+have, the address space they reserve, the outputs and the size of a row, and with --driver the
+generated code that runs it. Nothing is compiled and nothing runs.
+"""
+
+
 def add_explain_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "explain",
         help="show a pipeline's graph, state, capacities and generated driver",
-        description="Show what a pipeline is made of. Nothing is compiled and nothing runs.",
+        description=EXPLAIN_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="examples:\n  onetape explain standard\n  onetape explain pipeline.py --driver",
     )
     parser.add_argument("pipeline", metavar="PIPELINE", help="a Python file, or 'standard'")
     parser.add_argument("--driver", action="store_true", help="print the generated driver too")

@@ -15,6 +15,7 @@ from onetape.connect.frames.merge import Item, Merged
 from onetape.engine.digest import digests_of, state_digest
 from onetape.engine.graph import Pipeline
 from onetape.records import OperatorError
+from onetape.runtimes.account import account
 from onetape.runtimes.delivery import Delivery
 from onetape.runtimes.edge.node import DRAIN_PAUSE_S, EdgeNode
 from onetape.runtimes.inputs import tables_of, ticks_of
@@ -90,8 +91,12 @@ def run_tables(
         facts = {
             "messages": counts.events,
             "rows": counts.rows,
-            "late": counts.late,
-            "refused": {s.name: dict(s.table.refused) for s in pipeline.sources},
+            **account(node.engine),
+            "refused": {
+                f"{reason} ({s.name})": n
+                for s in pipeline.sources
+                for reason, n in s.table.refused.items()
+            },
             "symbols": merged.symbols,
             "elapsed_s": round(elapsed_s, 6),
             "digests": {name: digest.hexdigest() for name, digest in digests.items()},
@@ -99,6 +104,9 @@ def run_tables(
             **node.statistics(),
         }
         write_result(tape, facts)
+        for line in node.troubles():
+            print(f"onetape: {line}", file=sys.stderr)
+    facts["delivered"] = delivery.told()
     return facts
 
 

@@ -18,8 +18,8 @@ def make_folder(path: str, facts: layout.Facts) -> None:
     """
     if _names(path):
         raise OperatorError(
-            f"{path} is not empty; a tape is made in a folder of its own: name another, or open "
-            "the tape that is there with Tape.open"
+            f"{path} is not empty; a tape is made in a folder of its own: name another; a "
+            "tape that is there goes on with --resume"
         )
     fresh = f"{path}.creating-{secrets.token_hex(4)}"
     for sub in (layout.CODE, layout.CHECKPOINTS):

@@ -12,7 +12,7 @@ from typing import Any
 
 from onetape.compiled import frame
 from onetape.native import files
-from onetape.records.errors import IntegrityError
+from onetape.records.errors import IntegrityError, OperatorError
 from onetape.tape import checkpoint, layout
 from onetape.tape.reader import (
     Frame,
@@ -29,6 +29,7 @@ KINDS = {
     for name in ("DATA", "TICK", "MANIFEST", "SKIP", "END", "CONTROL", "SENT", "PAD")
 }
 PREVIEW_BYTES = 48
+SHOWN_LETTERS = 60  # of a value of the manifest; all of it: --json
 
 
 def ls(folder: str | os.PathLike[str]) -> dict[str, Any]:
@@ -84,7 +85,10 @@ def ls_lines(found: dict[str, Any]) -> Iterator[str]:
         )
     for offset in found["checkpoints"]:
         yield f"checkpoint before frame {offset}"
-    yield f"manifest {json.dumps(found['manifest'], sort_keys=True)}"
+    for name, value in sorted(found["manifest"].items()):
+        said = json.dumps(value, sort_keys=True)
+        more = "..." if len(said) > SHOWN_LETTERS else ""
+        yield f"  {name:14s} {said[:SHOWN_LETTERS]}{more}"
 
 
 def cat(
@@ -97,8 +101,16 @@ def cat(
     as_json: bool = False,
 ) -> Iterator[str]:
     """A line for each frame: from `start_offset` (None: the first kept), `count` of these kinds."""
+    path = os.path.abspath(folder)
+    facts = layout.read_facts(path)
     if start_offset is None:
-        start_offset = layout.read_facts(os.path.abspath(folder)).start_offset
+        start_offset = facts.start_offset
+    end = durable_end(path, facts).offset
+    if start_offset > end:
+        raise OperatorError(
+            f"--from was {start_offset}; the tape holds the frames {facts.start_offset} to "
+            f"{end - 1}"
+        )
     for header, payload in frames(folder, start_offset):
         if kinds is not None and header.kind not in kinds:
             continue

@@ -152,7 +152,7 @@ def read_facts(folder: str) -> Facts:
     except OSError as why:
         raise OperatorError(
             f"{folder} is not a tape: {why.strerror}: {MANIFEST}; name the folder that a "
-            "recording made, or make one with Tape.create"
+            "recording made (onetape run ... --tape DIR)"
         ) from None
     line, _, rest = text.partition(b"\n")
     expected = f"crc32c {checksum(line):08x}\n".encode()

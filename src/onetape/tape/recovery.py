@@ -242,6 +242,6 @@ def _used(buffer: np.ndarray) -> int:
 def _no_watermark(folder: str, problems: list[str]) -> IntegrityError:
     return IntegrityError(
         f"{folder}: {'; '.join(problems)}: nothing says how far the tape was durable, and a lost "
-        "end could not be told from a torn one; restore the file from a copy, or, if you accept "
-        "the last good frame as the end, open the tape with accept_scanned_end=True"
+        "end could not be told from a torn one; restore the file from a copy, or make the tape "
+        "again from its input"
     )

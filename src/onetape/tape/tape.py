@@ -168,8 +168,8 @@ class Tape:
         if status == ring.REFUSED_FULL:
             return OperatorError(
                 f"{self.folder}: no room for more frames ({self._allocator.refused}); this one was "
-                "not taken, all earlier ones are safe. Free some space and append again, or drop "
-                "old segments with drop_before"
+                "not taken, all earlier ones are safe. Free some space on that disk: the run "
+                "waits for it and goes on"
             )
         if status == ring.TOO_LONG:
             return OperatorError(

@@ -1,0 +1,64 @@
+"""What a run came to besides its rows: everything that was missing, refused, late or odd.
+
+One account for every runtime: `run` prints it and has it in its JSON. Nothing is left out in
+silence: a count that is not zero is said in words.
+"""
+
+from typing import Any
+
+from onetape.codecs.feed import refusals
+from onetape.engine.engine import Engine
+from onetape.market.words import counted
+
+
+def account(engine: Engine) -> dict[str, Any]:
+    """Counts of all that did not become an event or a row as it came."""
+    counts = engine.counts()
+    feeds = [
+        engine.arrays[f"n{number}_feed"]
+        for number, source in enumerate(engine.plan.pipeline.sources)
+        if source.feed
+    ]
+    refused: dict[str, int] = {}
+    for feed in feeds:
+        for reason, count in refusals(feed).items():
+            refused[reason] = refused.get(reason, 0) + count
+    return {
+        "gaps": sum(int(feed[0]["gaps"]) for feed in feeds),
+        "gap_messages": sum(int(feed[0]["gap_messages"]) for feed in feeds),
+        "duplicates": sum(int(feed[0]["duplicates"]) for feed in feeds),
+        "late": counts.late,
+        "late_at_windows": counts.late_at_windows,
+        "ahead": counts.ahead,
+        "refused": refused,
+        "bad_frames": counts.bad_frames,
+        "bad_events": counts.bad_events,
+        "book": counted(engine),
+    }
+
+
+def lines_of(facts: dict[str, Any]) -> list[str]:
+    """The account for a person: one line, and one more for each kind of trouble."""
+    named = {
+        "gaps": "gaps",
+        "gap_messages": "messages lost in them",
+        "duplicates": "duplicates",
+        "late": "late",
+        "late_at_windows": "late at windows",
+        "ahead": "too far ahead",
+        "bad_frames": "bad frames",
+        "bad_events": "bad events",
+    }
+    odd = [f"{facts[name]:,} {words}" for name, words in named.items() if facts[name]]
+    lines = [f"  {', '.join(odd) or 'no gaps, nothing late, no bad events'}"]
+    if facts["refused"]:
+        lines.append(f"  refused: {_listed(facts['refused'])}")
+    if facts["book"]:
+        lines.append(f"  the book could not take {_listed(facts['book'])}")
+    if facts.get("skipped_packets"):
+        lines.append(f"  packets of the capture left out: {_listed(facts['skipped_packets'])}")
+    return lines
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
