@@ -38,9 +38,14 @@ class Change:
         return Price(now_ns, 0, self.last_ticks)
 
 
+@ot.kernel
+def chance():
+    return random.random()
+
+
 @ot.operator
 def by_chance(p: Price) -> Price | None:
-    return Price(p.ts_event_ns, p.key, int(random.random() * 2**40))
+    return Price(p.ts_event_ns, p.key, int(chance() * 2**40))
 
 
 @kernel(twin=lambda ticks: ticks + 1)

@@ -35,7 +35,7 @@ class Stores:
 
     def on_number(self, n: Number, *, where: int = 0) -> Number | None:
         if where == 0:
-            self.narrow = n.value
+            self.narrow = n.value + 0
         elif where == 1:
             self.cells[n.key] = n.value
         elif where == 2:
