@@ -72,7 +72,7 @@ def trades(n: Number, out: ot.UpTo[1, mk.Trade]) -> None:
 @ot.operator
 def returns(n: Number, *, where: int = 0) -> Number | None:
     if where == 0:
-        return Number(n.ts_event_ns, n.value, 0)
+        return Number(n.ts_event_ns, n.value + 0, 0)
     return None
 
 
@@ -181,7 +181,7 @@ def test_what_fits_no_emitter_or_record():
     ):
         with pytest.raises(Overflow, match=message):
             run(Number(0, 0, value), rows(), where)
-    with pytest.raises(Overflow, match="field Trade.instrument_id was given -1; uint32"):
+    with pytest.raises(Overflow, match=r"field Trade.instrument_id was given -1; uint32"):
         checked_function(trades.source)(Number(0, 0, 0), rows(mk.Trade))
     with pytest.raises(Overflow, match=r"field Small.pair was given -2147483649; int32"):
         CheckedRecord(Small)(0, 0, 0, [0, -(2**31) - 1])
