@@ -70,7 +70,7 @@ COMMANDS = {
         "sim.venue.commands:add_parsers",
     ),
     "bench": (
-        "measure: itch, window, columns, tape, startup, wire, wire_faults, soak, dev, peers",
+        "measure: itch, window, columns, tape, startup, wire, wire_faults, soak, peers, dev",
         "runtimes.bench:add_parser",
     ),
     "completion": ("print what makes a shell complete onetape", "runtimes.completion:add_parser"),
@@ -155,10 +155,11 @@ def make_parser(loaded: Collection[str] = tuple(COMMANDS)) -> argparse.ArgumentP
     parser.add_argument("--traceback", action="store_true", help="show where an error came from")
     parser.set_defaults(make_parser=make_parser)  # for `completion`, which reads them all
     commands: Any = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
+    needed = {adder for name, (_, adder) in COMMANDS.items() if name in loaded}
     for name, (text, adder) in COMMANDS.items():
         if name in commands.choices:  # one module may add several
             continue
-        if name in loaded:
+        if adder in needed:
             module, _, function = adder.partition(":")
             getattr(import_module(f"onetape.{module}"), function)(commands)
         else:

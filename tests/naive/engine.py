@@ -201,12 +201,7 @@ class Naive:
                 self.push(node, name, record)
 
     def setting(self, node, name):
-        wired = name.removeprefix("with_")
-        if name == wired or wired not in node.spec.outputs:
-            return node.settings[name]
-        streams = [*self.pipeline.outputs.values()]
-        streams += [s for taker in self.pipeline.nodes for _, s in taker.inputs]
-        return int(any(s.node is node and s.output == wired for s in streams))
+        return node.settings[name]
 
     # --- windows ----------------------------------------------------------------------------------
 

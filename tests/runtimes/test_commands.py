@@ -236,7 +236,7 @@ def test_a_run_takes_the_file_its_pipeline_names_and_says_what_it_could_not_take
     facts = run_json(capsys, *run[:2], "--tape", tmp_path / "again", "--json")
 
     assert "refused: 1 truncated" in said.out
-    assert f"written to {tmp_path / 'out'}" in said.out
+    assert str(tmp_path / "out" / "trade.parquet") in said.out
     assert "times begin on 1970-01-01; give --date" in said.err
     assert facts["refused"] == {"truncated": 1}
     assert facts["gaps"] == facts["duplicates"] == facts["ahead"] == facts["bad_events"] == 0

@@ -65,7 +65,8 @@ def test_each_save_is_a_round_and_a_mistake_keeps_the_loop(day, tmp_path):
         "instrument_id": "u32",
         "qty_lots": "i64",
     }
-    assert "mine.py:18: no field 'qty_lot' (did you mean 'qty_lots'?)" in third.error
+    assert "mine.py:18: Bigs.on_trade: MarketEvent has no field 'qty_lot'" in third.error
+    assert "did you mean 'qty_lots'?" in third.error
     assert fourth.error and "Traceback" not in fourth.error
     assert (fifth.error, fifth.outputs) == ("", first.outputs)
     assert shown[-1] is fifth

@@ -35,9 +35,9 @@ class Stores:
 
     def on_number(self, n: Number, *, where: int = 0) -> Number | None:
         if where == 0:
-            self.narrow = n.value
+            self.narrow = n.value + 0
         elif where == 1:
-            self.cells[n.key] = n.value
+            self.cells[n.key] = n.value + 0
         elif where == 2:
             self.total += n.value
         elif where == 3:
@@ -58,20 +58,21 @@ def twice(value):
 def emits(n: Number, out: ot.UpTo[2, Small], *, where: int = 0) -> None:
     if where == 0:
         made = out.row()
-        made.byte = n.value
+        made.byte = n.value + 0
     elif where == 1:
         made = out.row()
-        made.pair[1] = n.value
-    elif where == 2:
-        out.append(mk.Trade(n.ts_event_ns, 0, 0, n.value, 0, 0, -1, 0, 0, 0))
-    else:
-        out.append(n)
+        made.pair[1] = n.value + 0
+
+
+@ot.operator
+def trades(n: Number, out: ot.UpTo[1, mk.Trade]) -> None:
+    out.append(mk.Trade(n.ts_event_ns, 0, 0, n.value, 0, 0, -1, 0, 0, 0, 0, 0))
 
 
 @ot.operator
 def returns(n: Number, *, where: int = 0) -> Number | None:
     if where == 0:
-        return Number(n.ts_event_ns, n.value, 0)
+        return Number(n.ts_event_ns, n.value + 0, 0)
     return None
 
 
@@ -170,17 +171,18 @@ def test_what_fits_no_emitter_or_record():
     from onetape.engine.emit import new_emitter
     from onetape.testing.overflow import CheckedEmitter
 
-    def rows():
-        return CheckedEmitter(*new_emitter(Small, 2))
+    def rows(of=Small):
+        return CheckedEmitter(*new_emitter(of, 2))
 
     run = checked_function(emits.source)
     for where, value, message in (
         (0, 256, "field byte was given 256; uint8 holds 0 to 255"),
         (1, 2**31, r"field pair\[1\] was given 2147483648; int32"),
-        (2, 0, "field Trade.instrument_id was given -1; uint32"),
     ):
         with pytest.raises(Overflow, match=message):
             run(Number(0, 0, value), rows(), where)
+    with pytest.raises(Overflow, match=r"field Trade.instrument_id was given -1; uint32"):
+        checked_function(trades.source)(Number(0, 0, 0), rows(mk.Trade))
     with pytest.raises(Overflow, match=r"field Small.pair was given -2147483649; int32"):
         CheckedRecord(Small)(0, 0, 0, [0, -(2**31) - 1])
     assert CheckedRecord(Small)(0, -1, 0, [0, 0]).id == -1  # an id has any 64 bits

@@ -3,6 +3,10 @@
 A thread of its own turns blocks into row groups (pyarrow works without the interpreter lock), so
 the engine does not wait for compression. The queue between them is bounded: a disk that cannot
 keep up slows a replay down, it never loses rows.
+
+Each file has one writer: what it is written aside as is locked, and another run that would write
+the same output into the same folder is refused. The kernel drops the lock with the process,
+however that ends, and the next run takes over what a crash has left behind.
 """
 
 import copy
@@ -42,10 +46,16 @@ class ParquetSink:
         self._writers: dict[str, Any] = {}
         self.rows_written = dict.fromkeys(outputs, 0)
         self._thread = threading.Thread(target=self._work, name="parquet", daemon=True)
+        self._locks: dict[str, int] = {}
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._locks = [self._locked(self._partial(name)) for name in outputs]
+            for name in outputs:
+                self._locks[name] = _locked(self._partial(name))
+        except OperatorError:
+            self._release()
+            raise
         except OSError as error:
+            self._release()
             raise OperatorError(
                 f"cannot write to {folder}: {error.strerror}; choose another folder with --out"
             ) from None
@@ -57,12 +67,11 @@ class ParquetSink:
     def __exit__(self, kind: Any, *_: Any) -> None:
         self._blocks.put(None)
         self._thread.join()
-        for writer in self._writers.values():
-            writer.close()
-        for name in self._outputs:
-            self._partial(name).unlink(missing_ok=True)
-        for fd in self._locks:
-            os.close(fd)
+        try:
+            for writer in self._writers.values():
+                writer.close()
+        finally:
+            self._release()
 
     def write(self, name: str, rows: Any, symbols: Any) -> None:
         """Take a block of rows (copied); `symbols`: see `onetape.connect.arrow.symbol_at`."""
@@ -84,6 +93,7 @@ class ParquetSink:
             writer.close()
             final = self.folder / f"{name}.parquet"
             os.replace(self._partial(name), final)
+            os.close(self._locks.pop(name))
             files.append(final)
         return files
 
@@ -100,18 +110,12 @@ class ParquetSink:
     def _partial(self, name: str) -> Path:
         return self.folder / f".{name}.parquet.partial"
 
-    @staticmethod
-    def _locked(path: Path) -> int:
-        """A descriptor that keeps others from writing the same file."""
-        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    def _release(self) -> None:
+        """Remove what was begun and not committed: only what is ours."""
+        for name, fd in self._locks.items():
+            self._partial(name).unlink(missing_ok=True)
             os.close(fd)
-            raise OperatorError(
-                f"{path.parent} is being written by another run; choose another folder with --out"
-            ) from None
-        return fd
+        self._locks.clear()
 
     def _work(self) -> None:
         while (item := self._blocks.get()) is not None:
@@ -142,3 +146,25 @@ class ParquetSink:
         table = arrow_table(of, rows, symbols)
         base = {"record": of.__name__, "version": str(of.version)}
         return table.replace_schema_metadata(base | self._metadata)
+
+
+def _locked(path: Path) -> int:
+    """Open the file; the descriptor keeps others from writing it until it is closed."""
+    while True:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.stat(path), os.fstat(fd)):
+                return fd
+        except FileNotFoundError:
+            pass
+        except BlockingIOError:
+            os.close(fd)
+            raise OperatorError(
+                f"{path.parent} is being written by another run, which makes the same output there "
+                f"({path.name}); choose another folder with --out, or wait for its end"
+            ) from None
+        except OSError:
+            os.close(fd)
+            raise
+        os.close(fd)  # its owner renamed or removed it just now: make a new one

@@ -5,6 +5,7 @@ seconds for a pipeline with an order book. For the development loop the driver i
 what a word in memory points at. An operator that was edited is compiled by itself, and the word is
 set to it; the driver stays as it is. The answer is the same, some 20 ns a call later.
 
+One engine at a time: a driver has one word for each operator, and the last engine made has set it.
 The settings of a use are part of what is compiled apart: the driver does not know them.
 """
 

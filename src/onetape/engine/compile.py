@@ -50,7 +50,11 @@ def warm() -> dict[Path, Any]:
 
 
 def _in_parts(plan: Plan, arguments: list[Any]) -> Callable[..., int]:
-    """A driver that calls its operators by pointer: only what is new is compiled."""
+    """A driver that calls its operators by pointer: only what is new is compiled.
+
+    The types an operator is called with are kept beside the driver's machine code: where that is
+    found on disk, nothing is inferred.
+    """
     from onetape.compiled import intrinsics
 
     signature = intrinsics.signature(arguments)
@@ -71,9 +75,7 @@ def _in_parts(plan: Plan, arguments: list[Any]) -> Callable[..., int]:
         _WARM[kinds] = pickle.loads(kinds.read_bytes())
     for name, part in parts.items():
         text = part.text(_WARM[kinds][name])
-        used = (
-            {"function": part.function, "put": put} if part.returns else {"function": part.function}
-        )
+        used = {"function": part.function, "put": put}
         where = _folder(text, used)
         if where not in _WARM:
             _WARM[where] = _compiled(text, used, "call", _WARM[kinds][name])

@@ -107,7 +107,7 @@ def _call(
     planner.sample(node)
     into = f"{made[0][1]}, {made[0][2]}" if handler.returns else ""
     name = f"{label}_{handler.name}"
-    call(planner, name, handler.function, arguments, settings, into, inside=bool(spec.tables))
+    call(planner, name, handler.function, arguments, settings, into)
     planner.sample(node, at_end=True)
     if handler is spec.timer:
         with text.block(f"if {UNSET} < row({label}_state, {slot}).{WAKE} <= due"):
@@ -133,10 +133,9 @@ def call(
     arguments: list[str],
     settings: list[int],
     into: str = "",
-    inside: bool = False,
 ) -> None:
     """Call a function of an operator; `into` is where a row goes that it returns."""
-    if planner.apart and not inside:
+    if planner.apart:
         made = Apart(function, len(arguments), tuple(settings), bool(into))
         passed = [*arguments, into] if into else arguments
         planner.text.add(f"{planner.name(name, made)}({', '.join(passed)})")

@@ -112,7 +112,11 @@ class OperatorSpec:
         return known
 
     def tables_type(self) -> Any:
-        return namedtuple(self.name, list(self.tables))  # type: ignore[misc]
+        """The type of `self` for tables: one a name and its tables, found again from the disk."""
+        name = f"{self.name}_{'_'.join(self.tables)}"
+        if name not in globals():
+            globals()[name] = namedtuple(name, list(self.tables), module=__name__)  # type: ignore[misc]
+        return globals()[name]
 
 
 def describe(thing: Any, key: str | None) -> OperatorSpec:

@@ -33,6 +33,7 @@ class OsDisk:
     unlink = staticmethod(os.unlink)
     listdir = staticmethod(os.listdir)
     makedirs = staticmethod(os.makedirs)
+    rmdir = staticmethod(os.rmdir)
 
     def fsync(self, fd: int) -> None:
         os.fsync(fd)

@@ -76,6 +76,12 @@ def empty_block(of: Any, rows: int) -> Any:
     return np.zeros(rows, of.dtype)
 
 
+def raw_rows(block: Any) -> Any:
+    """The rows of a block as opaque bytes. NumPy chooses, joins and copies those with their
+    padding, which digests and tapes hold; of a block with fields it leaves the padding out."""
+    return block.view(np.dtype((np.void, block.dtype.itemsize)))
+
+
 def block_of(of: Any, rows: list[Any]) -> Any:
     """A block from tuples or record instances, padding zeroed. O(rows), for tests and examples."""
     block = empty_block(of, len(rows))

@@ -11,7 +11,7 @@ from onetape.records import OperatorError
 
 DESCRIPTION = """\
 Measure on this machine: one bench by NAME (itch, window, columns, tape, startup, wire,
-wire_faults, soak, peers, dev), or all that are short. Each checks its answer before it prints
+wire_faults, soak, dev, peers), or all that are short. Each checks its answer before it prints
 figures. They are part of the source checkout.
 """
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from onetape.engine.engine import Engine
 from onetape.engine.graph import Pipeline
+from onetape.records.declare import raw_rows
 from onetape.runtimes import batch
 from onetape.runtimes.delivery import Delivery
 from onetape.runtimes.inputs import Inputs, inputs_of
@@ -34,7 +35,7 @@ def run(pipeline: Pipeline, *, file: str | Path | None = None, quiet: bool = Fal
         with Delivery(pipeline, symbols=symbols, ticks=inputs.ticks) as delivery:
 
             def take(name: str, rows: Any, origins: Any) -> None:
-                kept[name].append(rows.copy())
+                kept[name].append(raw_rows(rows).copy())
                 delivery.take(name, rows, origins)
 
             result = batch.run(engine, _watched(inputs, engine, show), take)
@@ -56,7 +57,9 @@ def run(pipeline: Pipeline, *, file: str | Path | None = None, quiet: bool = Fal
 
 
 def _joined(blocks: list[Any], of: Any) -> Any:
-    return np.concatenate(blocks) if blocks else np.empty(0, of.dtype)
+    if not blocks:
+        return np.empty(0, of.dtype)
+    return np.concatenate(blocks).view(of.dtype)
 
 
 def _watched(inputs: Inputs, engine: Engine, show: Any) -> Iterator[Any]:

@@ -14,12 +14,14 @@ from onetape.compiled.frame import DATA
 from onetape.connect.frames.merge import Item, Merged
 from onetape.engine.digest import digests_of, state_digest
 from onetape.engine.graph import Pipeline
+from onetape.records import OperatorError
 from onetape.runtimes.account import account
 from onetape.runtimes.delivery import Delivery
 from onetape.runtimes.edge.node import DRAIN_PAUSE_S, EdgeNode
 from onetape.runtimes.inputs import tables_of, ticks_of
 from onetape.runtimes.manifest import write_result
 from onetape.runtimes.progress import Progress
+from onetape.tape.layout import read_facts
 
 
 def run_tables(
@@ -38,13 +40,19 @@ def run_tables(
     merged = tables_of(pipeline)
     totals = [source.table.rows for source in pipeline.sources]
     total = 0 if None in totals else sum(totals)
+    origin = {"tables": [source.table.where for source in pipeline.sources]}
+    if resume and (was := read_facts(str(tape)).manifest.get("origin")) != origin:
+        raise OperatorError(
+            f"{tape} was fed from {was}, the pipeline reads {origin}; go on with the same tables, "
+            "or give a new folder"
+        )
     with ExitStack() as stack:
         stack.callback(progress.close)
         with progress.compiling():
             node = EdgeNode(
                 pipeline,
                 tape,
-                origin={"tables": [source.table.where for source in pipeline.sources]},
+                origin=origin,
                 resume=resume,
                 checkpoint_every_s=checkpoint_every_s,
             )

@@ -177,6 +177,10 @@ class SimDisk:
                 folder.change({name: Folder()})
             folder = folder.seen[name]
 
+    def rmdir(self, path: str) -> None:
+        assert not self.listdir(path), "a folder that is removed is empty"
+        self.unlink(path)
+
     def lock(self, _fd: int) -> bool:
         return True
 

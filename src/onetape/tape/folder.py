@@ -1,9 +1,9 @@
 """Make the folder of a tape, all at once; and hold its lock, so that it has one writer."""
 
-import errno
 import os
 import secrets
-import shutil
+from contextlib import suppress
+from errno import EEXIST, ENOTEMPTY
 
 from onetape.native import files
 from onetape.records.errors import OperatorError
@@ -14,28 +14,27 @@ def make_folder(path: str, facts: layout.Facts) -> None:
     """Make an empty tape at `path`, where nothing or an empty folder is.
 
     It is built under a name of its own and renamed: half a tape never has the name of one, and
-    nothing left behind by an attempt that failed, perhaps not on disk, is ever built upon.
+    nothing left behind by an attempt that failed, perhaps not on disk, is ever built upon. Of
+    several processes that make the same one, one does, the others get an OperatorError.
     """
-    if _names(path):
-        raise OperatorError(
-            f"{path} is not empty; a tape is made in a folder of its own: name another; a "
-            "tape that is there goes on with --resume"
-        )
     fresh = f"{path}.creating-{secrets.token_hex(4)}"
-    for sub in (layout.CODE, layout.CHECKPOINTS):
-        files.disk.makedirs(os.path.join(fresh, sub), exist_ok=True)
-    layout.write_watermark(fresh, facts, layout.Watermark(1, 0, 0, 0))
-    layout.write_facts(fresh, facts)
     try:
+        if _names(path):
+            raise _not_empty(path)
+        for sub in (layout.CODE, layout.CHECKPOINTS):
+            files.disk.makedirs(os.path.join(fresh, sub), exist_ok=True)
+        layout.write_watermark(fresh, facts, layout.Watermark(1, 0, 0, 0))
+        layout.write_facts(fresh, facts)
         files.disk.replace(fresh, path)
-    except OSError as error:
-        shutil.rmtree(fresh, ignore_errors=True)
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-            raise
+        layout.sync_folder(os.path.dirname(path))
+    except OSError as why:
+        _discard(fresh)
+        if why.errno in (ENOTEMPTY, EEXIST):  # somebody was quicker
+            raise _not_empty(path) from None
         raise OperatorError(
-            f"{path} was made by another process at this moment; name another folder"
-        ) from None
-    layout.sync_folder(os.path.dirname(path))
+            f"{path}: a tape cannot be made there: {why.strerror}; name another folder, or make "
+            "room for it"
+        ) from why
 
 
 def take_lock(path: str) -> int:
@@ -54,6 +53,26 @@ def take_lock(path: str) -> int:
     files.disk.ftruncate(fd, 0)
     layout.write_all(fd, f"{os.getpid()}\n".encode(), 0)
     return fd
+
+
+def _not_empty(path: str) -> OperatorError:
+    return OperatorError(
+        f"{path} is not empty; a tape is made in a folder of its own: name another; a tape that "
+        "is there goes on with --resume"
+    )
+
+
+def _discard(fresh: str) -> None:
+    """Remove what was begun, as far as it is there."""
+    for folder in (
+        os.path.join(fresh, layout.CODE),
+        os.path.join(fresh, layout.CHECKPOINTS),
+        fresh,
+    ):
+        with suppress(OSError):
+            for name in files.disk.listdir(folder):
+                files.disk.unlink(os.path.join(folder, name))
+            files.disk.rmdir(folder)
 
 
 def _names(path: str) -> list[str]:

@@ -18,6 +18,7 @@ from onetape.connect.frames.times import TimeRule
 from onetape.engine import records_source
 from onetape.engine.graph import Stream
 from onetape.records import UNSET, DeclarationError, PeerError, empty_block
+from onetape.records.declare import raw_rows
 
 BATCH_ROWS = 1 << 16
 
@@ -149,8 +150,9 @@ class Table:
             return
         parts = list(self._converted())
         if parts:
-            whole = np.concatenate([block for _, block, _, _ in parts])
-            whole = whole[np.argsort(whole["ts_event_ns"], kind="stable")]
+            whole = np.concatenate([raw_rows(block) for _, block, _, _ in parts])
+            order = np.argsort(whole.view(self.of.dtype)["ts_event_ns"], kind="stable")
+            whole = whole[order].view(self.of.dtype)
             for at in range(0, len(whole), self._batch_rows):
                 yield whole[at : at + self._batch_rows]
 
@@ -170,7 +172,7 @@ class Table:
                     "out of time order",
                     int(late.sum()),
                 )
-                block = block[~late]
+                block = raw_rows(block)[~late].view(self.of.dtype)
             if len(block):
                 yield block
 
@@ -178,11 +180,20 @@ class Table:
         """(where, rows that are good, their numbers in the file, the column of the time)."""
         for opened, mapped in zip(self._opened, self._mapped, strict=True):
             first = 0
-            for batch in opened.batches(list(dict.fromkeys(mapped.values())), self._batch_rows):
+            for batch in self._batches(opened, list(dict.fromkeys(mapped.values()))):
                 block, good = self._convert(batch, opened, mapped, first)
                 numbers_ = first + np.flatnonzero(good)
                 first += len(batch)
-                yield opened.where, block[good], numbers_, mapped["ts_event_ns"]
+                kept = raw_rows(block)[good].view(self.of.dtype)
+                yield opened.where, kept, numbers_, mapped["ts_event_ns"]
+
+    def _batches(self, opened: Opened, names: list[str]) -> Iterator[Any]:
+        import pyarrow as pa
+
+        try:
+            yield from opened.batches(names, self._batch_rows)
+        except pa.ArrowException as error:
+            raise PeerError(f"{opened.where} is damaged: {error}") from None
 
     def _convert(self, batch: Any, opened: Opened, mapped: Any, first: int) -> tuple[Any, Any]:
         block = empty_block(self.of, len(batch))
@@ -198,7 +209,8 @@ class Table:
             found = fields.convert(self.of, name, column, values, self.rules, opened.is_text)
             lacks = found.missing if field.code != "<f8" else np.zeros(len(batch), bool)
             if fields.may_be_unset(self.of, name):
-                found.values[lacks] = 0 if fields.is_quoted_size(name) else UNSET
+                unset = 0 if fields.is_quoted_size(name) else UNSET
+                found.values = np.where(lacks, unset, found.values)
                 lacks = np.zeros(len(batch), bool)
             negative = lacks
             if name.endswith("_lots") and field.length is None:
@@ -214,7 +226,6 @@ class Table:
                 good &= ~bad
                 if self._is_skipping:
                     self.refused[f"{column} -> {name}"] += int(bad.sum())
-                found.values[bad] = 0
             block[name] = found.values
         if self._is_one_asset:
             block["asset_id"] = block["instrument_id"]

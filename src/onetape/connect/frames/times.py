@@ -32,7 +32,7 @@ class TimeRule:
 
             try:
                 ZoneInfo(self.tz)
-            except (OSError, ValueError):
+            except (KeyError, OSError, ValueError):
                 raise DeclarationError(
                     f'tz was {self.tz!r}, which is no known time zone; for example "UTC" or '
                     '"America/New_York"'

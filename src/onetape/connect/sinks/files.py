@@ -4,14 +4,12 @@ A run that is resumed makes its rows again from the first on, so a text file is 
 at each moment, a prefix of the answer.
 """
 
-import csv
 import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from onetape.connect.parquet import ParquetSink
 from onetape.connect.sinks.taking import OpenableSink, Output, Taker
 from onetape.records import DeclarationError, OperatorError
 
@@ -28,6 +26,8 @@ class ParquetFileSink(OpenableSink):
 
 class _Parquet:
     def __init__(self, folder: Path, output: Output) -> None:
+        from onetape.connect.parquet import ParquetSink
+
         self._output = output
         scale = {"price_scale": output.tick} if output.tick is not None else {}
         self._sink = ParquetSink(folder, {output.name: output.of}, scale)
@@ -109,6 +109,8 @@ class _Lines:
 
 class _Csv(_Lines):
     def __init__(self, output: Output, out: IO[str], path: str) -> None:
+        import csv
+
         super().__init__(output, out, path)
         names = [n for n in output.of._fields if output.of.fields[n].length is None]
         if output.symbols is not None and "instrument_id" in names and "symbol" not in names:

@@ -1,11 +1,9 @@
 """Rows to other programs: a line of JSON each over TCP, or a POST to a web address."""
 
-import socket
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
-from onetape.connect.sinks.outbox import Outbox, secret
 from onetape.connect.sinks.taking import OpenableSink, Output, Taker
 from onetape.records import DeclarationError, OperatorError
 
@@ -29,6 +27,8 @@ class TcpSink(OpenableSink):
             raise DeclarationError(f"tcp was given {self.address!r}; expected 'HOST:PORT'")
 
     def open(self, output: Output) -> Taker:
+        from onetape.connect.sinks.outbox import Outbox
+
         host, _, port = self.address.rpartition(":")
         line = _Connection(host, int(port))
         return Outbox(output, line.deliver, f"tcp {self.address}", line.hang_up)
@@ -37,11 +37,13 @@ class TcpSink(OpenableSink):
 class _Connection:
     def __init__(self, host: str, port: int) -> None:
         self._address = (host, port)
-        self._socket: socket.socket | None = None
+        self._socket: Any = None
 
     def deliver(self, batch: list[tuple[str, bytes]]) -> list[str]:
         try:
             if self._socket is None:
+                import socket
+
                 self._socket = socket.create_connection(self._address, TIMEOUT_S)
             self._socket.sendall(b"".join(line + b"\n" for _, line in batch))
         except OSError:
@@ -71,6 +73,8 @@ class WebhookSink(OpenableSink):
             _checked(self.url, DeclarationError)
 
     def open(self, output: Output) -> Taker:
+        from onetape.connect.sinks.outbox import Outbox, secret
+
         url = secret(self.url, "webhook")
         _checked(url, OperatorError)
         named = self.url if self.url.startswith("env:") else urlsplit(url).netloc

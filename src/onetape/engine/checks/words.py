@@ -42,7 +42,6 @@ BUILTINS = {
                     "it does not compile; write out what is meant"),
     "hash": "it is not the same in every run; use the field itself",
     "id": "an object's address is not on the tape; use a field of the event",
-    "breakpoint": "set it in plain Python, with ONETAPE_MODE=interpreted",
 }  # fmt: skip
 
 CLOCKS = ("time", "datetime", "_datetime")

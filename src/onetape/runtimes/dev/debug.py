@@ -98,7 +98,8 @@ def debug(
     """Run frame `offset` watched; the call that was asked for, or None if the debugger was left."""
     replay = Replay(pipeline, tape, progress)
     wanted = _wanted(replay.engine, operator)
-    frame = replay.to(offset)
+    with _breakpoints(False):
+        frame = replay.to(offset)
     found: list[Call] = []
 
     def step(call: Call, function: Any, arguments: tuple[Any, ...]) -> Any:
