@@ -216,7 +216,7 @@ def test_what_comes_after_it_was_given_up_changes_nothing_and_is_no_duplicate(da
 
 
 def test_a_delay_is_told_by_how_long_the_gap_waited(driver, day):
-    ran = play(driver, day(1), [Line(Faults(seed=1, delay_spike=0.02, delay_ms=50.0))])
+    ran = play(driver, day(1), [Line(Faults(seed=1, delay_spike=0.002, delay_ms=50.0))])
 
     check_whole(ran, day(1))
     assert 20 * MS < ran.rows["gap"]["waited_ns"].max() <= 50 * MS

@@ -252,7 +252,7 @@ class Processes:
             env=os.environ,
         )
         self.stack.callback(said.close)
-        self.stack.callback(process.wait)
+        self.stack.enter_context(process)
         self.stack.callback(process.kill)
         return process
 
