@@ -21,6 +21,11 @@ from onetape.runtimes.results import Results, Table
 def run(pipeline: Pipeline, *, file: str | Path | None = None, quiet: bool = False) -> Results:
     """Run a pipeline over its tables (`ot.read`) or its ITCH file, as fast as it goes.
 
+    ```python
+    results = ot.run(ot.Pipeline(trade=ot.read(table, as_=mk.Trade, tick="0.01")))
+    assert results.trade.to_dicts()[0]["price_ticks"] == 1000
+    ```
+
     file    ITCH to run over, in place of the one the source names
     quiet   no progress; it is shown in a terminal or a notebook only
 

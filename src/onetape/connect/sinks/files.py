@@ -16,7 +16,12 @@ from onetape.records import DeclarationError, OperatorError
 
 @dataclass(frozen=True)
 class ParquetFileSink(OpenableSink):
-    """`ot.parquet("out/")`: out/OUTPUT.parquet, renamed into place when the run is over."""
+    """A Parquet file in a folder, named as the output, renamed into place when the run is over.
+
+    ```python
+    pipeline = ot.Pipeline(trade=trades >> ot.parquet("out/"))  # out/trade.parquet
+    ```
+    """
 
     folder: str
 
@@ -59,7 +64,12 @@ class _TextSink(OpenableSink):
 
 @dataclass(frozen=True)
 class CsvSink(_TextSink):
-    """`ot.csv("alerts.csv")`: a heading, then a line a row."""
+    """A heading, then a line a row.
+
+    ```python
+    pipeline = ot.Pipeline(trade=trades >> ot.csv("trades.csv"))
+    ```
+    """
 
     def open(self, output: Output) -> Taker:
         return _Csv(output, _opened(self.path), self.path)
@@ -67,7 +77,12 @@ class CsvSink(_TextSink):
 
 @dataclass(frozen=True)
 class JsonlSink(_TextSink):
-    """`ot.jsonl("alerts.jsonl")`: a JSON object a line."""
+    """A JSON object a line.
+
+    ```python
+    pipeline = ot.Pipeline(trade=trades >> ot.jsonl("trades.jsonl"))
+    ```
+    """
 
     def open(self, output: Output) -> Taker:
         return _Lines(output, _opened(self.path), self.path)
@@ -75,7 +90,12 @@ class JsonlSink(_TextSink):
 
 @dataclass(frozen=True)
 class StdoutSink(OpenableSink):
-    """`ot.stdout()`: a line a row on the terminal, its fields by name."""
+    """A line a row on the terminal, its fields by name.
+
+    ```python
+    pipeline = ot.Pipeline(trade=trades >> ot.stdout())
+    ```
+    """
 
     def open(self, output: Output) -> Taker:
         return _Printed(output, sys.stdout, "")

@@ -12,7 +12,11 @@ TIMEOUT_S = 10.0
 
 @dataclass(frozen=True)
 class TcpSink(OpenableSink):
-    """`ot.tcp("HOST:PORT")`: a JSON object a line; connects again when the other side is gone.
+    """A JSON object a line over TCP; connects again when the other side is gone.
+
+    ```python
+    pipeline = ot.Pipeline(trade=trades >> ot.tcp("127.0.0.1:9000"))
+    ```
 
     TCP does not say what the other side has read: after a broken connection rows may come again,
     with the same `key`.
@@ -59,7 +63,11 @@ class _Connection:
 
 @dataclass(frozen=True)
 class WebhookSink(OpenableSink):
-    """`ot.webhook("https://...")`, or `"env:NAME"` for an address that is a secret.
+    """A POST of JSON a row. `"env:NAME"` names an address that is a secret.
+
+    ```python
+    pipeline = ot.Pipeline(trade=trades >> ot.webhook("env:DESK_URL"))
+    ```
 
     A POST a row: JSON, with its key also as the header `Idempotency-Key`. A status of 5xx, 408 or
     429 and a failing connection are tried again; any other refusal is counted and passed over.
