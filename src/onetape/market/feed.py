@@ -10,6 +10,7 @@ from onetape.engine.graph import Source, Stream
 from onetape.market.book import Book
 from onetape.records import DeclarationError
 from onetape.records.market import MarketEvent
+from onetape.records.options import check_options
 from onetape.records.types import parse_duration_ns
 
 SCHEMES = ("itch", "itch+udp")
@@ -112,7 +113,9 @@ def source(of: type, **options: Any) -> Stream: ...
 def source(of: Any, **options: Any) -> Any:
     """A source: of a feed (an address) or of blocks of a record type of your own."""
     if isinstance(of, str):
+        check_options("ot.source", options, Feed.__init__)
         return Feed(of, **options)
     from onetape.engine import records_source
 
+    check_options("ot.source", options, records_source)
     return records_source(of, **options)

@@ -30,7 +30,7 @@ class _Parquet:
 
         self._output = output
         scale = {"price_scale": output.tick} if output.tick is not None else {}
-        self._sink = ParquetSink(folder, {output.name: output.of}, scale)
+        self._sink = ParquetSink(folder, {output.name: output.of}, scale, output.rules)
         self._sink.__enter__()
         self._files: list[Path] = []
 

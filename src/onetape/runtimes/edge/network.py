@@ -16,7 +16,7 @@ from onetape.connect.udp import (
 )
 from onetape.runtimes.edge.lines import Line
 
-ASKED_NUMBER = 7  # of the line that brings what was asked for; A is 0, B is 1
+ASKED, ASKED_NUMBER = "asked", 7  # of the line that brings what was asked for; A is 0, B is 1
 
 
 class Network:
@@ -40,6 +40,7 @@ class Network:
         self.receivers: list[Receiver] = []
         self.lines: list[Line] = []
         self.asks: dict[int, int] = {}
+        self.rerequest = None if rerequest is None else str(rerequest)
         with ExitStack() as opened:
             for number, address in enumerate(lines):
                 receiver = open_receiver(
@@ -50,7 +51,7 @@ class Network:
             if rerequest is not None:
                 asker = opened.enter_context(open_sender(rerequest, interface=interface))
                 self.asks[0] = asker.fd
-                self.lines.append(Line("asked", asker.fd, 0, ASKED_NUMBER))
+                self.lines.append(Line(ASKED, asker.fd, 0, ASKED_NUMBER))
             self.senders: dict[str, Sender] = {
                 name: opened.enter_context(open_sender(address, interface=interface))
                 for name, address in (sinks or {}).items()
