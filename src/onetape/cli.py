@@ -128,7 +128,10 @@ def _run(argv: list[str]) -> int:
 
 def _remains(args: argparse.Namespace) -> str:
     """What an interrupted command has left behind."""
-    if getattr(args, "command", "") == "run":
+    command = getattr(args, "command", "")
+    if command in ("exchange", "relay"):
+        return "; nothing was sent"
+    if command == "run":
         if args.tape is None or not (args.tape / "manifest").exists():
             return "; nothing was begun"
         return "; what is on the tape stays: go on with the same command and --resume"

@@ -271,10 +271,20 @@ def test_what_nobody_expected_is_one_line_and_all_of_it_with_traceback(monkeypat
 
 
 @pytest.mark.parametrize(
-    ("argv", "words"), [(["explain", "standard"], "no half-written file"), (RUN, "--resume")]
+    ("argv", "is_begun", "words"),
+    [
+        (["explain", "standard"], False, "no half-written file"),
+        (RUN, False, "nothing was begun"),
+        (RUN, True, "--resume"),
+    ],
 )
-def test_an_interrupt_says_what_is_left(monkeypatch, capsys, argv, words):
+def test_an_interrupt_says_what_is_left(tmp_path, monkeypatch, capsys, argv, is_begun, words):
     from onetape.runtimes import run
+
+    monkeypatch.chdir(tmp_path)
+    if is_begun:
+        (tmp_path / "tape").mkdir()
+        (tmp_path / "tape" / "manifest").touch()
 
     def interrupted(_path):
         raise KeyboardInterrupt

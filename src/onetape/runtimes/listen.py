@@ -77,6 +77,7 @@ def run_network(
             take = session.delivery.take if session.delivery else None
             for line in node.recover(session.digests, take):
                 print(f"onetape: {line}", file=sys.stderr)
+        session.remember()
         session.hiccups = stack.enter_context(HiccupMeter(NAP_NS))
         stack.enter_context(node)
         if not is_quiet:
@@ -101,14 +102,16 @@ class _Session:
         self._said: dict[str, str] = {}  # troubles that were said and are not over
         self._is_tty = sys.stderr.isatty() and not is_quiet
 
+    def remember(self) -> None:
+        """What the tape brought, before the node starts: it is neither new nor a rate."""
+        self._messages_before = self.node.engine.counts().events
+        self._lost = int(self.node.engine.feed_state(self.feed)["gap_messages"])
+
     def run(self, seconds: float | None) -> str:
         """Drain until the end; says what ended it."""
         self._began_s = time.perf_counter()
-        feed = self.node.engine.feed_state(self.feed)
-        self._lost, messages = int(feed["gap_messages"]), int(feed["messages"])
-        self._messages_before = self.node.engine.counts().events
         written_s = shown_s = 0.0
-        before = (self._began_s, messages)
+        before = (self._began_s, self._messages_before)
         try:
             while True:
                 is_idle = not self._take(self.node.drain())

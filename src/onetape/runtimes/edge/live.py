@@ -37,7 +37,7 @@ def lines_silent(facts: dict[str, Any]) -> dict[str, str]:
         since_ns = line["heard_ns"] or facts["began_ns"]
         silent_s = (facts["ts_ns"] - since_ns) / 1e9
         if line["name"] != ASKED and silent_s >= SILENT_S:
-            so_far = "" if line["heard_ns"] else " yet,"
+            so_far = "" if line["heard_ns"] else " yet"
             said[line["name"]] = f"no datagram{so_far} for {silent_s:,.0f} s"
     return said
 

@@ -121,11 +121,17 @@ class Ahead(Iterator[Packets]):
     def __init__(self, blocks: Iterator[Packets], count: int) -> None:
         self._blocks = blocks
         self._pool = ThreadPoolExecutor(1, "ahead")
-        self._coming: deque[Future[Packets | None]] = deque()
-        for _ in range(count):
+        first: Future[Packets | None] = Future()
+        first.set_result(next(blocks, None))  # it compiles: here, where Ctrl-C is heard
+        self._coming = deque([first])
+        for _ in range(count - 1):
             self._order()
-        for made in self._coming:  # what is wrong with them is said before the first is sent
-            made.result()
+        try:
+            for made in self._coming:  # what is wrong with them is said before the first is sent
+                made.result()
+        except BaseException:  # Ctrl-C too: nobody waits for the rest
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
     def __next__(self) -> Packets:
         packets = self._coming.popleft().result()
