@@ -42,6 +42,9 @@ def test_replay_leaves_parquet_with_symbols_and_integer_prices(day, tmp_path, ca
     assert table.column_names == ["symbol", *TopOfBook._fields]
     assert table.num_rows == facts["rows"]["top_of_book"]
     assert table.schema.metadata[b"price_scale"] == b"0.0001"
+    assert b"rules" not in table.schema.metadata
+    alerts = pq.read_schema(tmp_path / "out" / "alert.parquet").metadata
+    assert json.loads(alerts[b"rules"]) == {"1": "burst cancel"}
     assert str(table.schema.field("bid_price_ticks").type) == "int64"
     assert all(len(symbol.as_py()) > 0 for symbol in table["symbol"][:5])
     assert facts["messages"] == sum(facts["by_type"].values())
@@ -120,6 +123,13 @@ REFUSALS = [
         "--speed is",
     ),
     (["run", "standard", "--tape", "{tmp}/t"], "there is nothing to run on"),
+    (["run", "standard"], "there is nothing to run on: give a file (--file FILE)"),
+    (["run", "standard"], "there is no folder for the tape: give a new one (--tape DIR)"),
+    (["run", "none.py"], "no such file: none.py"),
+    (
+        [*"run standard --udp 127.0.0.1:0 --tape {tmp}/t --send".split(), "alert=http://desk/hook"],
+        "alert=stream >> ot.webhook('http://desk/hook')",
+    ),
     (["run", "{broken}", "--file", "{day}", "--tape", "{tmp}/t"], "broken.py:2: ZeroDivisionError"),
     (["demo", "--instruments", "0", "--json"], "instruments"),
     (["demo", "--speed", "-1"], "--speed was -1.0"),
