@@ -100,6 +100,7 @@ def test_explain_shows_graph_capacity_and_driver(capsys):
     assert "def turn(run, sources, buffer" in said
 
 
+LIVE = ["run", "standard", "--udp", "127.0.0.1:0", "--tape", "{tmp}/t"]
 REFUSALS = [
     (["replay", "{tmp}/none.itch"], "cannot be opened"),
     (["replay", "{tmp}"], "cannot be opened"),
@@ -127,7 +128,7 @@ REFUSALS = [
     (["run", "standard"], "there is no folder for the tape: give a new one (--tape DIR)"),
     (["run", "none.py"], "no such file: none.py"),
     (
-        [*"run standard --udp 127.0.0.1:0 --tape {tmp}/t --send".split(), "alert=http://desk/hook"],
+        [*LIVE, "--send", "alert=http://desk/hook"],
         "alert=stream >> ot.webhook('http://desk/hook')",
     ),
     (["run", "{broken}", "--file", "{day}", "--tape", "{tmp}/t"], "broken.py:2: ZeroDivisionError"),
