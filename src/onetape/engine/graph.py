@@ -33,6 +33,10 @@ class Node:
     name: str
     inputs: tuple[tuple[str, "Stream"], ...] = ()
 
+    def expressions(self) -> list[Any]:
+        """The expressions of columns in it."""
+        return []
+
 
 @dataclass(frozen=True, eq=False)
 class Stream:
