@@ -156,7 +156,7 @@ def checksum(data):
 
 
 def unreachable(code, asker, server):
-    """An ICMP answer to a datagram from `asker` to `server`: 1 no such host, 13 forbidden."""
+    """An ICMP answer to a datagram from `asker` to `server`: 7 no such host, 13 forbidden."""
     here = socket.inet_aton("127.0.0.1")
     udp = struct.pack(">HHHH", asker.getsockname()[1], server.getsockname()[1], 28, 0) + bytes(20)
     sent = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 48, 1, 0, 64, 17, 0, here, here) + udp
@@ -164,7 +164,7 @@ def unreachable(code, asker, server):
     return head[:2] + struct.pack(">H", checksum(head + sent)) + head[4:] + sent
 
 
-@pytest.mark.parametrize("code", [0, 1, 7, 13])
+@pytest.mark.parametrize("code", [7, 13])
 def test_a_server_that_the_network_does_not_reach_stops_nothing(tmp_path, stack, code):
     try:
         raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
