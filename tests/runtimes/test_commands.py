@@ -97,6 +97,7 @@ def test_explain_shows_graph_capacity_and_driver(capsys):
     assert "def turn(run, sources, buffer" in said
 
 
+SEND_TWICE = ["--send", "trade=127.0.0.1:9"] * 2
 REFUSALS = [
     (["replay", "{tmp}/none.itch"], "cannot be opened"),
     (["replay", "{tmp}"], "cannot be opened"),
@@ -118,6 +119,14 @@ REFUSALS = [
     (
         ["run", "standard", "--udp", "127.0.0.1:1", "--tape", "{tmp}/t", "--speed", "2"],
         "--speed is",
+    ),
+    (
+        ["run", "standard", "--udp", "127.0.0.1:1", "--tape", "{tmp}/t", *SEND_TWICE],
+        "--send was given twice for trade",
+    ),
+    (
+        ["run", "standard", "--tape", "{tmp}/t", *["--udp", "127.0.0.1:0"] * 7],
+        "the lines of the feed were 7; expected at most 6",
     ),
     (["run", "standard", "--tape", "{tmp}/t"], "there is nothing to run on"),
     (["run", "{broken}", "--file", "{day}", "--tape", "{tmp}/t"], "broken.py:2: ZeroDivisionError"),

@@ -52,6 +52,13 @@ class Stream:
             raise DeclarationError(
                 f"{self!r} >> {sink!r}; expected a sink, such as ot.parquet('out/')"
             )
+        if isinstance(sink, UdpSink) and any(isinstance(s, UdpSink) for s in self.sinks):
+            raise DeclarationError(
+                here().says(
+                    f"{self!r} has two udp sinks; expected one: give a multicast group, or make "
+                    "the stream two outputs"
+                )
+            )
         return replace(self, sinks=(*self.sinks, sink))
 
     def __repr__(self) -> str:

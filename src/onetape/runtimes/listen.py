@@ -78,7 +78,7 @@ def run_network(
             print(f"listening at {where}; Ctrl-C ends it", file=sys.stderr, flush=True)
         ended_by = session.run(seconds)
         facts = session.end(ended_by)
-        for line in node.troubles():
+        for line in session.troubles():
             print(f"onetape: {line}", file=sys.stderr)
     facts["delivered"] = session.delivery.told()
     return facts
@@ -92,7 +92,8 @@ class _Session:
         self.digests = digests_of(node.plan)
         self.delivery: Delivery | None = None
         self.hiccups: HiccupMeter | None = None
-        self._lost = 0
+        self._lost = self._unwritten = 0
+        self._live_trouble, self._told = "", set[str]()
         self._began_s = time.perf_counter()
         self._is_tty = sys.stderr.isatty() and not is_quiet
 
@@ -106,7 +107,7 @@ class _Session:
                 now_s = time.perf_counter()
                 if now_s - written_s >= EVERY_S:
                     written_s = now_s
-                    live.write(self.node.folder, self._snapshot())
+                    self._write(self._snapshot())
                 if now_s - shown_s >= SHOWN_S:
                     before, shown_s = self._show(before), now_s
                 if self._has_ended():
@@ -130,11 +131,9 @@ class _Session:
         self._take(self.node.stop())
         elapsed_s = time.perf_counter() - self._began_s
         self.node.tape.sync()
-        if self.delivery is not None:
-            self.delivery.finish()
         self._show((0.0, 0), last=True)
         snapshot = self._snapshot()
-        live.write(self.node.folder, snapshot)
+        self._write(snapshot)
         facts = {
             "messages": snapshot["events"],
             "rows": snapshot["rows"],
@@ -147,8 +146,23 @@ class _Session:
             **{key: snapshot[key] for key in ("sources", "lines", "kernel_drops", "latency_ns")},
             **self.node.statistics(),
         }
+        facts["snapshots_failed"] = self._unwritten
+        if self.delivery is not None:
+            self.delivery.finish()
         write_result(self.node.folder, facts)
         return facts
+
+    def _write(self, snapshot: dict[str, Any]) -> None:
+        self._live_trouble = live.write(self.node.folder, snapshot)
+        self._unwritten += bool(self._live_trouble)
+
+    def troubles(self) -> list[str]:
+        """What is wrong and was not said before; it ends nothing."""
+        found = [*self.node.troubles(), *filter(None, [self._live_trouble])]
+        found += self.delivery.tend() if self.delivery is not None else []
+        new = [line for line in found if line not in self._told]
+        self._told.update(new)
+        return new
 
     def _take(self, blocks: Iterable[Any]) -> bool:
         """Whether there was anything to take."""
@@ -173,6 +187,8 @@ class _Session:
                 f"nobody sent them again in time; all books of {self.feed} are stale from here on"
             )
             self._lost = lost
+        for line in self.troubles() if not self.is_quiet else ():
+            self._say(line)
         if self._is_tty:
             if last:
                 print("\r\033[K", end="", file=sys.stderr, flush=True)

@@ -222,7 +222,7 @@ def _listen(pipeline: Pipeline, args: argparse.Namespace) -> int:
     network = Network(
         [parse_address(text) for text in lines],
         rerequest=parse_address(args.rerequest) if args.rerequest else None,
-        sinks=_declared_sinks(pipeline) | dict(_sink(text) for text in args.send),
+        sinks=_declared_sinks(pipeline) | _sends(args.send),
         interface=args.interface,
         receive_buffer_bytes=args.receive_buffer,
     )
@@ -285,6 +285,17 @@ def _sink(text: str) -> tuple[str, Address]:
     if not equals:
         raise OperatorError(f"--send was {text!r}; expected OUTPUT=HOST:PORT")
     return output, parse_address(address)
+
+
+def _sends(texts: list[str]) -> dict[str, Address]:
+    pairs = [_sink(text) for text in texts]
+    names = [name for name, _ in pairs]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise OperatorError(
+            f"--send was given twice for {twice[0]}; expected one address an output: a multicast "
+            "group has any number of listeners"
+        )
+    return dict(pairs)
 
 
 def _live_addresses(pipeline: Pipeline) -> list[str]:

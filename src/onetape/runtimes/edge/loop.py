@@ -129,7 +129,7 @@ def _text(engine: Engine, around: Surroundings) -> str:
                 with text.block(f"if row(n{n}_feed, 0).gap_open != 0"):
                     text.add(_ASK.format(n=n))
                 with text.block("else"):
-                    text.add("words[ASK_AT_NS] = 0")
+                    text.add(f"row(clocks, {n}).ask_at_ns = 0")
             with text.block("if status != 0"):
                 text.add("store_release(words, STATE, AT_CAPACITY)", "break")
             if sinks:
@@ -158,7 +158,10 @@ def _send(text: Text, engine: Engine, k: int) -> None:
         )
 
 
-_ASK = "ask(words, row(n{n}_feed, 0), n{n}_held, ask_fds[{n}], request, monotonic_ns())"
+_ASK = (
+    "ask(words, row(clocks, {n}), row(n{n}_feed, 0), n{n}_held, ask_fds[{n}], request,"
+    " monotonic_ns())"
+)
 _NAMES: dict[str, Any] = {
     "ask": ask,
     "frame_bytes": frame_bytes,
@@ -178,7 +181,6 @@ _NAMES: dict[str, Any] = {
     "PAUSE_NS": w.PAUSE_NS,
     "SAMPLED_MASK": 63,  # every 64th frame
     "AT_CAPACITY": w.AT_CAPACITY,
-    "ASK_AT_NS": w.ASK_AT_NS,
     "DONE_OFFSET": w.DONE_OFFSET,
     "STATE": w.STATE,
     "WAITS_OUTPUT": w.WAITS_OUTPUT,
