@@ -73,6 +73,7 @@ def _kind(node: Any) -> str:
 def _detail(node: Any, plan: Plan) -> list[str]:
     if isinstance(node, Source):
         framing = f", {node.feed} in {plan.framing[node.name]}" if node.feed else ""
+        framing += f" of {node.channel.instrument}" if node.channel else ""
         return [
             f"{node.of.__name__}{framing}; lateness {node.lateness_ns} ns, "
             f"idle after {node.idle_ns} ns"
@@ -94,7 +95,8 @@ def _detail(node: Any, plan: Plan) -> list[str]:
         if node.spec.state is not None or node.spec.tables:
             limits = ", ".join(f"{v:,} {k}" for k, v in node.capacity.items())
             by = f"by {node.spec.key}; " if node.spec.key else ""
-            lines.append(f"{by}at most {limits}; at capacity the pipeline halts and says so")
+            if limits:
+                lines.append(f"{by}at most {limits}; at capacity the pipeline halts and says so")
         return lines
     if isinstance(node, Filter | Select | Symbols):
         return node.lines()

@@ -27,10 +27,14 @@ __all__ = ["Node", "Operator", "Pipeline", "Source", "Stream", "UpTo", "merge", 
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """One step of a pipeline. `inputs` name the streams it takes."""
+    """One step of a pipeline. `inputs` name the streams it takes.
+
+    tick  what one tick is in its rows, a Decimal, where the step itself decides that
+    """
 
     name: str
     inputs: tuple[tuple[str, "Stream"], ...] = ()
+    tick: Any = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,6 +143,7 @@ class Source(Node):
     idle_ns      how long a silent source holds back the watermark
     patience_ns  how long a feed waits for what is missing before it is given up
     table        what a runtime reads its blocks of records from, where it came with the source
+    channel      what of which instrument a venue sends it: see `onetape.market.instruments`
     """
 
     of: Any = None
@@ -148,6 +153,7 @@ class Source(Node):
     idle_ns: int = 1_000_000_000
     patience_ns: int = PATIENCE_NS
     table: Any = None
+    channel: Any = None
 
     def __post_init__(self) -> None:
         limits = {"lateness": self.lateness_ns, "idle": self.idle_ns, "patience": self.patience_ns}
