@@ -136,7 +136,7 @@ def _play(
     for name, stream in pipeline.outputs.items():
         made.outputs[name] = Output(stream.of.__name__, _types(stream.of))
     shown_s = 0.0
-    for frames in source.runs():
+    for frames in source.runs_of(pipeline):
         for name, rows, _ in engine.feed(*frames):
             if made.first_row_s is None:
                 made.first_row_s = time.time() - saved_s
