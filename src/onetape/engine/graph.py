@@ -239,7 +239,7 @@ class Operator:
             name=spec.name,
             inputs=tuple(wired.items()),
             spec=spec,
-            settings=_settings(spec, named),
+            settings=resolved(spec, named),
             capacity=capacity,
         )
 
@@ -382,7 +382,8 @@ def check_key(name: str, key: str, of: Any) -> None:
         )
 
 
-def _settings(spec: OperatorSpec, given: dict[str, Any]) -> dict[str, int]:
+def resolved(spec: OperatorSpec, given: dict[str, Any]) -> dict[str, int]:
+    """All settings of an operator as integers in their units: those given, else the defaults."""
     known = spec.settings()
     resolved = {}
     for name in itertools.chain(known, given):
@@ -395,7 +396,10 @@ def _settings(spec: OperatorSpec, given: dict[str, Any]) -> dict[str, int]:
         value = given.get(name, default)
         if value is inspect.Parameter.empty:
             raise DeclarationError(f"{spec.name} needs a value for setting {name!r}")
-        value = unit.parse(value) if unit else value
+        try:
+            value = unit.parse(value) if unit else value
+        except DeclarationError as error:
+            raise DeclarationError(f"{spec.name}: setting {name!r}: {error}") from None
         if isinstance(value, bool) or not isinstance(value, int):
             raise DeclarationError(
                 f"{spec.name}: setting {name!r} was {value!r}; expected a whole number"

@@ -1,7 +1,7 @@
 """`ot.run(pipeline)`: run it in this process over what its sources bring, return its tables."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,6 +11,7 @@ import numpy as np
 
 from onetape.engine.engine import Engine
 from onetape.engine.graph import Pipeline
+from onetape.engine.settings import with_settings
 from onetape.market.grid import refused_by_grids
 from onetape.records import OperatorError
 from onetape.records.declare import raw_rows
@@ -28,17 +29,20 @@ def run(
     file: str | Path | None = None,
     simulate: str | int | None = None,
     seed: int = 1,
+    settings: Mapping[str, Any] | None = None,
     quiet: bool = False,
 ) -> Results:
     """Run a pipeline over its tables (`ot.read`) or its ITCH file, as fast as it goes.
 
     file      ITCH to run over, in place of the one the source names
     simulate  how long a market, "5s", of the venues that its sources name is simulated, from `seed`
+    settings  {"LeadLag.edge": 5}: in place of what the program says, as `--set` does
     quiet     no progress; it is shown in a terminal or a notebook only
 
     Rows go to the sinks the pipeline names, and all of them are kept in memory. Compiling takes
     seconds the first time. PeerError: a row that cannot be taken; OperatorError: nothing to run.
     """
+    pipeline = with_settings(pipeline, settings or {})
     if simulate is None:
         inputs = inputs_of(pipeline, file)
     elif file is None:

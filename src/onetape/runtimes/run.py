@@ -25,13 +25,13 @@ from onetape.runtimes.edge.node import DRAIN_PAUSE_S, EdgeNode
 from onetape.runtimes.edge.words import STRATEGIES
 from onetape.runtimes.inputs import has_tables
 from onetape.runtimes.listen import print_facts, run_network
-from onetape.runtimes.load import load_pipeline
 from onetape.runtimes.manifest import write_result
 from onetape.runtimes.progress import Progress
 from onetape.runtimes.replay import note_date, parse_date, parse_zero_or_more
 from onetape.runtimes.run_tables import run_tables
 from onetape.runtimes.run_twin import run_twin, tape_of
 from onetape.runtimes.same_run import origin_of, same_run
+from onetape.runtimes.settings import add_options, load_with_settings
 from onetape.runtimes.twin import check_no_venue
 
 CHUNK_BYTES = 8192
@@ -117,6 +117,7 @@ def add_parser(subparsers: Any) -> None:
         metavar="S",
         help="seconds between checkpoints",
     )
+    add_options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     live = parser.add_argument_group("a live feed")
     live.add_argument("--rerequest", metavar="ADDRESS", help="ask here for what is missing")
@@ -150,7 +151,7 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.tape is None and not args.simulate:
         args.refuse("the following arguments are required: --tape")
-    pipeline = load_pipeline(args.pipeline)
+    pipeline = load_with_settings(args)
     if args.simulate:
         return _run_twin(pipeline, args)
     check_no_venue(pipeline, f"onetape run {args.pipeline} --simulate --seconds 5")
@@ -469,12 +470,13 @@ def add_explain_parser(subparsers: Any) -> None:
     )
     parser.add_argument("pipeline", metavar="PIPELINE", help="a Python file, or 'standard'")
     parser.add_argument("--driver", action="store_true", help="print the generated driver too")
+    add_options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=run_explain)
 
 
 def run_explain(args: argparse.Namespace) -> int:
-    planned = plan(load_pipeline(args.pipeline))
+    planned = plan(load_with_settings(args))
     if args.json:
         print(json.dumps(explain.explain(planned)))
     else:

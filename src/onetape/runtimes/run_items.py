@@ -66,8 +66,8 @@ def run_items(
     """Run the frames through a node to their end; returns the facts `--json` prints."""
     if resume and (was := read_facts(str(tape)).manifest.get("origin")) != brought.origin:
         raise OperatorError(
-            f"{tape} was fed from {was}, this run from {brought.origin}; go on with the same input, or "
-            "give a new folder"
+            f"{tape} was fed from {was}, this run from {brought.origin}; go on with the same "
+            "input, or give a new folder"
         )
     with ExitStack() as stack:
         stack.callback(progress.close)
