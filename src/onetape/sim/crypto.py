@@ -140,7 +140,7 @@ class _Sent:
         bid, ask = bids[1:][when] * CENT, (bids[1:][when] + self._habits.tick) * CENT
         drawn = draws[when]
         within = _below(drawn, MS // 2) + (0 if is_quote else MS // 2)  # a trade meets the quote
-        rows["ts_event_ns"] = BEGIN_NS + (begin + when + self._habits.lag_ms) * MS + within
+        rows["ts_event_ns"] = BEGIN_NS + (begin + when) * MS + within
         rows["sequence"] = self._sequence + 1 + np.arange(len(when))
         rows["instrument_id"] = self.channel.instrument.instrument_id
         rows["asset_id"] = self.channel.instrument.asset_id
