@@ -101,6 +101,7 @@ def test_explain_shows_graph_capacity_and_driver(capsys):
 
 
 LIVE = ["run", "standard", "--udp", "127.0.0.1:0", "--tape", "{tmp}/t"]
+SEND_TWICE = ["--send", "trade=127.0.0.1:9"] * 2
 REFUSALS = [
     (["replay", "{tmp}/none.itch"], "cannot be opened"),
     (["replay", "{tmp}"], "cannot be opened"),
@@ -122,6 +123,14 @@ REFUSALS = [
     (
         ["run", "standard", "--udp", "127.0.0.1:1", "--tape", "{tmp}/t", "--speed", "2"],
         "--speed is",
+    ),
+    (
+        ["run", "standard", "--udp", "127.0.0.1:1", "--tape", "{tmp}/t", *SEND_TWICE],
+        "--send was given twice for trade",
+    ),
+    (
+        ["run", "standard", "--tape", "{tmp}/t", *["--udp", "127.0.0.1:0"] * 7],
+        "the lines of the feed were 7; expected at most 6",
     ),
     (["run", "standard", "--tape", "{tmp}/t"], "there is nothing to run on"),
     (["run", "standard"], "there is nothing to run on: give a file (--file FILE)"),
@@ -273,7 +282,7 @@ def test_what_nobody_expected_is_one_line_and_all_of_it_with_traceback(monkeypat
     def broken(_path):
         raise RuntimeError("two\nlines")
 
-    monkeypatch.setattr(run, "load_pipeline", broken)
+    monkeypatch.setattr(run, "load_with_settings", broken)
     assert cli.main(["explain", "standard"]) == 1
     assert capsys.readouterr().err == ("onetape: RuntimeError: two (use --traceback to see all)\n")
     for argv in (["--traceback", "explain", "standard"], ["explain", "standard", "--traceback"]):
@@ -300,7 +309,7 @@ def test_an_interrupt_says_what_is_left(tmp_path, monkeypatch, capsys, argv, is_
     def interrupted(_path):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(run, "load_pipeline", interrupted)
+    monkeypatch.setattr(run, "load_with_settings", interrupted)
     assert cli.main(argv) == 130
     assert words in capsys.readouterr().err
 

@@ -84,7 +84,7 @@ def run_network(
             print(f"listening at {where}; Ctrl-C ends it", file=sys.stderr, flush=True)
         ended_by = session.run(seconds)
         facts = session.end(ended_by)
-        for line in node.troubles():
+        for line in session.troubles():
             print(f"onetape: {line}", file=sys.stderr)
     facts["delivered"] = session.delivery.told()
     return facts
@@ -100,6 +100,7 @@ class _Session:
         self.hiccups: HiccupMeter | None = None
         self.requests = Requests(node)
         self._said: dict[str, str] = {}  # troubles that were said and are not over
+        self._unwritten, self._live_trouble, self._told = 0, "", set[str]()
         self._is_tty = sys.stderr.isatty() and not is_quiet
 
     def remember(self) -> None:
@@ -121,8 +122,8 @@ class _Session:
                     before, shown_s = self._show(before), now_s
                 if now_s - written_s >= EVERY_S:
                     written_s, snapshot = now_s, self._snapshot()
-                    live.write(self.node.folder, snapshot)
-                    self._say_troubles(snapshot)
+                    self._write(snapshot)
+                    self._say_silence(snapshot)
                 if self._has_ended():
                     return "end of session"
                 if seconds is not None and now_s - self._began_s >= seconds:
@@ -144,12 +145,10 @@ class _Session:
         self._take(self.node.stop())
         elapsed_s = time.perf_counter() - self._began_s
         self.node.tape.sync()
-        if self.delivery is not None:
-            self.delivery.finish()
         self._show((0.0, 0), last=True)
         self.requests.look()
         snapshot = self._snapshot()
-        live.write(self.node.folder, snapshot)
+        self._write(snapshot)
         facts = {
             "messages": snapshot["events"],
             "messages_before": self._messages_before,
@@ -163,8 +162,23 @@ class _Session:
             **{key: snapshot[key] for key in _KEPT},
             **self.node.statistics(),
         }
+        facts["snapshots_failed"] = self._unwritten
+        if self.delivery is not None:
+            self.delivery.finish()
         write_result(self.node.folder, facts)
         return facts
+
+    def _write(self, snapshot: dict[str, Any]) -> None:
+        self._live_trouble = live.write(self.node.folder, snapshot)
+        self._unwritten += bool(self._live_trouble)
+
+    def troubles(self) -> list[str]:
+        """What is wrong and was not said before; it ends nothing."""
+        found = [*self.node.troubles(), *filter(None, [self._live_trouble])]
+        found += self.delivery.tend() if self.delivery is not None else []
+        new = [line for line in found if line not in self._told]
+        self._told.update(new)
+        return new
 
     def _take(self, blocks: Iterable[Any]) -> bool:
         """Whether there was anything to take."""
@@ -179,7 +193,7 @@ class _Session:
         unanswered = self.requests.unanswered
         return live.snapshot(self.node, self.network, self.hiccups, unanswered=unanswered)
 
-    def _say_troubles(self, snapshot: dict[str, Any]) -> None:
+    def _say_silence(self, snapshot: dict[str, Any]) -> None:
         """A line when a line falls silent or requests stay without answer, and when it is over."""
         silent = live.lines_silent(snapshot)
         troubles = {f"line {name}": f"is silent: {said}" for name, said in silent.items()}
@@ -203,6 +217,8 @@ class _Session:
                 f"nobody sent them again in time; all books of {self.feed} are stale from here on"
             )
             self._lost = lost
+        for line in self.troubles() if not self.is_quiet else ():
+            self._say(line)
         if self._is_tty:
             if last:
                 print("\r\033[K", end="", file=sys.stderr, flush=True)

@@ -20,8 +20,8 @@ from onetape.runtimes.load import load_pipeline
 
 DESCRIPTION = """\
 Receive the datagrams that `onetape run PIPELINE --send OUTPUT=ADDRESS` sends, and print their rows,
-one line each. The same pipeline tells what is in them. Rows that were missed or came twice are
-counted and said at the end (Ctrl-C).
+one line each. The same pipeline tells what is in them. Rows that were missed or came twice, and
+datagrams that are none of its rows, are counted and said at the end (Ctrl-C).
 
 A datagram has ids only: instrument_id is the venue's number of the day. Parquet files, webhooks and
 other sinks of the node have the symbol too. With --json a field that is not known is null, and an
@@ -41,7 +41,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("address", metavar="ADDRESS", help="HOST:PORT that the rows are sent to")
     parser.add_argument("--interface", default=LOOPBACK, metavar="IP", help="of a group")
     parser.add_argument("--seconds", type=float, metavar="S", help="end after this time")
-    parser.add_argument("--json", action="store_true", help="one JSON object a row")
+    parser.add_argument("--json", action="store_true", help="one JSON object a row, one at the end")
     parser.set_defaults(run=run)
 
 
@@ -66,12 +66,22 @@ def run(args: argparse.Namespace) -> int:
                         print(line, flush=True)
         except KeyboardInterrupt:
             pass
-        print(
-            f"{sum(receiver.next_row):,} rows; {receiver.missed:,} missed, "
-            f"{receiver.repeated:,} again",
-            file=sys.stderr,
-        )
+        _print_end(receiver, args.json)
     return 0
+
+
+def _print_end(receiver: RowsReceiver, as_json: bool) -> None:
+    rows, missed, repeated = sum(receiver.next_row), receiver.missed, receiver.repeated
+    said = f"{rows:,} rows; {missed:,} missed, {repeated:,} again"
+    if receiver.not_ours:
+        said += (
+            f"; {receiver.not_ours:,} datagrams are not of this pipeline and were passed over "
+            f"(the last: {receiver.last_not_ours})"
+        )
+    print(said, file=sys.stderr)
+    if as_json:
+        counts = {"missed": missed, "repeated": repeated, "not_ours": receiver.not_ours}
+        print(json.dumps({"rows": rows} | counts), flush=True)
 
 
 def driver_of(pipeline: Pipeline) -> str:

@@ -170,11 +170,15 @@ def repaired(feed: Any) -> int | None:
     return max(int(feed["gaps"]) - int(feed["losses"]) - int(feed["gap_open"] != 0), 0)
 
 
-def write(folder: Path, facts: dict[str, Any]) -> None:
-    """Leave the snapshot beside the tape, whole or not at all."""
+def write(folder: Path, facts: dict[str, Any]) -> str:
+    """Leave the snapshot beside the tape, whole or not at all. Says why it could not, or ""."""
     partial = folder / f".{FILE}.partial"
-    partial.write_text(json.dumps(facts))
-    partial.replace(folder / FILE)
+    try:
+        partial.write_text(json.dumps(facts))
+        partial.replace(folder / FILE)
+    except OSError as why:  # a disk that is full ends nothing: the next one may be written
+        return f"cannot write to {folder / FILE}: {why.strerror}; what others see is old"
+    return ""
 
 
 def read(folder: Path) -> dict[str, Any] | None:

@@ -135,7 +135,7 @@ def _text(engine: Engine, around: Surroundings) -> str:
                 with text.block(f"if row(n{n}_feed, 0).gap_open != 0"):
                     text.add(_ASK.format(n=n))
                 with text.block("else"):
-                    text.add("words[ASK_AT_NS] = 0")
+                    text.add(f"row(clocks, {n}).ask_at_ns = 0")
             with text.block("if status != 0"):
                 text.add("store_release(words, STATE, AT_CAPACITY)", "break")
             if sinks:
@@ -164,7 +164,10 @@ def _send(text: Text, engine: Engine, k: int) -> None:
         )
 
 
-_ASK = "ask(words, row(n{n}_feed, 0), n{n}_held, ask_fds[{n}], request, monotonic_ns())"
+_ASK = (
+    "ask(words, row(clocks, {n}), row(n{n}_feed, 0), n{n}_held, ask_fds[{n}], request,"
+    " monotonic_ns())"
+)
 _NAMES: dict[str, Any] = {
     "ask": ask,
     "frame_bytes": frame_bytes,
@@ -186,7 +189,6 @@ _NAMES: dict[str, Any] = {
     "LAG_MAX_NS": 3600 * 10**9,  # an older event is of another day, or of a clock of its own
     "SAMPLED_MASK": 63,  # every 64th frame
     "AT_CAPACITY": w.AT_CAPACITY,
-    "ASK_AT_NS": w.ASK_AT_NS,
     "DONE_OFFSET": w.DONE_OFFSET,
     "STATE": w.STATE,
     "WAITS_OUTPUT": w.WAITS_OUTPUT,
