@@ -197,6 +197,7 @@ class _World:
         with self.asks, self.asked:
             while self.heap or self.row["gap_open"]:
                 self._step()
+        self.venues.clear()  # they know this world, whose arrays would else wait for the collector
         if end:
             self._feed(END, 0, b"")
         ran = self.ran

@@ -27,10 +27,18 @@ __all__ = ["Node", "Operator", "Pipeline", "Source", "Stream", "UpTo", "merge", 
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """One step of a pipeline. `inputs` name the streams it takes."""
+    """One step of a pipeline. `inputs` name the streams it takes.
+
+    tick  what one tick is in its rows, a Decimal, where the step itself decides that
+    """
 
     name: str
     inputs: tuple[tuple[str, "Stream"], ...] = ()
+    tick: Any = field(default=None, kw_only=True)
+
+    def expressions(self) -> list[Any]:
+        """The expressions of columns in it."""
+        return []
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,6 +154,7 @@ class Source(Node):
     idle_ns      how long a silent source holds back the watermark
     patience_ns  how long a feed waits for what is missing before it is given up
     table        what a runtime reads its blocks of records from, where it came with the source
+    channel      what of which instrument a venue sends it: see `onetape.market.instruments`
     """
 
     of: Any = None
@@ -155,6 +164,7 @@ class Source(Node):
     idle_ns: int = 1_000_000_000
     patience_ns: int = PATIENCE_NS
     table: Any = None
+    channel: Any = None
 
     def __post_init__(self) -> None:
         limits = {"lateness": self.lateness_ns, "idle": self.idle_ns, "patience": self.patience_ns}
@@ -240,7 +250,7 @@ class Operator:
             name=spec.name,
             inputs=tuple(wired.items()),
             spec=spec,
-            settings=_settings(spec, named),
+            settings=resolved(spec, named),
             capacity=capacity,
         )
 
@@ -383,7 +393,8 @@ def check_key(name: str, key: str, of: Any) -> None:
         )
 
 
-def _settings(spec: OperatorSpec, given: dict[str, Any]) -> dict[str, int]:
+def resolved(spec: OperatorSpec, given: dict[str, Any]) -> dict[str, int]:
+    """All settings of an operator as integers in their units: those given, else the defaults."""
     known = spec.settings()
     resolved = {}
     for name in itertools.chain(known, given):
@@ -396,7 +407,10 @@ def _settings(spec: OperatorSpec, given: dict[str, Any]) -> dict[str, int]:
         value = given.get(name, default)
         if value is inspect.Parameter.empty:
             raise DeclarationError(f"{spec.name} needs a value for setting {name!r}")
-        value = unit.parse(value) if unit else value
+        try:
+            value = unit.parse(value) if unit else value
+        except DeclarationError as error:
+            raise DeclarationError(f"{spec.name}: setting {name!r}: {error}") from None
         if isinstance(value, bool) or not isinstance(value, int):
             raise DeclarationError(
                 f"{spec.name}: setting {name!r} was {value!r}; expected a whole number"

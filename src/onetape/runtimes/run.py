@@ -25,12 +25,14 @@ from onetape.runtimes.edge.node import DRAIN_PAUSE_S, EdgeNode
 from onetape.runtimes.edge.words import STRATEGIES
 from onetape.runtimes.inputs import has_tables
 from onetape.runtimes.listen import print_facts, run_network
-from onetape.runtimes.load import load_pipeline
 from onetape.runtimes.manifest import write_result
 from onetape.runtimes.progress import Progress
 from onetape.runtimes.replay import note_date, parse_date, parse_zero_or_more
 from onetape.runtimes.run_tables import run_tables
+from onetape.runtimes.run_twin import run_twin, tape_of
 from onetape.runtimes.same_run import origin_of, same_run
+from onetape.runtimes.settings import add_options, load_with_settings
+from onetape.runtimes.twin import check_no_venue
 
 CHUNK_BYTES = 8192
 
@@ -45,6 +47,7 @@ verify PIPELINE DIR. While it runs, `onetape top DIR` shows what it does.
 EXAMPLES = """\
 examples:
   onetape run pipeline.py --file day.itch --tape tape/ --out out/
+  onetape run pipeline.py --simulate --seconds 5 --seed 1
   onetape run standard --udp 239.192.0.1:5000 --udp 239.192.0.2:5000 --tape tape/ \\
       --rerequest 127.0.0.1:5001 --send alert=127.0.0.1:9000
 
@@ -55,7 +58,7 @@ journal). --cpu and --realtime help on machines with processors to spare and hur
 
 
 # What an option is when it is not given, of those that only a file or only a live feed has.
-OF_FILE: dict[str, Any] = {"speed": 0}
+OF_FILE: dict[str, Any] = {"speed": None}
 OF_LIVE: dict[str, Any] = {
     "rerequest": None,
     "send": [],
@@ -88,10 +91,20 @@ def add_parser(subparsers: Any) -> None:
         help="listen to a line of a live feed: HOST:PORT, a group or an address of this machine; "
         "again for its second line",
     )
-    parser.add_argument("--tape", type=Path, required=True, metavar="DIR", help="a new folder")
+    source.add_argument(
+        "--simulate",
+        action="store_true",
+        help="the simulated twin of the venues that the pipeline names (binance:BTCUSDT)",
+    )
+    parser.add_argument("--seed", type=int, metavar="N", help="of --simulate (default: 1)")
+    parser.add_argument(
+        "--tape", type=Path, metavar="DIR", help="a new folder; only --simulate goes without"
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="Parquet files of the outputs")
     parser.add_argument(
-        "--speed", type=parse_zero_or_more, default=0, help="x the file's own pace; 0: as fast"
+        "--speed",
+        type=parse_zero_or_more,
+        help="x the input's own pace; 0: as fast as it goes (default: 0; with --simulate: 1)",
     )
     parser.add_argument("--date", type=parse_date, metavar="YYYY-MM-DD", help="trading date")
     parser.add_argument(
@@ -104,6 +117,7 @@ def add_parser(subparsers: Any) -> None:
         metavar="S",
         help="seconds between checkpoints",
     )
+    add_options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     live = parser.add_argument_group("a live feed")
     live.add_argument("--rerequest", metavar="ADDRESS", help="ask here for what is missing")
@@ -131,11 +145,16 @@ def add_parser(subparsers: Any) -> None:
     live.add_argument("--cpu", type=int, metavar="N", help="keep the loop on this processor")
     live.add_argument("--realtime", type=int, metavar="PRIORITY", help="1 to 99 (SCHED_FIFO)")
     live.add_argument("--seconds", type=parse_zero_or_more, metavar="S", help="end after this time")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, refuse=parser.error)
 
 
 def run(args: argparse.Namespace) -> int:
-    pipeline = load_pipeline(args.pipeline)
+    if args.tape is None and not args.simulate:
+        args.refuse("the following arguments are required: --tape")
+    pipeline = load_with_settings(args)
+    if args.simulate:
+        return _run_twin(pipeline, args)
+    check_no_venue(pipeline, f"onetape run {args.pipeline} --simulate --seconds 5")
     if has_tables(pipeline):
         _check_tape(args.tape, args.resume)
         return _run_tables(pipeline, args)
@@ -168,12 +187,36 @@ def run(args: argparse.Namespace) -> int:
         file,
         args.tape,
         out=args.out,
-        speed=args.speed,
+        speed=args.speed or 0,
         resume=args.resume,
         checkpoint_every_s=args.checkpoint,
         progress=progress,
     )
     _print_facts(facts, args)
+    return 0
+
+
+def _run_twin(pipeline: Pipeline, args: argparse.Namespace) -> int:
+    for name, default in OF_LIVE.items():
+        if name not in ("send", "seconds", "interface") and getattr(args, name) != default:
+            option = f"--{name.replace('_', '-')}"
+            raise OperatorError(f"{option} is of a live feed (--udp); leave it out")
+    with tape_of(args.tape) as tape:
+        _check_tape(tape, args.resume)
+        facts = run_twin(
+            pipeline,
+            tape,
+            seed=1 if args.seed is None else args.seed,
+            seconds=args.seconds,
+            speed=1 if args.speed is None else args.speed,
+            sinks=_declared_sinks(pipeline) | dict(_sink(text) for text in args.send),
+            interface=args.interface,
+            out=args.out,
+            resume=args.resume,
+            checkpoint_every_s=args.checkpoint,
+            progress=Progress(quiet=args.json),
+        )
+        _print_facts(facts, args)
     return 0
 
 
@@ -198,8 +241,9 @@ def _print_facts(facts: dict[str, Any], args: argparse.Namespace) -> None:
     if args.json:
         print(json.dumps(facts))
     else:
+        on = f" on {args.tape}" if args.tape is not None else ""
         print(
-            f"{facts['messages']:,} events in {facts['elapsed_s']:.2f} s on {args.tape}; "
+            f"{facts['messages']:,} events in {facts['elapsed_s']:.2f} s{on}; "
             f"service p50 {facts['service_ns_p50'] / 1000:.1f} us, "
             f"p99 {facts['service_ns_p99'] / 1000:.1f} us a frame"
         )
@@ -251,6 +295,8 @@ def _listen(pipeline: Pipeline, args: argparse.Namespace) -> int:
 
 def _check_options(args: argparse.Namespace, *, is_live: bool) -> None:
     """An option that would do nothing is refused."""
+    if args.seed is not None:
+        raise OperatorError("--seed is of a simulated run (--simulate); leave it out")
     for name, default in (OF_FILE if is_live else OF_LIVE).items():
         if getattr(args, name) != default:
             option = f"--{name.replace('_', '-')}"
@@ -435,12 +481,13 @@ def add_explain_parser(subparsers: Any) -> None:
     )
     parser.add_argument("pipeline", metavar="PIPELINE", help="a Python file, or 'standard'")
     parser.add_argument("--driver", action="store_true", help="print the generated driver too")
+    add_options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=run_explain)
 
 
 def run_explain(args: argparse.Namespace) -> int:
-    planned = plan(load_pipeline(args.pipeline))
+    planned = plan(load_with_settings(args))
     if args.json:
         print(json.dumps(explain.explain(planned)))
     else:
