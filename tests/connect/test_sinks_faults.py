@@ -7,6 +7,7 @@ import threading
 import time
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 from tests.connect.test_sinks import ROWS, Told, deliver, origins, output, wait_for
 
@@ -197,8 +198,8 @@ def test_what_is_left_at_the_end_is_noted_and_delivered_by_the_next_run(tmp_path
     monkeypatch.setattr(outbox, "LAST_TRY_S", 0.0)
     with Desk(before=lambda: time.sleep(0.02)) as desk:
         taker = ot.webhook(desk.url).open(output(tmp_path))
-        for n in range(20):
-            taker.take(ROWS, origins(2 * n))
+        taker.take(np.concatenate([ROWS] * 20), origins(0, 40))
+        wait_for(lambda: desk.seen)
         taker.close()
         first = set(desk.keys)
         assert len(first) < 40
@@ -206,8 +207,7 @@ def test_what_is_left_at_the_end_is_noted_and_delivered_by_the_next_run(tmp_path
         monkeypatch.setattr(outbox, "LAST_TRY_S", 20.0)
 
         taker = ot.webhook(desk.url).open(output(tmp_path))
-        for n in range(20):
-            taker.take(ROWS, origins(2 * n))
+        taker.take(np.concatenate([ROWS] * 20), origins(0, 40))
         taker.close()
     assert len(set(desk.keys)) == 40
     assert len(desk.keys) <= 41  # the call that was under way, perhaps
@@ -231,12 +231,14 @@ def test_a_call_that_hangs_does_not_hold_the_end(tmp_path, monkeypatch):
 
 def test_tcp_sends_again_what_the_other_side_may_not_have_read():
     with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(20)
         taker = ot.tcp(f"127.0.0.1:{server.getsockname()[1]}").open(output())
         taker.take(ROWS, origins())
         wait_for(lambda: taker.waiting() == 0)
         server.accept()[0].close()  # reads nothing
         taker.take(ROWS[:1], origins(2, 1))
         second = server.accept()[0]
+        second.settimeout(20)
         with second, second.makefile() as lines:
             sequences = [json.loads(lines.readline())["key"].split("-")[4] for _ in range(3)]
             taker.close()
