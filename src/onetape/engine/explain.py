@@ -7,7 +7,7 @@ from onetape.engine.columns.rows import Filter, Select, Symbols
 from onetape.engine.graph import Merge, OperatorNode, Source
 from onetape.engine.planner import Plan
 from onetape.engine.settings import shown_settings
-from onetape.engine.window import Window
+from onetape.engine.window import Aggregating, Window
 
 
 def explain(plan: Plan) -> dict[str, Any]:
@@ -78,9 +78,9 @@ def _detail(node: Any, plan: Plan) -> list[str]:
             f"{node.of.__name__}{framing}; lateness {node.lateness_ns} ns, "
             f"idle after {node.idle_ns} ns"
         ]
-    if isinstance(node, Window):
+    if isinstance(node, Aggregating):
         return [
-            f"width {node.width_ns} ns every {node.every_ns} ns by {node.key}",
+            f"{node.spans()} by {node.key}",
             f"at most {node.capacity:,} keys; at capacity the pipeline halts and says so",
         ]
     if isinstance(node, OperatorNode) and node.tick is not None:

@@ -92,7 +92,15 @@ class Stream:
         capacity: int = 1 << 16,
     ) -> "Windowed":
         """Event-time windows, [start, end), moved every `every` (default: tumbling), per `by`."""
-        return columns.windows.Windowed(self, width, every, by, capacity)
+        return columns.windows.by_width(self, width, every, by, capacity)
+
+    def session(self, gap: str | int, *, by: Any, capacity: int = 1 << 16) -> "Windowed":
+        """Sessions per `by`: rows that follow one another with pauses shorter than `gap`."""
+        return columns.windows.by_pause(self, gap, by, capacity)
+
+    def batches(self, rows: int, *, by: Any, capacity: int = 1 << 16) -> "Windowed":
+        """Every `rows` rows of a `by`, in the order they came."""
+        return columns.windows.by_count(self, rows, by, capacity)
 
     def asof_join(
         self,
