@@ -6,6 +6,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from onetape.codecs import FRAMINGS, length_prefixed, moldudp64
+from onetape.codecs.arbitration import next_missing
 from onetape.codecs.feed import EVENT, GAP, NOTHING, REFUSED, new_feed, refusals
 from onetape.codecs.itch50.message import MESSAGE_CLASSES, encode_message
 from onetape.codecs.itch50.spec import ALPHA, MESSAGES
@@ -74,6 +75,11 @@ def _take(result, scratch, events, n, counts, gaps, said):
     return n
 
 
+@kernel
+def missing_of(feeds, held, sequence):
+    return next_missing(row(feeds, 0), held, sequence)
+
+
 READERS = {"length_prefixed": read_length_prefixed, "moldudp64": read_moldudp64}
 
 
@@ -139,6 +145,11 @@ class Reader:
     @property
     def refused(self):
         return refusals(self.feed)
+
+    def missing_from(self, sequence):
+        """The first run of missing messages from `sequence` on: first, behind the last."""
+        first, until = missing_of(self.feed, self.held, sequence)
+        return int(first), int(until)
 
     def state(self, name):
         return int(self.feed[name][0])

@@ -122,7 +122,8 @@ def run(feeds, held, state, corpus, sizes, buffer, events, gaps, tally, packets,
         begin = build(state, corpus, sizes, buffer, feed.next_sequence, mold)
         refused = at_open(feed)
         if mold:
-            at = moldudp64.open_packet(feed, held, buffer, begin, end, 0, 5)
+            line = draw(state, 2)
+            at = moldudp64.open_packet(feed, held, buffer, begin, end, line, 5)
         else:
             at = length_prefixed.open_packet(feed, held, buffer, begin, end, 0, 5)
         tally[REFUSED_AT_OPEN] += at_open(feed) - refused

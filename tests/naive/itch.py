@@ -135,7 +135,8 @@ class Feed:
         return None
 
 
-CELLS, CONFIRM, BODY_MAX, LOSSES_KEPT = 1 << 16, 3, 62, 16
+CELLS, CONFIRM, BODY_MAX, LOSSES_KEPT = 1 << 16, 3, 60, 16
+TWO_LINES, SLOTS, PAST = 255, 16, 4
 
 
 def misfit(body):
@@ -155,8 +156,11 @@ class Mold(Feed):
         super().__init__(midnight_ns)
         self.patience_ns = patience_ns
         self.session, self.sessions, self.ended, self.heartbeats = None, 0, 0, 0
-        self.highest_sequence, self.far, self.others = 1, 0, {}
-        self.waiting = {}
+        self.highest_sequence, self.far, self.others = 1, [], {}
+        self.waiting = {}  # number: (body, receive time, line)
+        self.refusals = {}  # what was refused, by its slot: (number, body, line)
+        self.past = []  # sessions that were left: [name, where it goes on or None]
+        self.pasts, self.first_far = 0, None
         self.duplicates = self.conflicts = self.not_held = self.after_loss = 0
         self.losses = []  # of this session: the numbers that were given up, as ranges
         self.gap_from = None  # while messages are missing
@@ -178,7 +182,7 @@ class Mold(Feed):
         data = data[20:]
         while data:
             (length,) = struct.unpack(">H", data[:2])
-            self.arrive(data[2 : 2 + length], sequence, ts_recv_ns)
+            self.arrive(data[2 : 2 + length], sequence, ts_recv_ns, line)
             sequence, data = sequence + 1, data[2 + length :]
         return self.settle(ts_recv_ns)
 
@@ -195,34 +199,75 @@ class Mold(Feed):
             at += 2 + struct.unpack(">H", data[at : at + 2])[0]
         if at != len(data):
             return "bad packet"
+        messages = 0 if count == 0xFFFF else count
         if session == self.session:
             self.others[line] = (self.others.get(line, (None, 0))[0], 0)
-            if sequence >= self.highest_sequence + CELLS:
-                was, self.far = self.far, sequence
-                if not 0 < was <= sequence < was + CELLS:
-                    return "far sequence"
-            return None
+            if self.first_far is not None and sequence < self.first_far - CELLS:
+                self.waiting, self.next_sequence, self.highest_sequence = {}, 1, 1
+            if sequence != self.first_far:
+                self.first_far = None
+            return self.check_distance(line, sequence)
         if not all(32 <= letter <= 126 for letter in session):
             return "bad session"
+        goes_on = 1
         if self.session is not None:
+            known = [n for n, (name, _) in enumerate(self.past) if name == session]
+            if known:
+                goes_on = self.past[known[0]][1]
+                if goes_on is None or messages == 0 or sequence < goes_on:
+                    return "old session"
             if not self.ended:
                 name, times = self.others.get(line, (None, 0))
                 times = times + 1 if name == session else 1
                 self.others[line] = (session, times)
                 if times < CONFIRM:
                     return "bad session"
-            missing = self.highest_sequence - self.next_sequence
-            if missing:
-                self.lose(self.highest_sequence)
-            if self.next_sequence > 1:
-                self.stale = 1
-            self.waiting, self.next_sequence, self.highest_sequence = {}, 1, 1
-            self.gap_from, self.losses = None, []
-        self.session, self.ended, self.far = session, 0, 0
+            self.leave(known[0] if known else None)
+            self.next_sequence = self.highest_sequence = goes_on
+        self.session, self.ended, self.far = session, 0, []
         self.sessions += 1
-        return None
+        if self.sessions == 1 and sequence > CELLS:
+            self.first_far = sequence
+            return None
+        return self.check_distance(line, sequence)
 
-    def arrive(self, body, sequence, ts_recv_ns):
+    def leave(self, slot):
+        left = [self.session, None if self.ended else self.highest_sequence]
+        if slot is None:
+            slot, self.pasts = self.pasts % PAST, self.pasts + 1
+        self.past[slot : slot + 1] = [left]
+        self.others = {line: (name, 0) for line, (name, _) in self.others.items()}
+        missing = self.highest_sequence - self.next_sequence
+        if missing:
+            self.lose(self.highest_sequence)
+        if self.next_sequence > 1:
+            self.stale = 1
+        self.waiting, self.refusals, self.first_far = {}, {}, None
+        self.gap_from, self.losses = None, []
+
+    def check_distance(self, line, sequence):
+        """`far`: what was said of numbers far ahead that agree, as (number, line)."""
+        if sequence < self.highest_sequence + CELLS:
+            if self.far and self.far[-1][1] == line:
+                self.far = []
+            return None
+        if self.far and abs(sequence - self.far[-1][0]) >= CELLS:
+            self.far = []
+        if self.far:
+            said, by = self.far[-1]
+            if by != line or sequence > said or len(self.far) >= CONFIRM - 1:
+                self.far = []
+                return None
+        self.far.append((sequence, line))
+        return "far sequence"
+
+    def remember(self, body, sequence, line):
+        number, same, by = self.refusals.get(sequence % SLOTS, (None, None, None))
+        if (number, same) == (sequence, body) and by != line:
+            line = TWO_LINES
+        self.refusals[sequence % SLOTS] = (sequence, body, line)
+
+    def arrive(self, body, sequence, ts_recv_ns, line):
         if sequence < self.next_sequence:
             if any(sequence in lost for lost in self.losses[-LOSSES_KEPT:]):
                 self.after_loss += 1
@@ -230,25 +275,43 @@ class Mold(Feed):
                 self.duplicates += 1
         elif (sequence > self.next_sequence or self.waiting) and (why := misfit(body)):
             self.refuse(why)
+            self.remember(body, sequence, line)
         elif sequence == self.next_sequence and sequence not in self.waiting:
-            self.progress_ns = ts_recv_ns
-            self.deliver(body, sequence, ts_recv_ns)
+            if self.deliver(body, sequence, ts_recv_ns, line):
+                self.progress_ns = ts_recv_ns
         elif sequence in self.waiting:
-            if self.waiting[sequence][0] == body:
+            same, came_ns, by = self.waiting[sequence]
+            if same == body:
                 self.duplicates += 1
+                self.waiting[sequence] = (body, came_ns, line if by == line else TWO_LINES)
             else:
                 self.conflicts += 1
                 del self.waiting[sequence]
         elif len(body) > BODY_MAX or any((s - sequence) % CELLS == 0 for s in self.waiting):
             self.not_held += 1
         else:
-            self.waiting[sequence] = (body, ts_recv_ns)
+            self.waiting[sequence] = (body, ts_recv_ns, line)
 
-    def deliver(self, body, sequence, ts_recv_ns):
+    def deliver(self, body, sequence, ts_recv_ns, line):
         before = len(self.events)
         self.message(body, sequence, ts_recv_ns)
         if len(self.events) > before:
             self.next_sequence = sequence + 1
+            return True
+        self.remember(body, sequence, line)
+        return False
+
+    def go_on(self):
+        """What waits and is expected, or what two lines have said alike though it is refused."""
+        number, _, line = self.refusals.get(self.next_sequence % SLOTS, (None, None, None))
+        if self.next_sequence in self.waiting:
+            body, came_ns, by = self.waiting.pop(self.next_sequence)
+            self.deliver(body, self.next_sequence, came_ns, by)
+        elif number == self.next_sequence and line == TWO_LINES:
+            self.next_sequence += 1
+        else:
+            return False
+        return True
 
     def lose(self, until):
         self.gaps.append(("lost", self.next_sequence, until - self.next_sequence))
@@ -259,9 +322,8 @@ class Mold(Feed):
     def settle(self, ts_recv_ns, is_over=False):
         """Release what waits, and say what is to be said of gaps."""
         while True:
-            while self.next_sequence in self.waiting:
-                body, came_ns = self.waiting.pop(self.next_sequence)
-                self.deliver(body, self.next_sequence, came_ns)
+            while self.go_on():
+                pass
             missing = self.highest_sequence > self.next_sequence
             first = min(self.waiting, default=self.highest_sequence)
             if missing and self.gap_from is None:

@@ -18,6 +18,7 @@ Damage that a codec cannot see (a wrong number in a well-formed packet) shows wh
 disagree on one number: neither is believed, the message is missing again (`feed.conflicts`).
 """
 
+from onetape.codecs.agreement import TWO_LINES, forget_refused
 from onetape.codecs.feed import GAP, NOTHING
 from onetape.compiled.kernel import kernel
 from onetape.compiled.memory import (
@@ -32,7 +33,7 @@ from onetape.records.market import GAP_FILLED, GAP_LOST, GAP_OPENED
 
 HELD_MESSAGES = 1 << 16  # cells of the ring
 CELL_BYTES = 80
-BODY_AT = 18
+BODY_AT = 20
 BODY_MAX = CELL_BYTES - BODY_AT  # the longest ITCH message has 50 bytes
 GAP_MESSAGES_MAX = 1 << 62
 LOSSES_KEPT = 16
@@ -49,12 +50,12 @@ def expects_more(feed):
 def arrive(feed, held, buffer, body, length, sequence, ts_recv_ns):
     """A message has come. True if it is the one expected; else it is held, or seen before.
 
-    After True the caller reads the message; it counts as delivered.
+    After True the caller reads the message; it counts as delivered, and once it has been read
+    well, as progress.
     """
     if sequence == feed.next_sequence:
         if feed.held == 0 or load_i64le(held, _cell(sequence)) != sequence:
             feed.next_sequence = sequence + 1
-            feed.progress_ns = ts_recv_ns
             return True
     if sequence < feed.next_sequence:
         if _was_lost(feed, sequence):
@@ -67,6 +68,8 @@ def arrive(feed, held, buffer, body, length, sequence, ts_recv_ns):
     if there == sequence:
         if _is_same(held, cell, buffer, body, length):
             feed.duplicates += 1
+            if load_u16le(held, cell + 18) != feed.line:
+                store_u16le(held, cell + 18, TWO_LINES)
         else:
             feed.conflicts += 1
             _forget(feed, held, cell)
@@ -77,6 +80,7 @@ def arrive(feed, held, buffer, body, length, sequence, ts_recv_ns):
     store_i64le(held, cell, sequence)
     store_i64le(held, cell + 8, ts_recv_ns)
     store_u16le(held, cell + 16, length)
+    store_u16le(held, cell + 18, feed.line)
     copy_bytes(held, cell + BODY_AT, buffer, body, length)
     if feed.held == 0 or sequence < feed.held_from:
         feed.held_from = sequence
@@ -104,6 +108,12 @@ def release(feed, held):
 @kernel
 def cell_length(held, cell):
     return load_u16le(held, cell + 16)
+
+
+@kernel
+def cell_line(held, cell):
+    """The line that brought it, or TWO_LINES."""
+    return load_u16le(held, cell + 18)
 
 
 @kernel
@@ -155,8 +165,8 @@ def settle(feed, held, ts_recv_ns, is_over, gaps):
 
 
 @kernel
-def abandon(feed, held):
-    """The numbers start anew, at 1. What was missing or held of the old ones is lost.
+def change_session(feed, held, goes_on):
+    """A new session, at number `goes_on`. What was missing or held of the old one is lost.
 
     Nobody knows what became of the orders that the old session left in the books, or whether its
     last messages were seen: what follows is stale.
@@ -171,9 +181,10 @@ def abandon(feed, held):
         feed.gap_until = feed.highest_sequence
         feed.stale = 1
         feed.gap_open = ABANDONED
-    feed.next_sequence = 1
-    feed.highest_sequence = 1
+    feed.next_sequence = goes_on
+    feed.highest_sequence = goes_on
     feed.losses = 0
+    forget_refused(feed)
 
 
 @kernel
@@ -188,7 +199,7 @@ def forget_all(feed, held):
 def next_missing(feed, held, sequence):
     """The first run of missing messages from `sequence` on: (its first, the one behind its last).
 
-    The two are equal where nothing is missing. Looks HELD_MESSAGES beyond what is held, at most.
+    The two are equal where nothing is missing. Looks at HELD_MESSAGES numbers, at most.
     """
     end = feed.highest_sequence
     sequence = max(sequence, feed.next_sequence)
@@ -196,7 +207,7 @@ def next_missing(feed, held, sequence):
         return sequence, max(sequence, end)
     if sequence < feed.held_from:
         return sequence, feed.held_from
-    end = min(end, feed.held_from + HELD_MESSAGES)
+    end = min(end, sequence + HELD_MESSAGES)
     while sequence < end and load_i64le(held, _cell(sequence)) == sequence:
         sequence += 1
     first = sequence
@@ -239,11 +250,20 @@ def _since(ts_recv_ns, before_ns):
 @kernel
 def _first_held(feed, held):
     """Where the stream goes on if all that is missing now is given up."""
-    if feed.held > 0:
-        for sequence in range(feed.held_from, feed.held_from + HELD_MESSAGES):
-            if load_i64le(held, _cell(sequence)) == sequence:
-                return sequence
-    return feed.highest_sequence
+    if feed.held == 0:
+        return feed.highest_sequence
+    found = max(feed.held_from, feed.next_sequence)
+    end = found + HELD_MESSAGES
+    while found < end and load_i64le(held, _cell(found)) != found:
+        found += 1
+    if found == end:  # all that is held is further away
+        found = feed.highest_sequence
+        for n in range(HELD_MESSAGES):
+            there = load_i64le(held, _cell(n))
+            if there != 0:
+                found = min(found, there)
+    feed.held_from = found
+    return found
 
 
 @kernel

@@ -30,6 +30,7 @@ REASONS = (
     "quantity out of range",
     "bad printable flag",
     "far sequence",  # further ahead than anything held, and nothing else says so yet
+    "old session",  # late packets of a session that was left
 )
 (
     UNKNOWN_TYPE,
@@ -44,6 +45,7 @@ REASONS = (
     QTY_OUT_OF_RANGE,
     BAD_PRINTABLE,
     FAR_SEQUENCE,
+    OLD_SESSION,
 ) = range(len(REASONS))
 
 
@@ -80,7 +82,13 @@ class FeedState:
     lost_until: Array[i64, 16]
     gap_opened_ns: i64
     progress_ns: i64  # when the message that was expected last came by itself
-    far_sequence: i64  # a number too far ahead to be believed, once
+    refused_sequence: Array[i64, 16]  # see codecs/agreement.py
+    refused_check: Array[i64, 16]
+    refused_line: Array[i64, 16]
+    far_sequence: i64  # a number too far ahead to be believed,
+    far_line: i64  # the line that said it last,
+    far_count: i64  # and how often it was said
+    first_far: i64  # such a number in the very first packet, while nothing else is known; or 0
     last_ts_event_ns: i64  # of the last event
     is_over: i64  # 1 when the source has ended
     line_packets: Array[i64, 8]  # by line
@@ -88,6 +96,9 @@ class FeedState:
     line: i64  # of the packet being read
     other_session: Array[i64, 16]  # by line: another session's name, and how often in a row
     other_count: Array[i64, 8]
+    past_session: Array[i64, 8]  # names of the sessions that were left; see codecs/sessions.py
+    past_sequence: Array[i64, 4]  # where each would go on
+    pasts: i64
     refused: Array[i64, 16]  # by reason
     by_type: Array[i64, 256]  # events by the letter of their message
     symbols: Array[i64, 65536]  # stock_word by locate code, from the directory

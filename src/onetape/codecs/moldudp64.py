@@ -7,21 +7,19 @@
 
 The numbers make one stream of all lines of a feed (`arbitration`). A packet counts as a whole or
 not at all: if its lengths do not add up to its size it is refused, as if it had been lost, and so
-is a single message that the decoder refuses. What was lost in transit can still come by another
-line. Two things in a header would do great harm if they were damaged, so they are believed only
-when others say them too: a number far ahead of all others (the next packet must confirm it), and
-another session (CONFIRM packets in a row on one line must, unless the old one has ended). A new
-session starts its numbers at 1.
+is a single message that the decoder refuses, until another line says the same (`agreement`). What
+was lost in transit can still come by another line. Names and numbers that would do great harm if
+they were damaged must be confirmed (`sessions`).
 
 Source: "MoldUDP64 Protocol Specification", version 1.00.
 """
 
+from onetape.codecs.agreement import pass_over, remember
 from onetape.codecs.arbitration import (
     BODY_AT,
-    HELD_MESSAGES,
-    abandon,
     arrive,
     cell_length,
+    cell_line,
     cell_ts_recv_ns,
     expects_more,
     release,
@@ -29,15 +27,14 @@ from onetape.codecs.arbitration import (
 )
 from onetape.codecs.feed import (
     BAD_PACKET,
-    BAD_SESSION,
     EVENT,
-    FAR_SEQUENCE,
     GAP,
     NOTHING,
     REFUSED,
     refuse,
 )
 from onetape.codecs.itch50.decode import decode, misfit
+from onetape.codecs.sessions import belongs
 from onetape.compiled.kernel import kernel
 from onetape.compiled.memory import load_i64be, load_u16be
 from onetape.compiled.rows import row
@@ -45,7 +42,6 @@ from onetape.compiled.rows import row
 HEADER_BYTES = 20
 END_OF_SESSION = 0xFFFF
 SEQUENCE_MAX = 1 << 48  # a day has about 2**30 messages; keeps every sum here far from 2**63
-CONFIRM = 3  # packets in a row that make another session believed
 
 
 @kernel
@@ -94,26 +90,30 @@ def next_message(feed, held, buffer, at, end, ts_recv_ns, events, gaps):
             reason = misfit(buffer, body, length)
         if reason >= 0:
             result = refuse(feed, reason)
+            remember(feed, buffer, body, length, sequence, feed.line)
         elif arrive(feed, held, buffer, body, length, sequence, ts_recv_ns):
             result = decode(feed, buffer, body, length, sequence, ts_recv_ns, events)
-            _deliver(feed, result, events)
-            feed.line_delivered[feed.line] += 1
+            if result == REFUSED:
+                _take_back(feed, buffer, body, length, feed.line)
+            else:
+                _note_time(feed, result, events)
+                feed.progress_ns = ts_recv_ns
+                feed.line_delivered[feed.line] += 1
         if feed.remaining == 0:
             return _rest(feed, end), result
         return at, result
     cell = release(feed, held)
     if cell >= 0:
-        result = decode(
-            feed,
-            held,
-            cell + BODY_AT,
-            cell_length(held, cell),
-            feed.next_sequence - 1,
-            cell_ts_recv_ns(held, cell),
-            events,
-        )
-        _deliver(feed, result, events)
+        body, length = cell + BODY_AT, cell_length(held, cell)
+        came_ns = cell_ts_recv_ns(held, cell)
+        result = decode(feed, held, body, length, feed.next_sequence - 1, came_ns, events)
+        if result == REFUSED:
+            _take_back(feed, held, body, length, cell_line(held, cell))
+        else:
+            _note_time(feed, result, events)
         return at, result
+    if pass_over(feed):
+        return at, NOTHING
     if settle(feed, held, ts_recv_ns, feed.is_over != 0, gaps) == GAP:
         return at, GAP
     return end, NOTHING
@@ -128,12 +128,16 @@ def pass_time(feed, at, is_over):
 
 
 @kernel
-def _deliver(feed, result, events):
-    """A message that the decoder refuses has not come: it is missing, and may come again."""
+def _note_time(feed, result, events):
     if result == EVENT:
         feed.last_ts_event_ns = row(events, 0).ts_event_ns
-    elif result == REFUSED:
-        feed.next_sequence -= 1
+
+
+@kernel
+def _take_back(feed, buffer, body, length, line):
+    """A message that the decoder refuses has not come: it is missing, and may come again."""
+    feed.next_sequence -= 1
+    remember(feed, buffer, body, length, feed.next_sequence, line)
 
 
 @kernel
@@ -151,23 +155,8 @@ def _check(feed, held, buffer, at, end, line):
     sequence = load_i64be(buffer, at + 10)
     if sequence < 0 or sequence > SEQUENCE_MAX or not _adds_up(buffer, at, end):
         return BAD_PACKET
-    first = load_i64be(buffer, at)
-    last = load_u16be(buffer, at + 8)
-    if feed.sessions > 0 and first == feed.session[0] and last == feed.session[1]:
-        feed.other_count[line] = 0
-        return _check_distance(feed, sequence)
-    if not _is_printable(buffer, at):
-        return BAD_SESSION
-    if feed.sessions > 0:
-        if feed.ended == 0 and not _is_confirmed(feed, line, first, last):
-            return BAD_SESSION
-        abandon(feed, held)
-    feed.session[0] = first
-    feed.session[1] = last
-    feed.sessions += 1
-    feed.ended = 0
-    feed.far_sequence = 0
-    return -1
+    count = load_u16be(buffer, at + 18)
+    return belongs(feed, held, buffer, at, line, sequence, 0 if count == END_OF_SESSION else count)
 
 
 @kernel
@@ -182,35 +171,3 @@ def _adds_up(buffer, at, end):
             return False
         at += 2 + load_u16be(buffer, at)
     return at == end
-
-
-@kernel
-def _check_distance(feed, sequence):
-    """FAR_SEQUENCE for a number that is beyond all others and that nothing has confirmed, or -1."""
-    if sequence < feed.highest_sequence + HELD_MESSAGES:
-        return -1
-    far = feed.far_sequence
-    feed.far_sequence = sequence
-    if 0 < far <= sequence < far + HELD_MESSAGES:
-        return -1
-    return FAR_SEQUENCE
-
-
-@kernel
-def _is_confirmed(feed, line, first, last):
-    """Has this line named the same other session CONFIRM times in a row?"""
-    if first != feed.other_session[2 * line] or last != feed.other_session[2 * line + 1]:
-        feed.other_session[2 * line] = first
-        feed.other_session[2 * line + 1] = last
-        feed.other_count[line] = 0
-    feed.other_count[line] += 1
-    return feed.other_count[line] >= CONFIRM
-
-
-@kernel
-def _is_printable(buffer, at):
-    """Are the ten bytes ASCII letters, digits, spaces or signs?"""
-    for i in range(10):
-        if buffer[at + i] < 32 or buffer[at + i] > 126:
-            return False
-    return True

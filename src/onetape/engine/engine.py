@@ -20,6 +20,8 @@ from onetape.compiled.atomics import peek, poke
 from onetape.compiled.kernel import is_ours
 from onetape.engine import compile as compiler
 from onetape.engine import layout
+from onetape.engine.columns.expr import is_arithmetic
+from onetape.engine.columns.values import TOO_LARGE
 from onetape.engine.planner import OUTPUT_ROWS, Plan
 from onetape.records import OnetapeError, OperatorError
 from onetape.records.places import OWN, Place
@@ -38,6 +40,20 @@ class StepError(OnetapeError):
             f"operator {operator}{where} raised {type(why).__name__}: {why} at offset {offset}, "
             f"event {index} of its frame; the pipeline halts there. Correct the operator, and run "
             "the same input on a new tape (an event cannot be left out)"
+        )
+
+
+class ColumnError(StepError):
+    """An expression came to more than 64 bits hold. Which one, compiled code does not tell."""
+
+    def __init__(self, offset: int, index: int, why: BaseException, written: list[Any]) -> None:
+        self.offset, self.index, self.operator, self.why = offset, index, "columns", why
+        some = "\n".join(expr.place.says(repr(expr)) for expr in written if is_arithmetic(expr))
+        OnetapeError.__init__(
+            self,
+            f"{why} at offset {offset}, event {index} of its frame; the pipeline halts there. "
+            "Divide before you multiply, compare in smaller steps, or use .to_float(). It is one "
+            f"of these:\n{some}",
         )
 
 
@@ -159,6 +175,9 @@ class Engine:
 
     def step_error(self, why: BaseException) -> OnetapeError:
         run = self.run[0]
+        if str(why) == TOO_LARGE:
+            written = [e for node in self.plan.pipeline.nodes for e in node.expressions()]
+            return ColumnError(int(run["offset"]), int(run["index"]), why, written)
         operator = self.plan.node_names[int(run["node"])]
         place = self._raised_at(int(run["node"]), why)
         where = f" ({place})" if place else ""

@@ -15,6 +15,7 @@ from onetape.codecs.feed import PATIENCE_NS
 from onetape.engine.operators import OperatorSpec, UpTo, describe
 from onetape.records import DeclarationError, is_record, snake_name
 from onetape.records.market import Gap
+from onetape.records.options import check_options
 from onetape.records.places import here
 from onetape.records.types import parse_duration_ns
 
@@ -36,6 +37,10 @@ class Node:
     inputs: tuple[tuple[str, "Stream"], ...] = ()
     tick: Any = field(default=None, kw_only=True)
 
+    def expressions(self) -> list[Any]:
+        """The expressions of columns in it."""
+        return []
+
 
 @dataclass(frozen=True, eq=False)
 class Stream:
@@ -51,6 +56,13 @@ class Stream:
         if not isinstance(sink, Sink):
             raise DeclarationError(
                 f"{self!r} >> {sink!r}; expected a sink, such as ot.parquet('out/')"
+            )
+        if isinstance(sink, UdpSink) and any(isinstance(s, UdpSink) for s in self.sinks):
+            raise DeclarationError(
+                here().says(
+                    f"{self!r} has two udp sinks; expected one: give a multicast group, or make "
+                    "the stream two outputs"
+                )
             )
         return replace(self, sinks=(*self.sinks, sink))
 
@@ -114,6 +126,11 @@ class Stream:
 class Sink:
     """Where the rows of an output go: see `onetape.connect.sinks`."""
 
+    def __new__(cls, *_: Any, **options: Any) -> "Sink":
+        said = cls.__name__.removesuffix("Sink").removesuffix("File").lower()
+        check_options(f"ot.{said}", options, cls.__init__)
+        return super().__new__(cls)
+
 
 @dataclass(frozen=True)
 class UdpSink(Sink):
@@ -124,7 +141,7 @@ class UdpSink(Sink):
     def __post_init__(self) -> None:
         host, _, port = str(self.address).rpartition(":")
         try:
-            ipaddress.IPv4Address(host)
+            ipaddress.IPv4Address("127.0.0.1" if host == "localhost" else host)
             is_port = 0 < int(port) < 1 << 16
         except ValueError:
             is_port = False

@@ -21,6 +21,7 @@ from onetape.compiled.index import new_index
 from onetape.compiled.ticks import record_at, ticks
 from onetape.compiled.timers import new_timers
 from onetape.engine import closure, layout, operator_text, source_text, window_text
+from onetape.engine.columns import values
 from onetape.engine.columns.rows import Filter, Select, Symbols
 from onetape.engine.graph import Merge, Node, OperatorNode, Pipeline, Source, Stream
 from onetape.engine.keyed import DIRECT
@@ -226,6 +227,7 @@ class _Planner:
             self.text.add("r = row(run, 0)", *_loads(self))
             self.text.add(*body.lines)
             self.text.add(*_saves(self), "return status")
+        self.names |= values.used(str(self.text))
         return Plan(
             pipeline=self.pipeline,
             framing=self.framing,

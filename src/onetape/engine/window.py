@@ -65,6 +65,9 @@ class Window(Node):
     every_ns: int = 0
     capacity: int = 1 << 16
 
+    def expressions(self) -> list[Any]:
+        return getattr(self.spec.source, "__columns__", [])
+
     def panes_count(self) -> int:
         """Panes in one window."""
         return self.width_ns // self.every_ns

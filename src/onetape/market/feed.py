@@ -13,6 +13,7 @@ from onetape.market.grid import grid_step, put_on_grid
 from onetape.market.instruments import VENUE_TICK, VENUES, Channel, instrument_of
 from onetape.records import DeclarationError, snake_name
 from onetape.records.market import MarketEvent, TopOfBook, Trade
+from onetape.records.options import check_options
 from onetape.records.places import here
 from onetape.records.types import parse_duration_ns
 
@@ -238,7 +239,9 @@ def source(of: Any, **options: Any) -> Any:
     """A source: of a feed (an address) or of blocks of a record type of your own."""
     if isinstance(of, str):
         kind = VenueFeed if of.partition(":")[0] in VENUES else Feed
+        check_options("ot.source", options, kind.__init__)
         return kind(of, **options)
     from onetape.engine import records_source
 
+    check_options("ot.source", options, records_source)
     return records_source(of, **options)

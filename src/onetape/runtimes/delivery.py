@@ -72,10 +72,15 @@ class Delivery:
         for taker in self._takers.get(name, ()):
             taker.take(rows, origins)
 
+    def tend(self) -> list[str]:
+        """Try again what could not be done, and say what is wrong; to be called now and then."""
+        return [said for taker in self._all() for said in taker.tend()]
+
     def finish(self) -> None:
-        """The run came to its end."""
-        for taker in self._all():
-            taker.finish()
+        """The run came to its end. All sinks are told, also when one raises."""
+        with ExitStack() as every:
+            for taker in reversed(self._all()):
+                every.callback(taker.finish)
 
     def told(self) -> list[str]:
         """What became of the rows, a line a sink; after leaving the block."""

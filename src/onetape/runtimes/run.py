@@ -33,6 +33,7 @@ from onetape.runtimes.run_twin import run_twin, tape_of
 from onetape.runtimes.same_run import origin_of, same_run
 from onetape.runtimes.settings import add_options, load_with_settings
 from onetape.runtimes.twin import check_no_venue
+from onetape.tape.inspect import is_open
 
 CHUNK_BYTES = 8192
 
@@ -43,6 +44,9 @@ a multiple of its own pace (--speed) or as fast as it goes; or a live feed (--ud
 or more lines that carry the same numbers, missing messages asked for again (--rerequest), rows sent
 on at once as datagrams (--send). The tape in DIR can be replayed and verified ever after: onetape
 verify PIPELINE DIR. While it runs, `onetape top DIR` shows what it does.
+
+A live run ends with the venue's session, after --seconds, or by Ctrl-C, and tells its figures: exit
+status 0. A file that Ctrl-C cuts short is 130: go on with --resume.
 """
 EXAMPLES = """\
 examples:
@@ -145,24 +149,24 @@ def add_parser(subparsers: Any) -> None:
     live.add_argument("--cpu", type=int, metavar="N", help="keep the loop on this processor")
     live.add_argument("--realtime", type=int, metavar="PRIORITY", help="1 to 99 (SCHED_FIFO)")
     live.add_argument("--seconds", type=parse_zero_or_more, metavar="S", help="end after this time")
-    parser.set_defaults(run=run, refuse=parser.error)
+    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.tape is None and not args.simulate:
-        args.refuse("the following arguments are required: --tape")
     pipeline = load_with_settings(args)
     if args.simulate:
         return _run_twin(pipeline, args)
     check_no_venue(pipeline, f"onetape run {args.pipeline} --simulate --seconds 5")
+    path = None if args.udp else args.file or _declared_file(pipeline)
+    lines = args.udp or _live_addresses(pipeline)
+    _check_needed(args.tape, has_input=has_tables(pipeline) or bool(path or lines))
     if has_tables(pipeline):
         _check_tape(args.tape, args.resume)
         return _run_tables(pipeline, args)
-    path = None if args.udp else args.file or _declared_file(pipeline)
     _check_options(args, is_live=path is None)
     _check_tape(args.tape, args.resume)
     if path is None:
-        return _listen(pipeline, args)
+        return _listen(pipeline, lines, args)
     file = open_itch(path, trading_date=args.date, chunk_bytes=CHUNK_BYTES)
     if args.speed and file.framing != LENGTH_PREFIXED:
         raise OperatorError(
@@ -241,9 +245,11 @@ def _print_facts(facts: dict[str, Any], args: argparse.Namespace) -> None:
     if args.json:
         print(json.dumps(facts))
     else:
+        before = facts.get("messages_before", 0)
+        also = f" (and {before:,} that were there)" if before else ""
         on = f" on {args.tape}" if args.tape is not None else ""
         print(
-            f"{facts['messages']:,} events in {facts['elapsed_s']:.2f} s{on}; "
+            f"{facts['messages'] - before:,} events in {facts['elapsed_s']:.2f} s{on}{also}; "
             f"service p50 {facts['service_ns_p50'] / 1000:.1f} us, "
             f"p99 {facts['service_ns_p99'] / 1000:.1f} us a frame"
         )
@@ -254,19 +260,12 @@ def _print_facts(facts: dict[str, Any], args: argparse.Namespace) -> None:
             print(f"  {line}")
 
 
-def _listen(pipeline: Pipeline, args: argparse.Namespace) -> int:
+def _listen(pipeline: Pipeline, lines: list[str], args: argparse.Namespace) -> int:
     feed = _feed_name(pipeline)
-    lines = args.udp or _live_addresses(pipeline)
-    if not lines:
-        raise OperatorError(
-            "there is nothing to run on: give a file (--file FILE) or the lines of a live feed "
-            "(--udp HOST:PORT), or name one in the pipeline: source('itch:FILE') or "
-            "source('itch+udp://HOST:PORT')"
-        )
     network = Network(
         [parse_address(text) for text in lines],
         rerequest=parse_address(args.rerequest) if args.rerequest else None,
-        sinks=_declared_sinks(pipeline) | dict(_sink(text) for text in args.send),
+        sinks=_declared_sinks(pipeline) | _sends(args.send),
         interface=args.interface,
         receive_buffer_bytes=args.receive_buffer,
     )
@@ -293,6 +292,21 @@ def _listen(pipeline: Pipeline, args: argparse.Namespace) -> int:
     return 0
 
 
+def _check_needed(tape: Path | None, *, has_input: bool) -> None:
+    """All that is missing, said at once."""
+    missing = []
+    if not has_input:
+        missing.append(
+            "there is nothing to run on: give a file (--file FILE) or the lines of a live feed "
+            "(--udp HOST:PORT), or name one in the pipeline: source('itch:FILE') or "
+            "source('itch+udp://HOST:PORT')"
+        )
+    if tape is None:
+        missing.append("there is no folder for the tape: give a new one (--tape DIR)")
+    if missing:
+        raise OperatorError("; ".join(missing))
+
+
 def _check_options(args: argparse.Namespace, *, is_live: bool) -> None:
     """An option that would do nothing is refused."""
     if args.seed is not None:
@@ -310,6 +324,12 @@ def _check_options(args: argparse.Namespace, *, is_live: bool) -> None:
 
 def _check_tape(tape: Path, resume: bool) -> None:
     """Before anything is compiled: can there be a new tape, or this one go on?"""
+    if is_open(str(tape)):
+        pid = (tape / "lock").read_text().strip()
+        raise OperatorError(
+            f"{tape} is the tape of a run that goes on (pid {pid}): watch it with onetape top "
+            f"{tape}, end it with kill -INT {pid}, or give a new folder"
+        )
     if tape.exists() and not tape.is_dir():
         raise OperatorError(f"--tape {tape} is a file; give a new folder")
     if not resume and (tape / "manifest").exists():
@@ -328,9 +348,25 @@ def _declared_file(pipeline: Pipeline) -> Path | None:
 
 def _sink(text: str) -> tuple[str, Address]:
     output, equals, address = text.partition("=")
-    if not equals:
+    if not equals or "//" in output:
         raise OperatorError(f"--send was {text!r}; expected OUTPUT=HOST:PORT")
+    if "//" in address:
+        raise OperatorError(
+            f"--send was {text!r}, and sends datagrams, to HOST:PORT; rows go to a web address "
+            f"from the pipeline itself: {output}=stream >> ot.webhook({address!r})"
+        )
     return output, parse_address(address)
+
+
+def _sends(texts: list[str]) -> dict[str, Address]:
+    pairs = [_sink(text) for text in texts]
+    names = [name for name, _ in pairs]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise OperatorError(
+            f"--send was given twice for {twice[0]}; expected one address an output: a multicast "
+            "group has any number of listeners"
+        )
+    return dict(pairs)
 
 
 def _live_addresses(pipeline: Pipeline) -> list[str]:
@@ -401,7 +437,7 @@ def run_file(
 
         for line in node.recover(digests, delivery.take if delivery else None) if resume else []:
             print(f"onetape: {line}", file=sys.stderr)
-        done = int(node.engine.run["data_frames"][0])
+        done, events_before = (int(node.engine.run[n][0]) for n in ("data_frames", "events"))
         stack.enter_context(node)
         feeder = FileFeeder(node, islice(file, done, None), speed=speed)
         stack.callback(feeder.stop)
@@ -428,6 +464,7 @@ def run_file(
         counts = node.engine.counts()
         facts = {
             "messages": counts.events,
+            "messages_before": events_before,
             "rows": counts.rows,
             **account(node.engine),
             "skipped_packets": dict(file.skipped),

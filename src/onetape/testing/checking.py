@@ -198,9 +198,8 @@ def _plain(given: Input, steps: list[Step], events: int) -> tuple[Answer, list[S
 
 
 def _overflowed(given: Input, steps: list[Step], error: StepError) -> str:
-    place, is_column = place_of(error.why)
-    what = "a column" if is_column else f"operator {error.operator}"
-    said = f"{what} overflows: {error.why}"
+    place = place_of(error.why)
+    said = f"operator {error.operator} overflows: {error.why}"
     step = steps[error.offset]
     source = given.pipeline.sources[step.source].name
     number = sum(isinstance(s, Data) and s.source == step.source for s in steps[: error.offset + 1])

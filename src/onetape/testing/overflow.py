@@ -302,9 +302,9 @@ def is_overflow(why: BaseException) -> bool:
     )
 
 
-def place_of(why: BaseException) -> tuple[Place | None, bool]:
-    """(the line that an operator stood at, is it a column's line in the driver)."""
-    at, found, driver = why.__traceback__, None, False
+def place_of(why: BaseException) -> Place | None:
+    """The line that an operator stood at."""
+    at, found = why.__traceback__, None
     while at is not None:
         code = at.tb_frame.f_code
         if not code.co_filename.startswith(NOT_MEANT):
@@ -312,6 +312,5 @@ def place_of(why: BaseException) -> tuple[Place | None, bool]:
             found = Place(code.co_filename, at.tb_lineno)
             if line == end_line and column is not None and end is not None:
                 found = Place(code.co_filename, at.tb_lineno, column, end)
-            driver = code.co_filename.startswith("<driver ")
         at = at.tb_next
-    return found, driver
+    return found

@@ -23,6 +23,12 @@ WRITTEN_RULES = 1 << 15  # rules made from a text are numbered from here; shippe
 
 
 @kernel
+def wide_alert_id(rule, key, sequence):
+    """As `alert_id`, of a key of 64 bits, which is no instrument."""
+    return mix(mix(mix(key) ^ rule) ^ sequence)
+
+
+@kernel
 def alert_id(rule, instrument, sequence):
     """The same for the same cause, in every run."""
     return mix(mix(instrument * 65536 + rule) ^ sequence)
@@ -47,6 +53,9 @@ def alert(
     once_ns = parse_duration_ns(once_per)
     rule = rule_of(text)
     has = of.fields
+    is_wide = has[key].code in ("<i8", "<u8")
+    make_id = "wide_alert_id" if is_wide else "alert_id"
+    instrument = key if "instrument_id" not in has and not is_wide else "instrument_id"
     cause = "e.sequence" if "sequence" in has else "e.ts_event_ns"
     lines = [
         f"class {of.__name__}Alert:",
@@ -59,20 +68,25 @@ def alert(
         "        self.last_ns = e.ts_event_ns",
         "        a = out.row()",
         "        a.ts_event_ns = e.ts_event_ns",
-        f"        a.alert_id = alert_id({rule}, e.{key}, {cause})",
+        f"        a.alert_id = {make_id}({rule}, e.{key}, {cause})",
         "        a.first_ts_ns = e.ts_event_ns",
         "        a.events_count = self.untold + 1",
         *["        a.evidence_order_id[0] = e.order_id"] * ("order_id" in has),
         *["        a.evidence_sequence[0] = e.sequence"] * ("sequence" in has),
         f"        a.evidence_count = {int('sequence' in has)}",
-        f"        a.instrument_id = e.{'instrument_id' if 'instrument_id' in has else key}",
+        *[f"        a.instrument_id = e.{instrument}"] * (instrument in has),
         f"        a.rule = {rule}",
         f"        a.state = {OPEN}",
         f"        a.severity = {SEVERITIES[severity]}",
         *["        a.flags = e.flags"] * ("flags" in has),
         "        self.untold = 0",
     ]
-    names = {"Of": of, "UpTo": UpTo.__class_getitem__((1, Alert)), "alert_id": alert_id, "i64": i64}
+    names = {
+        "Of": of,
+        "UpTo": UpTo.__class_getitem__((1, Alert)),
+        make_id: globals()[make_id],
+        "i64": i64,
+    }
     made = written(f"{of.__name__}Alert", lines, names)
     made.__alert_rule__ = (rule, text)
     return operator(made, key=key)(stream, capacity={"keys": capacity})  # type: ignore[no-any-return]

@@ -2,11 +2,14 @@
 
 Kinds: an integer (of 64 bits, signed), a float, a truth value, an id (u64: equal or not, nothing
 else). Integers and floats do not mix by themselves: a price is ticks, and 101.25 is not one.
+
+Of each integer is known what it can be. Where it can be UNSET, or a result too large, the text
+calls `values.py`; where it cannot, it is plain arithmetic.
 """
 
 import difflib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 from onetape.engine.columns.expr import BINARY, COMPARE, Expr
@@ -14,18 +17,27 @@ from onetape.records import UNSET, DeclarationError
 from onetape.records.types import Field, parse_duration_ns
 
 INT, FLOAT, BOOL, ID = "a whole number", "a float", "true or false", "an id"
-WINDOWED = ("sum", "count", "least", "greatest", "first", "last")
+WINDOWED = ("sum", "count", "set_rows", "least", "greatest", "first", "last")
+MOST = 2**63 - 1
+RANGES = {
+    "|u1": (0, 2**8 - 1), "<u2": (0, 2**16 - 1), "<u4": (0, 2**32 - 1),
+    "|i1": (-(2**7), 2**7 - 1), "<i2": (-(2**15), 2**15 - 1), "<i4": (-(2**31), 2**31 - 1),
+}  # fmt: skip
+TIMES = {"ts_event_ns": (0, 2**62)}  # what has another event time never becomes a row
 
 FIELDS = {INT: Field("<i8"), FLOAT: Field("<f8"), BOOL: Field("|u1"), ID: Field("<u8")}
 
 
 @dataclass(frozen=True)
 class Bound:
-    """Text of the value, its kind, and the field that would hold it."""
+    """Text of the value, its kind, the field that would hold it, and of an integer its range."""
 
     text: str
     kind: str
     field: Field
+    least: int = -MOST
+    most: int = MOST
+    may_be_unset: bool = False
 
 
 Leaf = Callable[[Expr], Bound]
@@ -101,7 +113,9 @@ class _Binder:
         if field.length is not None:
             _fail(expr, f"{name!r} is an array of {field.length}; an expression takes one value")
         kind = {"<f8": FLOAT, "<u8": ID}.get(field.code, INT)
-        return Bound(f"{self.event}.{name}", kind, field)
+        least, most = TIMES.get(name) or RANGES.get(field.code, (-MOST, MOST))
+        may_be_unset = field.code == "<i8" and name not in TIMES
+        return Bound(f"{self.event}.{name}", kind, field, least, most, may_be_unset)
 
     def _constant(self, expr: Expr) -> Bound:
         value = expr.args[0]
@@ -113,24 +127,51 @@ class _Binder:
             if value != value or value in (float("inf"), float("-inf")):
                 _fail(expr, f"{value!r} is not a number")
             return Bound(repr(value), FLOAT, FIELDS[FLOAT])
-        if not -(2**63) <= value < 2**63:
+        if value == UNSET:
+            _fail(expr, "UNSET is no value to compute with; ask by .is_set()")
+        if not UNSET < value < 2**64:
             _fail(expr, f"{value} has more than 64 bits")
-        return Bound(f"({value})" if value < 0 else str(value), INT, FIELDS[INT])
+        if value > MOST:  # an id, whose bits are read as a signed number
+            return Bound(f"({value - 2**64})", ID, FIELDS[ID])
+        text = f"({value})" if value < 0 else str(value)
+        return Bound(text, INT, FIELDS[INT], value, value)
 
     def _binary(self, expr: Expr) -> Bound:
         left, right = self._two(expr)
-        if expr.op == "truediv":  # the compiler divides floats; so does the text, in every mode
-            left, right = (Bound(f"float({b.text})", FLOAT, b.field) for b in (left, right))
-        kind = left.kind
-        return Bound(f"({left.text} {BINARY[expr.op]} {right.text})", kind, FIELDS[kind])
+        if expr.op == "truediv":
+            text = f"col_ratio({_float(left)}, {_float(right)})"
+            return Bound(text, FLOAT, FIELDS[FLOAT])
+        plain = f"({left.text} {BINARY[expr.op]} {right.text})"
+        if left.kind == FLOAT:
+            called = {"floordiv": "col_floor_ratio", "mod": "col_rest"}.get(expr.op)
+            text = f"{called}({left.text}, {right.text})" if called else plain
+            return Bound(text, FLOAT, FIELDS[FLOAT])
+        least, most = _range(expr.op, left, right)
+        by_zero = expr.op in ("floordiv", "mod") and right.least <= 0 <= right.most
+        unset = left.may_be_unset or right.may_be_unset or by_zero
+        is_plain = not unset and least >= -MOST and most <= MOST
+        text = plain if is_plain else f"col_{expr.op}({left.text}, {right.text})"
+        return Bound(text, INT, FIELDS[INT], max(least, -MOST), min(most, MOST), unset)
 
     def _pair(self, expr: Expr) -> Bound:
         left, right = self._two(expr)
-        return Bound(f"{expr.op}({left.text}, {right.text})", left.kind, FIELDS[left.kind])
+        unset = left.may_be_unset or right.may_be_unset
+        text = f"{'col_' * unset}{expr.op}({left.text}, {right.text})"
+        choose = min if expr.op == "min" else max
+        least, most = choose(left.least, right.least), choose(left.most, right.most)
+        return Bound(text, left.kind, FIELDS[left.kind], least, most, unset)
 
     def _compare(self, expr: Expr) -> Bound:
         left, right = self._two(expr, ids=expr.op in ("eq", "ne"), bools=expr.op in ("eq", "ne"))
-        return Bound(f"({left.text} {COMPARE[expr.op]} {right.text})", BOOL, FIELDS[BOOL])
+        text = f"({left.text} {COMPARE[expr.op]} {right.text})"
+        if expr.op in ("lt", "le") and left.may_be_unset:  # nothing is below UNSET by itself
+            text = f"col_{expr.op}({left.text}, {right.text})"
+        elif expr.op in ("gt", "ge") and right.may_be_unset:
+            text = f"col_{'lt' if expr.op == 'gt' else 'le'}({right.text}, {left.text})"
+        elif expr.op in ("eq", "ne") and left.may_be_unset and right.may_be_unset:
+            text = f"col_eq({left.text}, {right.text})"
+            text = f"(not {text})" if expr.op == "ne" else text
+        return Bound(text, BOOL, FIELDS[BOOL])
 
     def _logic(self, expr: Expr) -> Bound:
         left, right = (self._of_kind(a, (BOOL,)) for a in expr.args)
@@ -141,17 +182,23 @@ class _Binder:
 
     def _neg(self, expr: Expr) -> Bound:
         value = self._of_kind(expr.args[0], (INT, FLOAT))
-        return Bound(f"(-{value.text})", value.kind, FIELDS[value.kind])
+        text = f"col_neg({value.text})" if value.may_be_unset else f"(-{value.text})"
+        return replace(
+            value, text=text, field=FIELDS[value.kind], least=-value.most, most=-value.least
+        )
 
     def _abs(self, expr: Expr) -> Bound:
         value = self._of_kind(expr.args[0], (INT, FLOAT))
-        return Bound(f"abs({value.text})", value.kind, FIELDS[value.kind])
+        text = f"{'col_' * value.may_be_unset}abs({value.text})"
+        least, most = sorted((abs(value.least), abs(value.most)))
+        least = 0 if value.least <= 0 <= value.most else least
+        return replace(value, text=text, field=FIELDS[value.kind], least=least, most=most)
 
     def _is_set(self, expr: Expr) -> Bound:
         return Bound(f"({self._of_kind(expr.args[0], (INT,)).text} != {UNSET})", BOOL, FIELDS[BOOL])
 
     def _to_float(self, expr: Expr) -> Bound:
-        return Bound(f"float({self._of_kind(expr.args[0], (INT,)).text})", FLOAT, FIELDS[FLOAT])
+        return Bound(_float(self._of_kind(expr.args[0], (INT,))), FLOAT, FIELDS[FLOAT])
 
     def _alias(self, expr: Expr) -> Bound:
         return self.bind(expr.args[0])
@@ -160,7 +207,9 @@ class _Binder:
         test = self._of_kind(expr.args[0], (BOOL,))
         then, other = self._same_kind(expr, expr.args[1], expr.args[2])
         text = f"({then.text} if {test.text} else {other.text})"
-        return Bound(text, then.kind, FIELDS[then.kind])
+        least, most = min(then.least, other.least), max(then.most, other.most)
+        unset = then.may_be_unset or other.may_be_unset
+        return Bound(text, then.kind, FIELDS[then.kind], least, most, unset)
 
     # --- what operands may be --------------------------------------------------------------------
 
@@ -208,7 +257,8 @@ class _Binder:
             return Bound(str(ord(said)), INT, FIELDS[INT])
         if any(f.endswith("_ns") for f in fields):
             try:
-                return Bound(str(parse_duration_ns(said)), INT, FIELDS[INT])
+                time_ns = parse_duration_ns(said)
+                return Bound(str(time_ns), INT, FIELDS[INT], time_ns, time_ns)
             except DeclarationError as error:
                 _fail(expr, str(error))
         _fail(
@@ -216,6 +266,28 @@ class _Binder:
             f"text {said!r} has no meaning beside {beside!r}; a letter goes with a one-byte "
             "field (c.side == 'B'), a duration with a time in ns ('5ms')",
         )
+
+
+def _float(value: Bound) -> str:
+    """The text of a number as a float."""
+    if value.kind == FLOAT:
+        return value.text
+    return f"{'col_' * value.may_be_unset}float({value.text})"
+
+
+def _range(op: str, left: Bound, right: Bound) -> tuple[int, int]:
+    """The least and the greatest that an operation on two integers can give."""
+    if op == "add":
+        return left.least + right.least, left.most + right.most
+    if op == "sub":
+        return left.least - right.most, left.most - right.least
+    if op == "mul":
+        ends = [a * b for a in (left.least, left.most) for b in (right.least, right.most)]
+        return min(ends), max(ends)
+    if op == "mod":  # the sign of the divisor, as in Python
+        return min(right.least + 1, 0), max(right.most - 1, 0)
+    farthest = max(-left.least, left.most)  # the divisor is 1 or -1 at least
+    return -farthest, farthest
 
 
 def _fields_in(expr: Expr) -> list[str]:

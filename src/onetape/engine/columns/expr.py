@@ -22,6 +22,8 @@ BINARY = {
     "add": "+", "sub": "-", "mul": "*", "truediv": "/", "floordiv": "//", "mod": "%",
 }  # fmt: skip
 COMPARE = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
+SIGNS = BINARY | COMPARE | {"and": "&", "or": "|"}
+PREFIXES = {"neg": "-", "not": "~"}
 
 
 class Expr:
@@ -153,8 +155,8 @@ class Expr:
         return Expr("sum", self)
 
     def mean(self) -> Expr:
-        """The mean over a window's rows, a float."""
-        return Expr("sum", self) / count()
+        """The mean over a window's rows, a float; NaN where none of them has a value."""
+        return Expr("sum", self) / Expr("set_rows", self)
 
     def first(self) -> Expr:
         """Of a window's first row."""
@@ -165,9 +167,22 @@ class Expr:
         return Expr("last", self)
 
     def __repr__(self) -> str:
+        """As one would write it."""
+        some = [repr(arg) for arg in self.args]
         if self.op == "field":
             return f"c.{self.args[0]}"
-        return f"{self.op}({', '.join(map(repr, self.args))})"
+        if self.op == "constant":
+            return some[0]
+        if sign := SIGNS.get(self.op):
+            return f"({some[0]} {sign} {some[1]})"
+        if self.op in PREFIXES:
+            return f"{PREFIXES[self.op]}{some[0]}"
+        if self.op == "when":
+            return f"when({some[0]}).then({some[1]}).otherwise({some[2]})"
+        if not some:
+            return f"{self.op}()"
+        called = {"least": "min", "greatest": "max"}.get(self.op, self.op)
+        return f"{some[0]}.{called}({', '.join(some[1:])})"
 
 
 class Columns:
@@ -220,6 +235,12 @@ def lift(value: Any) -> Expr:
             here().says(f"{value!r} is not a column, a number or a text such as '5ms'")
         )
     return Expr("constant", value)
+
+
+def is_arithmetic(expr: Expr) -> bool:
+    """Does it add, subtract or multiply anywhere: what can come to more than 64 bits?"""
+    inner = [arg for arg in expr.args if isinstance(arg, Expr)]
+    return expr.op in ("add", "sub", "mul") or any(map(is_arithmetic, inner))
 
 
 def same(expr: Expr) -> Any:

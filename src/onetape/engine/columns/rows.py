@@ -39,8 +39,10 @@ class Filter(Node):
 
     def lines(self) -> list[str]:
         """What it does, for a person."""
-        of = self.inputs[0][1].of
-        return [condition(expr, of).strip("()") for expr in self.conditions]
+        return [repr(expr) for expr in self.conditions]
+
+    def expressions(self) -> list[Expr]:
+        return list(self.conditions)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,8 +89,10 @@ class Select(Node):
 
     def lines(self) -> list[str]:
         """What it makes, for a person."""
-        of = self.inputs[0][1].of
-        return [f"{n} = {bind(expr, of).text}" for n, expr in self.fields if expr is not None]
+        return [f"{n} = {expr!r}" for n, expr in self.fields if expr is not None]
+
+    def expressions(self) -> list[Expr]:
+        return [expr for _, expr in self.fields if expr is not None]
 
 
 def filter_rows(stream: Stream, *conditions: Expr) -> Stream:

@@ -4,6 +4,7 @@ Each sum, count, least, greatest, first or last in the expressions is a field of
 once however often it occurs; around them any arithmetic is done when the window closes.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from onetape.engine.columns.bind import BOOL, FIELDS, FLOAT, ID, INT, Bound, bind, field_name
@@ -11,11 +12,12 @@ from onetape.engine.columns.expr import Expr, lift, same
 from onetape.engine.columns.written import written
 from onetape.engine.graph import Stream
 from onetape.engine.window import AggregateSpec, WindowStream, aggregate, window
-from onetape.records import DeclarationError
+from onetape.records import UNSET, DeclarationError
 from onetape.records.declare import made_record
 from onetape.records.types import Field, f64, i64, u64
 
 SUM_MAX = 1 << 62  # of a window; two such sums still fit 64 bits
+ROWS_MAX = 1 << 62
 COUNT = "rows_count"
 LEAST = {INT: str(2**63 - 1), FLOAT: 'float("inf")'}
 GREATEST = {INT: str(-(2**63)), FLOAT: 'float("-inf")'}
@@ -60,7 +62,7 @@ class _Panes:
     def leaf(self, expr: Expr) -> Bound:
         """What stands for a sum, a count ... in the result."""
         if expr.op == "count":
-            return Bound(f"self.{COUNT}", INT, FIELDS[INT])
+            return Bound(f"self.{COUNT}", INT, FIELDS[INT], 0, ROWS_MAX)
         key = same(expr)
         if key not in self.known:
             name = f"{expr.op}_{len(self.known)}"
@@ -68,13 +70,26 @@ class _Panes:
         return self.known[key]
 
     def _field(self, name: str, op: str, value: Bound, expr: Expr) -> Bound:
+        if op == "set_rows" and not value.may_be_unset:
+            return Bound(f"self.{COUNT}", INT, FIELDS[INT], 0, ROWS_MAX)
         mine, later = f"self.{name}", f"later.{name}"
         if op in ("sum", "least", "greatest") and value.kind not in (INT, FLOAT):
             raise DeclarationError(expr.place.says(f"{op}() of {value.kind}; expected numbers"))
         kind = {FLOAT: "f64", ID: "u64"}.get(value.kind, "i64")
-        start = "0.0" if kind == "f64" else "0"
-        if op == "sum":
-            self.add.append(f"{mine} += {value.text}")
+        start, text = "0.0" if kind == "f64" else "0", value.text
+        some: list[str] = []  # in front of a line that takes only what is set
+        made = Bound(mine, value.kind, value.field, value.least, value.most, value.may_be_unset)
+        if value.may_be_unset and op in ("sum", "least", "greatest", "set_rows"):
+            self.add.append(f"value = {text}")
+            some, text = [f"if value != {UNSET}:"], "value"
+        if op == "set_rows":
+            kind, made = "i64", Bound(mine, INT, FIELDS[INT], 0, ROWS_MAX)
+            self.add += _under(some, f"{mine} += 1")
+            self.merge.append(f"{mine} += {later}")
+        elif op == "sum":
+            if value.kind == INT:
+                made = Bound(mine, INT, FIELDS[INT], -SUM_MAX, SUM_MAX)
+            self.add += _under(some, f"{mine} += {text}")
             self.merge.append(f"{mine} += {later}")
             if value.kind == INT:
                 guard = f"if not {-SUM_MAX} < {mine} < {SUM_MAX}:"
@@ -85,16 +100,25 @@ class _Panes:
             function, start = (
                 ("min", LEAST[value.kind]) if op == "least" else ("max", GREATEST[value.kind])
             )
-            self.add.append(f"{mine} = {function}({mine}, {value.text})")
-            self.merge.append(f"{mine} = {function}({mine}, {later})")
+            if value.may_be_unset:
+                start = str(UNSET)
+            for lines, other, given in ((self.add, text, some), (self.merge, later, [])):
+                if value.may_be_unset:
+                    given = [f"if {mine} == {UNSET}:", f"    {mine} = {other}"]
+                    given += [f"elif {other} != {UNSET}:"]
+                lines += _under(given, f"{mine} = {function}({mine}, {other})")
         elif op == "last":
-            self.add.append(f"{mine} = {value.text}")
+            self.add.append(f"{mine} = {text}")
             self.merge.append(f"{mine} = {later}")
         else:
-            self.add += [f"if self.{COUNT} == 0:", f"    {mine} = {value.text}"]
+            self.add += [f"if self.{COUNT} == 0:", f"    {mine} = {text}"]
         self.fields.append(f"    {name}: {kind} = {start}")
-        field = FIELDS[INT] if value.kind == BOOL else value.field
-        return Bound(mine, value.kind, field)
+        return replace(made, field=FIELDS[INT]) if made.kind == BOOL else made
+
+
+def _under(head: list[str], line: str) -> list[str]:
+    """The line, in the block that `head` begins, if it does."""
+    return [*head, f"    {line}"] if head else [line]
 
 
 def _written(of: Any, by: str, named: dict[str, Any]) -> Any:
@@ -123,4 +147,6 @@ def _written(of: Any, by: str, named: dict[str, Any]) -> Any:
         "            return None",
         f"        return Made({values})",
     ]
-    return written(name, lines, {"Of": of, "Made": made, "i64": i64, "f64": f64, "u64": u64})
+    spec = written(name, lines, {"Of": of, "Made": made, "i64": i64, "f64": f64, "u64": u64})
+    spec.__columns__ = [lift(expr) for expr in named.values()]
+    return spec

@@ -11,6 +11,7 @@ import sys
 import types
 from typing import Any
 
+from onetape.engine.columns.values import used
 from onetape.records import is_record
 
 
@@ -20,6 +21,7 @@ def written(name: str, lines: list[str], names: dict[str, Any]) -> Any:
     Its module is registered under a hash of both, where machine code from the disk looks for it.
     """
     text = "\n".join(lines) + "\n"
+    names = names | used(text)
     records = {n: (r.__name__, r.dtype.descr) for n, r in names.items() if is_record(r)}
     digest = hashlib.sha256(f"{text}{records!r}".encode()).hexdigest()[:16]
     path = f"<{name}, written from columns, {digest}>"
