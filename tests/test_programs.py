@@ -6,6 +6,7 @@ import random
 import shutil
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from onetape.codecs.itch50.message import MESSAGE_CLASSES
 from onetape.codecs.itch50.spec import ALPHA, BY_LETTER
 from onetape.compiled import mode
 from onetape.market import TopOfBook
+from onetape.runtimes import run_twin
 from onetape.runtimes.load import load_pipeline
 from onetape.sim.crypto import messages
 from onetape.testing.engines import records_of
@@ -123,13 +125,24 @@ def test_two_venues_on_a_tape(tmp_path, capsys):
     assert verified["equal"]
 
 
-def test_a_simulated_run_goes_on_and_ends_as_one_that_was_not_interrupted(tmp_path, capsys):
-    run = ["run", LEAD_LAG, "--simulate", "--speed", 0, "--json", "--tape", tmp_path / "tape"]
-    first = run_json(capsys, *run, "--seconds", 1)
-    again = run_json(capsys, *run, "--seconds", 1, "--resume")
+def test_a_simulated_run_goes_on_and_ends_as_one_that_was_not_interrupted(
+    tmp_path, capsys, monkeypatch
+):
+    def pressed(items, _speed):
+        yield from islice(items, 300)
+        raise KeyboardInterrupt
 
-    assert again["digests"] == first["digests"]
-    assert cli.main([str(a) for a in [*run, "--seconds", 1, "--resume", "--seed", 5]]) == 1
+    run = ["run", LEAD_LAG, "--simulate", "--json", "--tape", tmp_path / "tape"]
+    with monkeypatch.context() as patched:
+        patched.setattr(run_twin, "paced", pressed)
+        first = run_json(capsys, *run)
+    again = run_json(capsys, *run, "--resume", "--seconds", 1, "--speed", 0)
+
+    whole = ot.run(load_pipeline(str(LEAD_LAG)), simulate="1s", quiet=True)
+    assert first["messages"] == 300
+    assert again["digests"] == whole.digests != first["digests"]
+    assert again["state_digest"] == whole.state_digest
+    assert cli.main([str(a) for a in [*run, "--resume", "--seed", 5]]) == 1
     assert "go on with the same input" in capsys.readouterr().err
 
 

@@ -213,7 +213,7 @@ def _run_twin(pipeline: Pipeline, args: argparse.Namespace) -> int:
             seed=1 if args.seed is None else args.seed,
             seconds=args.seconds,
             speed=1 if args.speed is None else args.speed,
-            sinks=_declared_sinks(pipeline) | dict(_sink(text) for text in args.send),
+            sinks=_declared_sinks(pipeline) | _sends(args.send),
             interface=args.interface,
             out=args.out,
             resume=args.resume,
