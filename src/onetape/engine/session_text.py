@@ -43,17 +43,14 @@ def on_event(planner: _Planner, node: sessions.Session, event: str) -> None:
             call(planner, f"{label}_add", node.spec.add, [f"row({label}_panes, cell)", event], [])
             planner.sample(node, at_end=True)
             text.add(f"other = touching({of}, cell, {gap})")
-            with text.block("while other >= 0"):
+            with text.block("if other >= 0"):
                 text.add(
                     f"if {label}_starts[other] < {label}_starts[cell]:",
                     "    cell, other = other, cell",
                 )
                 both = [f"row({label}_panes, cell)", f"fixed(row({label}_panes, other))"]
                 call(planner, f"{label}_merge", node.spec.merge, both, [])
-                text.add(
-                    f"grow({label}_starts, {label}_lasts, cell, other)",
-                    f"other = touching({of}, cell, {gap})",
-                )
+                text.add(f"grow({label}_starts, {label}_lasts, cell, other)")
             # A session that goes on leaves its timer where it was: that one looks again.
             text.add(
                 f"wake = rearm_earlier({label}_timers, {label}_heap, slot, key, "

@@ -61,20 +61,23 @@ def session(
 
 @kernel
 def session_of(starts, lasts, slot, cells, ts, gap):
-    """The cell of the session that `ts` belongs to, made to span it; NEW + the cell of one that
-    begins with it; -1 if none is free.
+    """The cell of the session that `ts` belongs to, made to span it (the earlier, if it stands
+    between two); NEW + the cell of one that begins with it; -1 if none is free.
 
     starts  int64[slots * cells]: time + 1 of a session's first row, 0 where the cell is free
     lasts   the time of its last row
     """
-    free = -1
+    free = found = -1
     for cell in range(slot * cells, (slot + 1) * cells):
         if starts[cell] == 0:
             free = cell
         elif starts[cell] - 1 - gap < ts < lasts[cell] + gap:
-            starts[cell] = min(starts[cell], ts + 1)
-            lasts[cell] = max(lasts[cell], ts)
-            return cell
+            if found < 0 or starts[cell] < starts[found]:
+                found = cell
+    if found >= 0:
+        starts[found] = min(starts[found], ts + 1)
+        lasts[found] = max(lasts[found], ts)
+        return found
     if free < 0:
         return -1
     starts[free] = ts + 1
