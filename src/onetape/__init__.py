@@ -24,6 +24,7 @@ from onetape.engine import (
     aggregate,
     merge,
     operator,
+    session,
     window,
 )
 from onetape.engine.columns import c, count, when
@@ -78,6 +79,7 @@ __all__ = [
     "read",
     "record",
     "run",
+    "session",
     "source",
     "stdout",
     "tcp",

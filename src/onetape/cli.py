@@ -23,7 +23,8 @@ begin with
   onetape explain pipeline.py           what a pipeline is made of
 `onetape COMMAND --help` says more about each.
 
-exit status: 0 done, 1 it failed or found a difference, 2 wrong usage, 130 ended by Ctrl-C
+exit status: 0 done, 1 it failed or found a difference, 2 wrong usage, 130 cut short by Ctrl-C.
+What runs until somebody ends it (run --udp, listen, exchange, relay, top) is done at Ctrl-C: 0.
 """
 
 # What it does, as `onetape --help` has it, and what adds its options. A command's module is only
@@ -127,7 +128,12 @@ def _run(argv: list[str]) -> int:
 
 def _remains(args: argparse.Namespace) -> str:
     """What an interrupted command has left behind."""
-    if getattr(args, "command", "") == "run":
+    command = getattr(args, "command", "")
+    if command in ("exchange", "relay"):
+        return "; nothing was sent"
+    if command == "run":
+        if args.tape is None or not (args.tape / "manifest").exists():
+            return "; nothing was begun"
         return "; what is on the tape stays: go on with the same command and --resume"
     return "; no half-written file is left"
 

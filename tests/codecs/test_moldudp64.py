@@ -6,9 +6,17 @@ from hypothesis import strategies as st
 from tests.codecs.itch_driver import Reader, add_order, bodies, damaged, mold
 from tests.naive import itch as naive
 
+from onetape.codecs.arbitration import BODY_MAX
+from onetape.codecs.itch50.spec import MESSAGES
 from onetape.records.market import GAP_FILLED, GAP_LOST, GAP_OPENED
 
 MIDNIGHT = 1_548_824_400 * 10**9
+
+
+def test_every_message_can_wait_behind_a_gap():
+    assert max(of.size_bytes for of in MESSAGES) <= BODY_MAX
+
+
 STATES = {GAP_OPENED: "opened", GAP_FILLED: "filled", GAP_LOST: "lost"}
 
 

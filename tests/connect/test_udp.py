@@ -27,6 +27,7 @@ def next_of(receiver):
 def test_an_address_is_read_and_written():
     assert parse_address("239.192.0.1:5000") == Address("239.192.0.1", 5000)
     assert str(Address("10.0.0.1", 5000)) == "10.0.0.1:5000"
+    assert parse_address("localhost:5000") == Address("127.0.0.1", 5000)
     assert parse_address("239.255.255.255:0").is_multicast
     assert not parse_address("127.0.0.1:65535").is_multicast
 
@@ -38,7 +39,7 @@ def test_an_address_is_read_and_written():
         ("239.192.0.1:", "port of '239.192.0.1:' was ''"),
         ("239.192.0.1:-5", "port of '239.192.0.1:-5' was '-5'"),
         ("239.192.0.1:65536", "port was 65536; expected 0 to 65535"),
-        ("localhost:5000", "host was 'localhost'; expected an IPv4 address"),
+        ("feed.example:5000", "host was 'feed.example'; expected an IPv4 address (127.0.0.1) or"),
         ("::1:5000", "host was '::1'"),
     ],
 )

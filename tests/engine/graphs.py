@@ -22,6 +22,7 @@ from tests.engine.running import Clock, End, Rows
 
 import onetape as ot
 from onetape.engine import planner, window
+from onetape.engine.batches import batches
 
 KEYS = {"keys": 1 << 10}
 ROWS_MOST = 64  # that one event may cause at one output
@@ -78,6 +79,8 @@ def _node(rng, streams):
         lambda: [(w := window(a(Tick), Chain, width=width, every=every, **of)), w.late],
         lambda: [(w := window(a(Tick), Chain, width=every, **of)), w.late],
         lambda: [(w := window(a(Note), Largest, width=width, every=every, **of)), w.late],
+        lambda: [(w := ot.session(a(Tick), Chain, gap=every, **of)), w.late],
+        lambda: [batches(a(Note), Largest, rows=3, **of)],
     ]
     if streams[Summary]:
         kinds.append(lambda: [closed(a(Summary), at_least=rng.choice([1, 2]))])

@@ -308,6 +308,11 @@ def test_where_rows_go_is_checked_where_it_is_written(address):
         TICKS >> ot.udp(address)
 
 
+def test_rows_of_an_output_leave_as_datagrams_to_one_address():
+    with refused(r"test_declarations.py:\d+: .* has two udp sinks; expected one"):
+        TICKS >> ot.udp("127.0.0.1:9000") >> ot.udp("127.0.0.1:9001")
+
+
 def test_a_setting_of_ones_own_may_be_called_with():
     @ot.operator
     def gave(t: Tick, *, with_tick: int = 3) -> Tick | None:

@@ -19,7 +19,9 @@ The rules it follows, as the documentation has them:
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+from onetape.engine.batches import Batches
 from onetape.engine.graph import Merge
+from onetape.engine.sessions import Session
 from onetape.engine.window import Window
 
 UNSET = -(2**63)
@@ -85,6 +87,8 @@ class Naive:
         self.states = {}  # node number: {key: {name: value}}
         self.timers = {}  # (node number, key): when
         self.panes = {}  # (node number, key): {pane: [events]}
+        self.sessions = {}  # (node number, key): [[events]], of each open session in order
+        self.batches = {}  # (node number, key): [events]
         self.ended = {}  # (node number, key): end of the last window that ended
         self.reached = UNSET  # time as the roots have seen it: never goes back
         self.root = None  # what caused the rows that are being made
@@ -132,6 +136,8 @@ class Naive:
             node = self.pipeline.nodes[number]
             if isinstance(node, Window):
                 self.close_window(node, number, key, due)
+            elif isinstance(node, Session):
+                self.close_session(node, number, key, due)
             else:
                 self.states[number][key]["wake_ns"] = UNSET
                 self.call(node, number, node.spec.timer, due, key, over=min(self.watermarks) >= FAR)
@@ -151,6 +157,10 @@ class Naive:
                     self.push(taker, "merged", event)
                 elif isinstance(taker, Window):
                     self.add_to_window(taker, number, event)
+                elif isinstance(taker, Session):
+                    self.add_to_session(taker, number, event)
+                elif isinstance(taker, Batches):
+                    self.add_to_batch(taker, number, event)
                 else:
                     self.at_input(taker, number, name, event)
 
@@ -248,13 +258,59 @@ class Naive:
         if made is not None:
             self.push(node, "windows", made)
 
-    def ring(self, node):
-        """Panes kept a key: a window, what may be late, how far apart sources may be; 2**n."""
+    def add_to_session(self, node, number, event):
+        ts, gap, key = event.ts_event_ns, node.gap_ns, getattr(event, node.key)
+        if self.root.late or ts < self.root.time:
+            self.late_at_windows += 1
+            self.push(node, "late", event)
+            return
+        open_ = self.sessions.setdefault((number, key), [])
+        near = [s for s in open_ if any(abs(ts - other.ts_event_ns) < gap for other in s)]
+        if not near and len(open_) == 2 + -(-self.slack_ns() // gap):
+            self.ahead += 1
+            self.push(node, "late", event)
+            return
+        joined = [*near[0], event, *(e for s in near[1:] for e in s)] if near else [event]
+        kept = [s for s in open_ if s not in near] + [joined]
+        self.sessions[number, key] = sorted(kept, key=earliest)
+        self.await_session(node, number, key)
+
+    def await_session(self, node, number, key):
+        ends = [latest(s) + node.gap_ns for s in self.sessions[number, key]]
+        self.timers.pop((number, key), None)
+        if ends:
+            self.timers[number, key] = min(ends)
+
+    def close_session(self, node, number, key, end_ns):
+        over = next(s for s in self.sessions[number, key] if latest(s) + node.gap_ns == end_ns)
+        self.sessions[number, key].remove(over)
+        self.await_session(node, number, key)
+        self.tell(node, over, key, earliest(over), end_ns)
+
+    def add_to_batch(self, node, number, event):
+        key = getattr(event, node.key)
+        some = self.batches.setdefault((number, key), [])
+        some.append(event)
+        if len(some) == node.rows:
+            self.batches[number, key] = []
+            self.tell(node, some, key, some[0].ts_event_ns, event.ts_event_ns)
+
+    def tell(self, node, events, key, start_ns, end_ns):
+        state = SimpleNamespace(**fresh(node.spec.state, node.spec.initial))
+        for event in events:
+            node.spec.add(state, event)
+        made = node.spec.result(state, key, start_ns, end_ns)
+        if made is not None:
+            self.push(node, "windows", made)
+
+    def slack_ns(self):
         sources = self.pipeline.sources
         slack_ns = max(s.lateness_ns for s in sources)
-        if len(sources) > 1:
-            slack_ns += 2 * max(s.idle_ns for s in sources)
-        needed = node.width_ns // node.every_ns + -(-slack_ns // node.every_ns) + 2
+        return slack_ns + 2 * max(s.idle_ns for s in sources) if len(sources) > 1 else slack_ns
+
+    def ring(self, node):
+        """Panes kept a key: a window, what may be late, how far apart sources may be; 2**n."""
+        needed = node.width_ns // node.every_ns + -(-self.slack_ns() // node.every_ns) + 2
         return next(size for size in (2**n for n in range(40)) if size >= needed)
 
 
@@ -265,3 +321,11 @@ def fresh(dtype, initial):
         length = dtype[name].shape
         values[name] = [value] * length[0] if length else value
     return values
+
+
+def earliest(events):
+    return min(e.ts_event_ns for e in events)
+
+
+def latest(events):
+    return max(e.ts_event_ns for e in events)

@@ -3,13 +3,14 @@
 import os
 import socket
 import time
-from errno import EBADF, ECONNREFUSED, EMSGSIZE
+from errno import EBADF, ECONNREFUSED, EHOSTUNREACH, EMSGSIZE, ENETUNREACH, ENOTSOCK, EPERM
 
 import numpy as np
 import pytest
 
 from onetape.compiled import kernel, mode
 from onetape.native.sockets import (
+    is_passing,
     is_truncated,
     new_batch,
     new_watch,
@@ -181,6 +182,18 @@ def test_a_peer_that_is_gone_is_told_once_and_is_nothing_to_a_receive(pair):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as back:
         back.bind(there)
         assert say(fd, word, 0, 1) == 1
+
+
+@kernel
+def passes(why):
+    return is_passing(why)
+
+
+def test_what_the_network_says_of_a_sending_is_no_failure_of_receiving():
+    for why in (ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, EPERM):
+        assert passes(why)
+    for why in (EBADF, ENOTSOCK):
+        assert not passes(why)
 
 
 def test_a_wait_ends_with_the_time_or_with_the_first_socket(pair):

@@ -33,6 +33,7 @@ from onetape.records.market import GAP_LOST
 from onetape.runtimes import batch
 from onetape.runtimes.edge import words as w
 from onetape.runtimes.edge.asking import ask
+from onetape.runtimes.edge.lines import CLOCK_ROW
 from onetape.runtimes.edge.network import ASKED_NUMBER
 from onetape.sim.exchange import simulate
 from onetape.sim.venue.faults import Faults, damage, plan_packet
@@ -184,6 +185,7 @@ class _World:
         self.asks, self.asked = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.asked.setblocking(False)
         self.words, self.request = w.new_words(), np.zeros(20, np.uint8)
+        self.clocks = np.zeros(1, CLOCK_ROW)
         self.answered = 0
         self.venues = {day.session: _venue(day, self) for day in days}
         self.now_ns = BEGAN_NS
@@ -195,6 +197,7 @@ class _World:
         with self.asks, self.asked:
             while self.heap or self.row["gap_open"]:
                 self._step()
+        self.venues.clear()  # they know this world, whose arrays would else wait for the collector
         if end:
             self._feed(END, 0, b"")
         ran = self.ran
@@ -218,7 +221,7 @@ class _World:
         """Whatever is next: a datagram, a tick, or the time to ask."""
         is_gap = bool(self.row["gap_open"])
         tick_ns = self.told_ns + (self.patience_ns if is_gap else self.idle_ns) + LOOKS_NS
-        ask_ns = int(self.words[w.ASK_AT_NS]) if is_gap and self.server else 1 << 62
+        ask_ns = int(self.clocks[0]["ask_at_ns"]) if is_gap and self.server else 1 << 62
         next_ns = self.heap[0][0] if self.heap else 1 << 62
         if not self.heard_ns:
             tick_ns = 1 << 62
@@ -233,7 +236,7 @@ class _World:
         if self.row["gap_open"]:
             self._ask()
         else:
-            self.words[w.ASK_AT_NS] = 0
+            self.clocks["ask_at_ns"] = 0
 
     def _feed(self, kind, source, payload):
         self.ran.log.append((kind, source, self.now_ns, payload))
@@ -248,7 +251,15 @@ class _World:
             return
         fd = self.asks.fileno()
         arrays = self.engine.arrays
-        ask_row(self.words, arrays["n0_feed"], arrays["n0_held"], fd, self.request, self.now_ns)
+        ask_row(
+            self.words,
+            self.clocks,
+            arrays["n0_feed"],
+            arrays["n0_held"],
+            fd,
+            self.request,
+            self.now_ns,
+        )
         while True:
             try:
                 request = self.asked.recv(100)
@@ -295,8 +306,8 @@ class _World:
 
 
 @kernel
-def ask_row(words, feeds, held, fd, request, now_ns):
-    ask(words, row(feeds, 0), held, fd, request, now_ns)
+def ask_row(words, clocks, feeds, held, fd, request, now_ns):
+    ask(words, row(clocks, 0), row(feeds, 0), held, fd, request, now_ns)
 
 
 def _venue(day, world):

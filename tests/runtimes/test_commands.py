@@ -42,6 +42,9 @@ def test_replay_leaves_parquet_with_symbols_and_integer_prices(day, tmp_path, ca
     assert table.column_names == ["symbol", *TopOfBook._fields]
     assert table.num_rows == facts["rows"]["top_of_book"]
     assert table.schema.metadata[b"price_scale"] == b"0.0001"
+    assert b"rules" not in table.schema.metadata
+    alerts = pq.read_schema(tmp_path / "out" / "alert.parquet").metadata
+    assert json.loads(alerts[b"rules"]) == {"1": "burst cancel"}
     assert str(table.schema.field("bid_price_ticks").type) == "int64"
     assert all(len(symbol.as_py()) > 0 for symbol in table["symbol"][:5])
     assert facts["messages"] == sum(facts["by_type"].values())
@@ -97,6 +100,8 @@ def test_explain_shows_graph_capacity_and_driver(capsys):
     assert "def turn(run, sources, buffer" in said
 
 
+LIVE = ["run", "standard", "--udp", "127.0.0.1:0", "--tape", "{tmp}/t"]
+SEND_TWICE = ["--send", "trade=127.0.0.1:9"] * 2
 REFUSALS = [
     (["replay", "{tmp}/none.itch"], "cannot be opened"),
     (["replay", "{tmp}"], "cannot be opened"),
@@ -119,7 +124,22 @@ REFUSALS = [
         ["run", "standard", "--udp", "127.0.0.1:1", "--tape", "{tmp}/t", "--speed", "2"],
         "--speed is",
     ),
+    (
+        ["run", "standard", "--udp", "127.0.0.1:1", "--tape", "{tmp}/t", *SEND_TWICE],
+        "--send was given twice for trade",
+    ),
+    (
+        ["run", "standard", "--tape", "{tmp}/t", *["--udp", "127.0.0.1:0"] * 7],
+        "the lines of the feed were 7; expected at most 6",
+    ),
     (["run", "standard", "--tape", "{tmp}/t"], "there is nothing to run on"),
+    (["run", "standard"], "there is nothing to run on: give a file (--file FILE)"),
+    (["run", "standard"], "there is no folder for the tape: give a new one (--tape DIR)"),
+    (["run", "none.py"], "no such file: none.py"),
+    (
+        [*LIVE, "--send", "alert=http://desk/hook"],
+        "alert=stream >> ot.webhook('http://desk/hook')",
+    ),
     (["run", "{broken}", "--file", "{day}", "--tape", "{tmp}/t"], "broken.py:2: ZeroDivisionError"),
     (["demo", "--instruments", "0", "--json"], "instruments"),
     (["demo", "--speed", "-1"], "--speed was -1.0"),
@@ -262,7 +282,7 @@ def test_what_nobody_expected_is_one_line_and_all_of_it_with_traceback(monkeypat
     def broken(_path):
         raise RuntimeError("two\nlines")
 
-    monkeypatch.setattr(run, "load_pipeline", broken)
+    monkeypatch.setattr(run, "load_with_settings", broken)
     assert cli.main(["explain", "standard"]) == 1
     assert capsys.readouterr().err == ("onetape: RuntimeError: two (use --traceback to see all)\n")
     for argv in (["--traceback", "explain", "standard"], ["explain", "standard", "--traceback"]):
@@ -271,15 +291,25 @@ def test_what_nobody_expected_is_one_line_and_all_of_it_with_traceback(monkeypat
 
 
 @pytest.mark.parametrize(
-    ("argv", "words"), [(["explain", "standard"], "no half-written file"), (RUN, "--resume")]
+    ("argv", "is_begun", "words"),
+    [
+        (["explain", "standard"], False, "no half-written file"),
+        (RUN, False, "nothing was begun"),
+        (RUN, True, "--resume"),
+    ],
 )
-def test_an_interrupt_says_what_is_left(monkeypatch, capsys, argv, words):
+def test_an_interrupt_says_what_is_left(tmp_path, monkeypatch, capsys, argv, is_begun, words):
     from onetape.runtimes import run
+
+    monkeypatch.chdir(tmp_path)
+    if is_begun:
+        (tmp_path / "tape").mkdir()
+        (tmp_path / "tape" / "manifest").touch()
 
     def interrupted(_path):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(run, "load_pipeline", interrupted)
+    monkeypatch.setattr(run, "load_with_settings", interrupted)
     assert cli.main(argv) == 130
     assert words in capsys.readouterr().err
 

@@ -17,10 +17,13 @@ import onetape as ot
 from onetape.codecs.rows_datagram import read_datagram
 from onetape.connect.udp import open_sender, parse_address
 from onetape.engine.digest import digests_of
+from onetape.records import OperatorError
+from onetape.runtimes.edge import live
 from onetape.runtimes.edge import node as edge
 from onetape.runtimes.edge.network import Network
 from onetape.runtimes.edge.node import EdgeNode
 from onetape.runtimes.listen import run_network
+from onetape.runtimes.manifest import read_result
 from onetape.tape import checkpoint
 
 DEADLINE_S = 30
@@ -190,6 +193,60 @@ def test_a_checkpoint_that_cannot_be_written_is_tried_again(tmp_path, monkeypatc
 def watching():
     feed = ot.source("itch")
     return ot.Pipeline(top=feed.top_of_book())
+
+
+def heard(pipeline, folder, messages, is_quiet=True):
+    """Listen for half a second, to so many messages; returns facts."""
+    with ExitStack() as stack:
+        network = stack.enter_context(Network([parse_address("127.0.0.1:0")]))
+        sender = stack.enter_context(open_sender(network.receivers[0].address))
+        for n in range(1, messages + 1):
+            os.write(sender.fd, mold(n, [add_order(n, ts_ns=n * 1000, price=10_000 + n)]))
+        return run_network(
+            pipeline,
+            network,
+            folder,
+            feed="itch",
+            trading_date=date(2026, 1, 5),
+            seconds=0.5,
+            is_quiet=is_quiet,
+        )
+
+
+@pytest.mark.parametrize("is_quiet", [True, False])
+def test_a_snapshot_that_cannot_be_written_ends_nothing(tmp_path, monkeypatch, capsys, is_quiet):
+    monkeypatch.setattr(live, "FILE", "none/live.json")
+    facts = heard(watching(), tmp_path / "tape", 20, is_quiet)
+
+    assert facts["rows"]["top"] == 20
+    assert facts["ended_by"] == "time"
+    assert facts["snapshots_failed"] >= 2  # at the start and at the end
+    said = f"cannot write to {tmp_path}/tape/none/live.json: No such file or directory"
+    assert capsys.readouterr().err.count(said) == 1
+
+
+def test_a_snapshot_is_written_when_it_can_be_again(tmp_path):
+    partial = tmp_path / f".{live.FILE}.partial"
+    partial.mkdir()
+    assert live.write(tmp_path, {"n": 1}).startswith(f"cannot write to {tmp_path / live.FILE}: ")
+    assert live.read(tmp_path) is None
+    partial.rmdir()
+    assert live.write(tmp_path, {"n": 2}) == ""
+    assert live.read(tmp_path) == {"n": 2}
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device of Linux")
+def test_a_file_of_rows_on_a_full_disk_does_not_end_the_node(tmp_path, capsys):
+    stream = ot.source("itch").top_of_book()
+    pipeline = ot.Pipeline(top=stream >> ot.jsonl("/dev/full"))
+
+    with pytest.raises(OperatorError, match=r"the rows are on the tape: .* --resume"):
+        heard(pipeline, tmp_path / "tape", 20, is_quiet=False)
+
+    assert live.read(tmp_path / "tape")["rows"]["top"] == 20
+    said = "onetape: cannot write to /dev/full: No space left on device; rows wait in memory"
+    assert capsys.readouterr().err.splitlines().count(said) == 1
+    assert read_result(tmp_path / "tape") is None
 
 
 @pytest.mark.parametrize("checkpoint_every_s", [0, 0.05])

@@ -230,7 +230,7 @@ def test_a_run_of_tables_that_was_interrupted_goes_on(tmp_path):
         for _ in node.drain_until_idle():
             pass
     other = ot.read(tmp_path / "trades.parquet", as_=mk.Trade, tick="0.01", columns=NAMED)
-    with pytest.raises(OperatorError, match="go on with the same tables"):
+    with pytest.raises(OperatorError, match="go on with the same input"):
         run_tables(
             ot.Pipeline(vwap=mk.vwap(other)),
             tmp_path / "tape",

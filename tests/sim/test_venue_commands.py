@@ -13,6 +13,7 @@ import pytest
 from onetape.cli import main
 from onetape.connect.udp import open_receiver, open_sender, parse_address
 from onetape.sim import simulate
+from onetape.sim.venue import commands
 from onetape.sim.venue import exchange as venue_exchange
 from onetape.sim.venue.exchange import Exchange
 from onetape.sim.venue.packets import pack_all, session_of
@@ -56,9 +57,12 @@ def test_an_exchange_serves_a_simulated_day(listener, capsys):
 
     assert main([*argv, *TINY, *AT_ONCE]) == 0
 
-    ready, facts = capsys.readouterr().out.splitlines()
+    out, err = capsys.readouterr()
+    ready, facts = out.splitlines()
     facts = json.loads(facts)
     assert ready == "ready"
+    assert err.startswith(f"onetape: listen with: onetape run standard --udp {listener.address} ")
+    assert err.endswith(" --date 2026-01-05\n")
     assert heard(listener) == (facts["messages"], facts["packets"])
     assert facts["messages"] > 200
     assert facts["unsent"] == [0]
@@ -91,6 +95,21 @@ def test_a_signal_ends_the_session_and_it_is_told(listener, capsys, number):
     facts = json.loads(capsys.readouterr().out.splitlines()[1])
     assert facts["stopped"] is True
     assert 0 < facts["packets"] < 300
+
+
+def test_an_exchange_that_is_ended_before_it_began_took_no_time(listener, capsys):
+    def ready(_args, _lines, day):
+        assert day is None  # restamped: the day is today's
+        os.kill(os.getpid(), signal.SIGINT)
+        return "how"
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(commands, "_how_to_listen", ready)
+        argv = ["exchange", "--a", str(listener.address), "--restamp", "--json", *TINY]
+        assert main([*argv, "--start-after-s", "30", "--linger-s", "0"]) == 0
+
+    facts = json.loads(capsys.readouterr().out.splitlines()[1])
+    assert (facts["elapsed_s"], facts["messages"], facts["stopped"]) == (0.0, 0, True)
 
 
 @pytest.mark.parametrize(

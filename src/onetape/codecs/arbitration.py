@@ -165,7 +165,7 @@ def settle(feed, held, ts_recv_ns, is_over, gaps):
 
 
 @kernel
-def abandon(feed, held, goes_on):
+def change_session(feed, held, goes_on):
     """A new session, at number `goes_on`. What was missing or held of the old one is lost.
 
     Nobody knows what became of the orders that the old session left in the books, or whether its

@@ -16,7 +16,7 @@ was sent before we left is never a reason to go back. A session that had not end
 CONFIRM packets bring new messages of it; one that had ended stays over.
 """
 
-from onetape.codecs.arbitration import HELD_MESSAGES, abandon, forget_all
+from onetape.codecs.arbitration import HELD_MESSAGES, change_session, forget_all
 from onetape.codecs.feed import BAD_SESSION, FAR_SEQUENCE, OLD_SESSION
 from onetape.compiled.kernel import kernel
 from onetape.compiled.memory import load_i64be, load_u16be
@@ -76,7 +76,7 @@ def _leave(feed, held, past, goes_on):
     feed.past_sequence[past] = IS_OVER if feed.ended != 0 else feed.highest_sequence
     for line in range(len(feed.other_count)):
         feed.other_count[line] = 0
-    abandon(feed, held, goes_on)
+    change_session(feed, held, goes_on)
 
 
 @kernel

@@ -11,6 +11,7 @@ however that ends, and the next run takes over what a crash has left behind.
 
 import copy
 import fcntl
+import json
 import os
 import queue
 import threading
@@ -33,9 +34,14 @@ class ParquetSink:
     """
 
     def __init__(
-        self, folder: Path, outputs: dict[str, Any], metadata: dict[str, str] | None = None
+        self,
+        folder: Path,
+        outputs: dict[str, Any],
+        metadata: dict[str, str] | None = None,
+        rules: dict[int, str] | None = None,
     ) -> None:
         self.folder = folder
+        self._rules = rules or {}  # texts of alerts by the number of their rule
         self._metadata = metadata or {}
         self._outputs = outputs
         self._blocks: queue.Queue[Any] = queue.Queue(QUEUE_BLOCKS)
@@ -145,6 +151,8 @@ class ParquetSink:
         """The rows as others read them, and in the file's metadata what they are."""
         table = arrow_table(of, rows, symbols)
         base = {"record": of.__name__, "version": str(of.version)}
+        if "rule" in of.fields:
+            base["rules"] = json.dumps(self._rules)
         return table.replace_schema_metadata(base | self._metadata)
 
 

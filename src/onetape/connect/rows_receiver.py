@@ -5,6 +5,7 @@
 
 Rows are numbered for each output, so `missed` and `repeated` count what did not come and what came
 again (after a recovery of the node): drop rows with a number below `next_row` to have each once.
+Anybody can send to a port: datagrams that are not of these records are counted (`not_ours`).
 """
 
 import socket
@@ -16,6 +17,7 @@ from typing import Any
 
 from onetape.codecs.rows_datagram import ROWS, RowsHeader, read_datagram
 from onetape.connect.udp import LOOPBACK, Address, open_receiver
+from onetape.records import PeerError
 
 _SO_TIMESTAMPNS = 35  # of Linux, not in Python's socket module; the control message has its number
 _DATAGRAM_MAX = 1 << 16
@@ -29,7 +31,8 @@ class RowsReceiver:
         self.address, self.records = self._receiver.address, records
         self.fd = self._receiver.fd
         self.next_row = [0] * len(records)
-        self.missed = self.repeated = 0
+        self.missed = self.repeated = self.not_ours = 0
+        self.last_not_ours = ""  # what the last one was
         self.durable_offset = 0  # frames of the node's tape with a smaller offset are durable
         self._socket = self._receiver.socket
         if sys.platform == "linux":
@@ -42,7 +45,12 @@ class RowsReceiver:
                 data, control, _, _ = self._socket.recvmsg(_DATAGRAM_MAX, 64)
             except BlockingIOError:
                 return
-            header, rows = read_datagram(data, self.records)
+            try:
+                header, rows = read_datagram(data, self.records)
+            except PeerError as why:
+                self.not_ours += 1
+                self.last_not_ours = str(why)
+                continue
             self.durable_offset = max(self.durable_offset, header.durable_offset)
             if header.kind != ROWS:
                 continue

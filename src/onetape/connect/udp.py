@@ -15,6 +15,7 @@ import struct
 import sys
 import time
 from dataclasses import dataclass
+from errno import EADDRINUSE
 
 from onetape.records.errors import OperatorError
 
@@ -50,13 +51,13 @@ class Address:
 
 
 def parse_address(text: str) -> Address:
-    """`239.192.0.1:5000` as an Address. OperatorError says what is wrong with it."""
+    """`239.192.0.1:5000` or `localhost:5000` as an Address. OperatorError: what is wrong."""
     host, colon, port = text.rpartition(":")
     if not colon:
         raise OperatorError(f"address {text!r} has no port; expected HOST:PORT (239.192.0.1:5000)")
     if not (port.isascii() and port.isdigit()):
         raise OperatorError(f"port of {text!r} was {port!r}; expected a number, 0 to 65535")
-    return Address(host, int(port))
+    return Address(LOOPBACK if host == "localhost" else host, int(port))
 
 
 def open_receiver(
@@ -71,6 +72,7 @@ def open_receiver(
     of processes may have it. An address of this machine is for one: a second on the same port
     would take the datagrams of the first.
     """
+    interface = LOOPBACK if interface == "localhost" else interface
     at = socket.inet_aton(_ipv4(interface, "interface"))
     opened = _udp_socket()
     try:
@@ -85,7 +87,9 @@ def open_receiver(
     except OSError as why:
         opened.close()
         on = f" on interface {interface}" if address.is_multicast else ""
-        raise OperatorError(f"cannot receive at {address}{on}: {why.strerror}") from None
+        taken = "; another process has it: end that one, or take another port"
+        said = f"{why.strerror}{taken if why.errno == EADDRINUSE else ''}"
+        raise OperatorError(f"cannot receive at {address}{on}: {said}") from None
     return Receiver(opened, Address(*opened.getsockname()), granted_bytes, receive_buffer_bytes)
 
 
@@ -95,6 +99,7 @@ def open_sender(address: Address, *, interface: str = LOOPBACK, ttl: int = 1) ->
     interface  where datagrams for a group leave; receivers on this machine hear them as well
     ttl        routers that datagrams for a group may pass, plus one
     """
+    interface = LOOPBACK if interface == "localhost" else interface
     at = socket.inet_aton(_ipv4(interface, "interface"))
     opened = _udp_socket()
     try:
@@ -208,7 +213,10 @@ def _ipv4(text: str, what: str) -> str:
     try:
         return str(ipaddress.IPv4Address(text))
     except ValueError:
-        raise OperatorError(f"{what} was {text!r}; expected an IPv4 address (127.0.0.1)") from None
+        raise OperatorError(
+            f"{what} was {text!r}; expected an IPv4 address (127.0.0.1) or localhost: other names "
+            f"are not looked up, since the answer may change ('getent ahostsv4 NAME' tells it)"
+        ) from None
 
 
 def _ask_for_buffer(opened: socket.socket, count: int) -> int:

@@ -2,6 +2,7 @@
 
 from onetape.engine.graph import Pipeline, Stream, merge, operator, records_source
 from onetape.engine.operators import Table, UpTo
+from onetape.engine.sessions import session
 from onetape.engine.window import aggregate, window
 
 __all__ = [
@@ -13,5 +14,6 @@ __all__ = [
     "merge",
     "operator",
     "records_source",
+    "session",
     "window",
 ]

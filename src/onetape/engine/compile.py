@@ -41,12 +41,18 @@ def generated(
     return _compiled(text, names, function, intrinsics.signature(arguments))
 
 
+_COMPILED: list[Path] = []  # folders of what this process did not find on disk
 _WARM: dict[Path, Any] = {}  # what this process has compiled in parts, by folder
 
 
 def warm() -> dict[Path, Any]:
     """What this process has compiled in parts."""
     return dict(_WARM)
+
+
+def compiled_count() -> int:
+    """How much this process has compiled, or is compiling, that was not on disk."""
+    return len(_COMPILED)
 
 
 def _in_parts(plan: Plan, arguments: list[Any]) -> Callable[..., int]:
@@ -101,6 +107,8 @@ def _compiled(
             module.__dict__[name] = compile_function(positional(thing), None)
     functions = {n: thing for n, thing in names.items() if isinstance(thing, types.FunctionType)}
     checked = mode.current() == "boundscheck"
+    if not any(folder.rglob("*.nbi")):
+        _COMPILED.append(folder)
     made = intrinsics.jit(module.__dict__[function], str(folder), boundscheck=checked, inline=False)
     try:
         made.compile(signature)

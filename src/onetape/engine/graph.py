@@ -15,6 +15,7 @@ from onetape.codecs.feed import PATIENCE_NS
 from onetape.engine.operators import OperatorSpec, UpTo, describe
 from onetape.records import DeclarationError, is_record, snake_name
 from onetape.records.market import Gap
+from onetape.records.options import check_options
 from onetape.records.places import here
 from onetape.records.types import parse_duration_ns
 
@@ -27,10 +28,14 @@ __all__ = ["Node", "Operator", "Pipeline", "Source", "Stream", "UpTo", "merge", 
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """One step of a pipeline. `inputs` name the streams it takes."""
+    """One step of a pipeline. `inputs` name the streams it takes.
+
+    tick  what one tick is in its rows, a Decimal, where the step itself decides that
+    """
 
     name: str
     inputs: tuple[tuple[str, "Stream"], ...] = ()
+    tick: Any = field(default=None, kw_only=True)
 
     def expressions(self) -> list[Any]:
         """The expressions of columns in it."""
@@ -58,6 +63,13 @@ class Stream:
         if not isinstance(sink, Sink):
             raise DeclarationError(
                 f"{self!r} >> {sink!r}; expected a sink, such as ot.parquet('out/')"
+            )
+        if isinstance(sink, UdpSink) and any(isinstance(s, UdpSink) for s in self.sinks):
+            raise DeclarationError(
+                here().says(
+                    f"{self!r} has two udp sinks; expected one: give a multicast group, or make "
+                    "the stream two outputs"
+                )
             )
         return replace(self, sinks=(*self.sinks, sink))
 
@@ -87,7 +99,15 @@ class Stream:
         capacity: int = 1 << 16,
     ) -> "Windowed":
         """Event-time windows, [start, end), moved every `every` (default: tumbling), per `by`."""
-        return columns.windows.Windowed(self, width, every, by, capacity)
+        return columns.windows.by_width(self, width, every, by, capacity)
+
+    def session(self, gap: str | int, *, by: Any, capacity: int = 1 << 16) -> "Windowed":
+        """Sessions per `by`: rows that follow one another with pauses shorter than `gap`."""
+        return columns.windows.by_pause(self, gap, by, capacity)
+
+    def batches(self, rows: int, *, by: Any, capacity: int = 1 << 16) -> "Windowed":
+        """Every `rows` rows of a `by`, in the order they came."""
+        return columns.windows.by_count(self, rows, by, capacity)
 
     def asof_join(
         self,
@@ -121,6 +141,11 @@ class Stream:
 class Sink:
     """Where the rows of an output go: see `onetape.connect.sinks`."""
 
+    def __new__(cls, *_: Any, **options: Any) -> "Sink":
+        said = cls.__name__.removesuffix("Sink").removesuffix("File").lower()
+        check_options(f"ot.{said}", options, cls.__init__)
+        return super().__new__(cls)
+
 
 @dataclass(frozen=True)
 class UdpSink(Sink):
@@ -138,7 +163,7 @@ class UdpSink(Sink):
     def __post_init__(self) -> None:
         host, _, port = str(self.address).rpartition(":")
         try:
-            ipaddress.IPv4Address(host)
+            ipaddress.IPv4Address("127.0.0.1" if host == "localhost" else host)
             is_port = 0 < int(port) < 1 << 16
         except ValueError:
             is_port = False
@@ -157,6 +182,7 @@ class Source(Node):
     idle_ns      how long a silent source holds back the watermark
     patience_ns  how long a feed waits for what is missing before it is given up
     table        what a runtime reads its blocks of records from, where it came with the source
+    channel      what of which instrument a venue sends it: see `onetape.market.instruments`
     """
 
     of: Any = None
@@ -166,6 +192,7 @@ class Source(Node):
     idle_ns: int = 1_000_000_000
     patience_ns: int = PATIENCE_NS
     table: Any = None
+    channel: Any = None
 
     def __post_init__(self) -> None:
         limits = {"lateness": self.lateness_ns, "idle": self.idle_ns, "patience": self.patience_ns}
@@ -251,7 +278,7 @@ class Operator:
             name=spec.name,
             inputs=tuple(wired.items()),
             spec=spec,
-            settings=_settings(spec, named),
+            settings=resolved(spec, named),
             capacity=capacity,
         )
 
@@ -424,7 +451,8 @@ def check_key(name: str, key: str, of: Any) -> None:
         )
 
 
-def _settings(spec: OperatorSpec, given: dict[str, Any]) -> dict[str, int]:
+def resolved(spec: OperatorSpec, given: dict[str, Any]) -> dict[str, int]:
+    """All settings of an operator as integers in their units: those given, else the defaults."""
     known = spec.settings()
     resolved = {}
     for name in itertools.chain(known, given):
@@ -437,7 +465,10 @@ def _settings(spec: OperatorSpec, given: dict[str, Any]) -> dict[str, int]:
         value = given.get(name, default)
         if value is inspect.Parameter.empty:
             raise DeclarationError(f"{spec.name} needs a value for setting {name!r}")
-        value = unit.parse(value) if unit else value
+        try:
+            value = unit.parse(value) if unit else value
+        except DeclarationError as error:
+            raise DeclarationError(f"{spec.name}: setting {name!r}: {error}") from None
         if isinstance(value, bool) or not isinstance(value, int):
             raise DeclarationError(
                 f"{spec.name}: setting {name!r} was {value!r}; expected a whole number"

@@ -24,9 +24,11 @@ def on_event(planner: _Planner, node: OperatorNode, name: str, event: str) -> No
     handler: Handler = spec.inputs[name]
     if spec.tables:
         planner.count_call(node)
-        _call(planner, node, handler, [tables(planner, node), event])
+        _run_handler(planner, node, handler, [tables(planner, node), event])
     elif spec.state is None:
-        _call(planner, node, handler, ["None", event] if isinstance(spec.source, type) else [event])
+        _run_handler(
+            planner, node, handler, ["None", event] if isinstance(spec.source, type) else [event]
+        )
     else:
         planner.count_call(node)
         _keyed_arrays(planner, node)
@@ -37,7 +39,7 @@ def on_event(planner: _Planner, node: OperatorNode, name: str, event: str) -> No
         )
         own = f"row({label}_state, {label}_slot)"
         order = [own, event] if isinstance(spec.source, type) else [event, own]
-        _call(planner, node, handler, order, key="key", slot=f"{label}_slot")
+        _run_handler(planner, node, handler, order, key="key", slot=f"{label}_slot")
 
 
 def on_timer(planner: _Planner, node: OperatorNode) -> None:
@@ -46,7 +48,7 @@ def on_timer(planner: _Planner, node: OperatorNode) -> None:
     _keyed_arrays(planner, node)
     planner.text.add(f"{label}_slot = slot", f"row({label}_state, slot).{WAKE} = {UNSET}")
     own = f"row({label}_state, {label}_slot)"
-    _call(planner, node, node.spec.timer, [own, "due"], key="root_key", slot=f"{label}_slot")
+    _run_handler(planner, node, node.spec.timer, [own, "due"], key="root_key", slot=f"{label}_slot")
     planner.text.add(*[f"next_wake = {_earliest(planner)}"])
 
 
@@ -75,7 +77,7 @@ def initial_block(dtype: Any, values: tuple[Any, ...]) -> Any:
     return block
 
 
-def _call(
+def _run_handler(
     planner: _Planner,
     node: OperatorNode,
     handler: Handler,

@@ -168,7 +168,7 @@ def _describe_class(cls: type, key: str | None) -> OperatorSpec:
             f"operator {cls.__name__} has on_timer but no attribute '{WAKE}: ot.i64 = ot.UNSET' "
             "to say when it is due"
         )
-    return OperatorSpec(
+    spec = OperatorSpec(
         name=cls.__name__,
         key=key,
         state=state,
@@ -182,6 +182,9 @@ def _describe_class(cls: type, key: str | None) -> OperatorSpec:
         canonical=getattr(cls, "canonical", None),
         source=cls,
     )
+    if tables:
+        spec.tables_type()  # now: machine code on the disk asks for those of all who share it
+    return spec
 
 
 def _members(cls: type) -> dict[str, Any]:

@@ -20,11 +20,21 @@ from onetape.compiled.counts import CELLS
 from onetape.compiled.index import new_index
 from onetape.compiled.ticks import record_at, ticks
 from onetape.compiled.timers import new_timers
-from onetape.engine import closure, layout, operator_text, source_text, window_text
+from onetape.engine import (
+    batches,
+    closure,
+    layout,
+    operator_text,
+    session_text,
+    source_text,
+    window_text,
+)
+from onetape.engine.batches import Batches
 from onetape.engine.columns import values
 from onetape.engine.columns.rows import Filter, Select, Symbols
 from onetape.engine.graph import Merge, Node, OperatorNode, Pipeline, Source, Stream
 from onetape.engine.keyed import DIRECT
+from onetape.engine.sessions import Session
 from onetape.engine.text import Text
 from onetape.engine.window import Window
 from onetape.records import DeclarationError
@@ -188,6 +198,10 @@ class _Planner:
                 self.push(Stream(what[0], "merged", stream.of), event)
             elif isinstance(what[0], Window):
                 window_text.on_event(self, what[0], event)
+            elif isinstance(what[0], Batches):
+                batches.on_event(self, what[0], event)
+            elif isinstance(what[0], Session):
+                session_text.on_event(self, what[0], event)
             elif isinstance(what[0], Filter | Select | Symbols):
                 what[0].write(self, event)
             else:
@@ -308,8 +322,12 @@ class _Planner:
                     f"key = row({label}_timers, slot).key",
                     "root_key = key",
                 )
-                write = window_text if isinstance(node, Window) else operator_text
-                write.on_timer(self, node)
+                if isinstance(node, Window):
+                    window_text.on_timer(self, node)
+                elif isinstance(node, Session):
+                    session_text.on_timer(self, node)
+                elif isinstance(node, OperatorNode):
+                    operator_text.on_timer(self, node)
                 self.root_done()
 
     def _budget(self) -> None:
@@ -366,7 +384,7 @@ class _Planner:
 
 
 def has_timer(node: Node) -> bool:
-    return isinstance(node, Window) or (
+    return isinstance(node, Window | Session) or (
         isinstance(node, OperatorNode) and node.spec.timer is not None
     )
 

@@ -11,7 +11,9 @@ import numpy as np
 
 from onetape.compiled.index import COUNT
 from onetape.compiled.timers import NEVER
+from onetape.engine.batches import Batches
 from onetape.engine.graph import OperatorNode, Source
+from onetape.engine.sessions import Session
 from onetape.engine.window import Window
 from onetape.records import OperatorError
 
@@ -37,6 +39,12 @@ def canonical_state(engine: Any) -> Iterator[tuple[str, Any, list[Any]]]:
             keys = arrays[f"{label}_keys"][:used]
             if isinstance(node, Window):
                 yield from _panes(label, node, arrays, keys)
+            elif isinstance(node, Session):
+                yield from _sessions(label, arrays, keys)
+            elif isinstance(node, Batches):
+                kept = [arrays[f"{label}_{n}"][: len(keys)] for n in ("rows", "began", "panes")]
+                open_ = np.flatnonzero(kept[0])
+                yield label, keys[open_], [block[open_] for block in kept]
             else:
                 yield label, keys, [arrays[f"{label}_state"][:used]]
             if f"{label}_timers" in arrays:
@@ -55,6 +63,15 @@ def _panes(label: str, node: Window, arrays: Any, keys: Any) -> Iterator[tuple[s
     slots, cells = np.nonzero(live)
     panes = arrays[f"{label}_panes"][slots * ring + cells]
     yield label, keys[slots] * 1_000_003 + used[slots, cells], [panes]
+
+
+def _sessions(label: str, arrays: Any, keys: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Open sessions by their start: in which cell each lies means nothing."""
+    starts, lasts = arrays[f"{label}_starts"], arrays[f"{label}_lasts"]
+    cells = len(starts) // len(arrays[f"{label}_keys"])
+    open_ = np.flatnonzero(starts[: len(keys) * cells])
+    spans = [starts[open_], lasts[open_], arrays[f"{label}_panes"][open_]]
+    yield label, keys[open_ // cells] * 1_000_003 + starts[open_], spans
 
 
 def save(engine: Any) -> dict[str, Any]:

@@ -56,21 +56,19 @@ class AggregateSpec:
 
 
 @dataclass(frozen=True, eq=False)
-class Window(Node):
-    """A window node; outputs `windows` (results) and `late` (the events themselves)."""
+class Aggregating(Node):
+    """Events of a key, added up; outputs `windows` (results) and `late` (the events themselves)."""
 
     spec: Any = None
     key: str = ""
-    width_ns: int = 0
-    every_ns: int = 0
     capacity: int = 1 << 16
 
     def expressions(self) -> list[Any]:
         return getattr(self.spec.source, "__columns__", [])
 
-    def panes_count(self) -> int:
-        """Panes in one window."""
-        return self.width_ns // self.every_ns
+    def spans(self) -> str:
+        """What is added up, for a person."""
+        raise NotImplementedError
 
     def windows(self) -> Stream:
         return Stream(self, "windows", self.spec.of)
@@ -79,12 +77,27 @@ class Window(Node):
         return Stream(self, "late", self.spec.event)
 
 
+@dataclass(frozen=True, eq=False)
+class Window(Aggregating):
+    """Windows of `width_ns`, one every `every_ns`."""
+
+    width_ns: int = 0
+    every_ns: int = 0
+
+    def spans(self) -> str:
+        return f"width {self.width_ns} ns every {self.every_ns} ns"
+
+    def panes_count(self) -> int:
+        """Panes in one window."""
+        return self.width_ns // self.every_ns
+
+
 class WindowStream(Stream):
     """The results of a window; `.late` is the stream of late events."""
 
     @property
     def late(self) -> Stream:
-        return typing.cast(Window, self.node).late()
+        return typing.cast(Aggregating, self.node).late()
 
 
 def aggregate(cls: type) -> AggregateSpec:
@@ -155,31 +168,17 @@ def window(
     At most 1 024 panes of `every`, at most `capacity` keys. With columns instead of a class:
     `trades.window("1s", by=c.instrument_id).agg(high=c.price_ticks.max())`.
     """
-    if not isinstance(stream, Stream) or not isinstance(spec, AggregateSpec):
-        raise DeclarationError(
-            f"window was given {stream!r} and {spec!r}; expected a stream and an @aggregate class"
-        )
+    check_aggregate("window", stream, spec, key, capacity)
     width_ns = parse_duration_ns(width)
     every_ns = width_ns if every is None else parse_duration_ns(every)
     if width_ns <= 0 or every_ns <= 0 or width_ns % every_ns:
         raise DeclarationError(
             f"window width {width_ns} ns must be a multiple of every {every_ns} ns"
         )
-    if capacity < 1:
-        raise DeclarationError(f"window capacity was {capacity}; expected 1 key or more")
     if width_ns // every_ns > 1024:
         raise DeclarationError(f"a window of {width_ns // every_ns} panes; at most 1024")
     if width_ns != every_ns and spec.merge is None:
         raise DeclarationError(f"{spec.name} needs merge(self, later) for a sliding window")
-    if stream.of is not spec.event:
-        raise DeclarationError(
-            f"{spec.name} adds {spec.event.__name__}, was given a stream of {stream.of.__name__}"
-        )
-    if key not in stream.of._fields:
-        raise DeclarationError(
-            f"{spec.name} is keyed by {key!r}, which {stream.of.__name__} does not have"
-        )
-    check_key(spec.name, key, stream.of)
     node = Window(
         name=f"{spec.name}_{width_ns}ns",
         inputs=(("events", stream),),
@@ -190,6 +189,25 @@ def window(
         capacity=capacity,
     )
     return WindowStream(node, "windows", spec.of)
+
+
+def check_aggregate(what: str, stream: Any, spec: Any, key: str, capacity: int) -> None:
+    """Can `spec` add the events of `stream`, by `key`?"""
+    if not isinstance(stream, Stream) or not isinstance(spec, AggregateSpec):
+        raise DeclarationError(
+            f"{what} was given {stream!r} and {spec!r}; expected a stream and an @aggregate class"
+        )
+    if capacity < 1:
+        raise DeclarationError(f"{what} capacity was {capacity}; expected 1 key or more")
+    if stream.of is not spec.event:
+        raise DeclarationError(
+            f"{spec.name} adds {spec.event.__name__}, was given a stream of {stream.of.__name__}"
+        )
+    if key not in stream.of._fields:
+        raise DeclarationError(
+            f"{spec.name} is keyed by {key!r}, which {stream.of.__name__} does not have"
+        )
+    check_key(spec.name, key, stream.of)
 
 
 @kernel

@@ -120,9 +120,12 @@ def _arrays(planner: _Planner, node: Window) -> int:
 
 def ring_panes(planner: _Planner, node: Window) -> int:
     """Panes a key keeps: a window, what may still arrive late, and how far sources may differ."""
-    sources = planner.pipeline.sources
-    slack_ns = max(s.lateness_ns for s in sources)
-    if len(sources) > 1:
-        slack_ns += 2 * max(s.idle_ns for s in sources)
-    needed = node.panes_count() + -(-slack_ns // node.every_ns) + 2
+    needed = node.panes_count() + -(-slack_ns(planner) // node.every_ns) + 2
     return 1 << (needed - 1).bit_length()  # a power of two: a cell is found by masking
+
+
+def slack_ns(planner: _Planner) -> int:
+    """How far apart in time events may come: late ones, and sources that differ."""
+    sources = planner.pipeline.sources
+    slack = max(s.lateness_ns for s in sources)
+    return slack + 2 * max(s.idle_ns for s in sources) if len(sources) > 1 else slack

@@ -1,6 +1,7 @@
 """A venue's feed as a source: its events, and the streams a book makes of them."""
 
 import copy
+from decimal import Decimal
 from functools import cached_property
 from typing import Any, overload
 
@@ -8,11 +9,16 @@ from onetape.codecs.feed import word_of
 from onetape.engine.columns.rows import Symbols
 from onetape.engine.graph import Source, Stream
 from onetape.market.book import Book
-from onetape.records import DeclarationError
-from onetape.records.market import MarketEvent
+from onetape.market.grid import grid_step, put_on_grid
+from onetape.market.instruments import VENUE_TICK, VENUES, Channel, instrument_of
+from onetape.records import DeclarationError, snake_name
+from onetape.records.market import MarketEvent, TopOfBook, Trade
+from onetape.records.options import check_options
+from onetape.records.places import here
 from onetape.records.types import parse_duration_ns
 
 SCHEMES = ("itch", "itch+udp")
+ITCH_TICK = Decimal("0.0001")
 
 
 class Feed:
@@ -30,6 +36,9 @@ class Feed:
     ```
     """
 
+    _tick = ITCH_TICK
+    _step: int | None = None  # of the grid, in ticks
+
     def __init__(
         self,
         address: str,
@@ -43,7 +52,7 @@ class Feed:
         if scheme not in SCHEMES:
             raise DeclarationError(
                 f"source {address!r}: scheme {scheme!r} is not known; known are "
-                f"{', '.join(SCHEMES)} (for example 'itch:day.itch')"
+                f"{', '.join([*SCHEMES, *VENUES])} (for example 'itch:day.itch')"
             )
         self._only: tuple[int, ...] = ()
         kind, _, transport = scheme.partition("+")
@@ -57,6 +66,7 @@ class Feed:
             lateness_ns=parse_duration_ns(lateness),
             idle_ns=parse_duration_ns(idle),
             patience_ns=parse_duration_ns(patience),
+            tick=ITCH_TICK,
         )
 
     @cached_property
@@ -89,8 +99,20 @@ class Feed:
             feed.__dict__.pop(made, None)
         return feed
 
+    def on_grid(self, tick: str) -> "Feed":
+        """The same feed, its prices in ticks of `tick`: "0.01". Quotes and trades at a price that
+        is no whole number of them are refused and counted, never rounded."""
+        step = grid_step(self._tick, tick)
+        self._share()
+        feed = copy.copy(self)
+        feed._step = step
+        for made in ("_tops", "_prints"):
+            feed.__dict__.pop(made, None)
+        return feed
+
     def events(self) -> Stream:
         """Each message, as a MarketEvent."""
+        self._check_no_grid("events")
         return self._events
 
     def gaps(self) -> Stream:
@@ -99,15 +121,119 @@ class Feed:
 
     def trades(self) -> Stream:
         """Each printable execution."""
-        return self._book.trade  # type: ignore[no-any-return]
+        return self._prints
 
     def top_of_book(self) -> Stream:
         """Best bid and ask, each time a best price or its size changes."""
-        return self._book.top  # type: ignore[no-any-return]
+        return self._tops
 
     def depth(self) -> Stream:
         """The ten best levels, each time one of them changes."""
+        self._check_no_grid("depth")
         return self._book.depth  # type: ignore[no-any-return]
+
+    @cached_property
+    def _tops(self) -> Stream:
+        return self._gridded(self._book.top)
+
+    @cached_property
+    def _prints(self) -> Stream:
+        return self._gridded(self._book.trade)
+
+    def _gridded(self, stream: Stream) -> Stream:
+        return stream if self._step in (None, 1) else put_on_grid(stream, self._tick, self._step)
+
+    def _share(self) -> None:
+        """Make what a feed and its copies have in common."""
+        _ = self._book
+
+    def _check_no_grid(self, what: str) -> None:
+        if self._step is not None:
+            raise DeclarationError(
+                here().says(
+                    f"{what}() is as the venue sends it, in ticks of {self._tick}: take it from "
+                    "the feed itself, without .on_grid"
+                )
+            )
+
+
+class VenueFeed(Feed):
+    """A feed of one instrument from a venue that sends quotes and trades: `binance:BTCUSDT`.
+
+    Its prices come as decimals, so a grid says what one tick is: `.on_grid("0.01")`.
+    """
+
+    _tick = VENUE_TICK
+
+    def __init__(
+        self, address: str, *, name: str | None = None, lateness: str = "0s", idle: str = "1s"
+    ) -> None:
+        self._instrument = instrument_of(address)
+        words = "".join(letter if letter.isalnum() else "_" for letter in address.lower())
+        self._options: dict[str, Any] = {
+            "lateness_ns": parse_duration_ns(lateness),
+            "idle_ns": parse_duration_ns(idle),
+        }
+        self._name = name or words
+
+    @cached_property
+    def _quote_source(self) -> Source:
+        return self._channel(TopOfBook)
+
+    @cached_property
+    def _trade_source(self) -> Source:
+        return self._channel(Trade)
+
+    def _channel(self, of: Any) -> Source:
+        return Source(
+            name=f"{self._name}_{snake_name(of)}",
+            of=of,
+            url=str(self._instrument),
+            channel=Channel(self._instrument, of),
+            tick=VENUE_TICK,
+            **self._options,
+        )
+
+    @cached_property
+    def _tops(self) -> Stream:
+        return self._gridded(self._quote_source.stream())
+
+    @cached_property
+    def _prints(self) -> Stream:
+        return self._gridded(self._trade_source.stream())
+
+    def _gridded(self, stream: Stream) -> Stream:
+        if self._step is None:
+            raise DeclarationError(
+                here().says(
+                    f"{self._instrument} has prices in decimals; say what one tick is: "
+                    f"ot.source({str(self._instrument)!r}).on_grid('0.01')"
+                )
+            )
+        return super()._gridded(stream)
+
+    def _share(self) -> None:
+        _ = self._quote_source, self._trade_source
+
+    def only(self, *symbols: str) -> "Feed":
+        """Not here: the address names the one instrument."""
+        raise self._lacks("only(...)", "its address names the one instrument")
+
+    def events(self) -> Stream:
+        """Not here: the venue sends no orders."""
+        raise self._lacks("events()", "the venue sends quotes and trades")
+
+    def gaps(self) -> Stream:
+        """Not here: messages come over a connection that loses none."""
+        raise self._lacks("gaps()", "a connection loses none, it breaks")
+
+    def depth(self) -> Stream:
+        """Not here: only the best bid and ask are taken."""
+        raise self._lacks("depth()", "only the best bid and ask are taken")
+
+    def _lacks(self, what: str, why: str) -> DeclarationError:
+        said = f"{self._instrument} has no {what}: {why}; it has top_of_book() and trades()"
+        return DeclarationError(here().says(said))
 
 
 @overload
@@ -123,7 +249,10 @@ def source(of: Any, **options: Any) -> Any:
     ```
     """
     if isinstance(of, str):
-        return Feed(of, **options)
+        kind = VenueFeed if of.partition(":")[0] in VENUES else Feed
+        check_options("ot.source", options, kind.__init__)
+        return kind(of, **options)
     from onetape.engine import records_source
 
+    check_options("ot.source", options, records_source)
     return records_source(of, **options)

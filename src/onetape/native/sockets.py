@@ -16,12 +16,28 @@ Source: recvmmsg(2), ppoll(2), udp(7); the layout is that of 64-bit Linux. macOS
 there the same headers go to recvmsg one at a time (its msghdr is shorter and fits in the same 64).
 """
 
+import errno
 import select
 import socket
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from errno import EAGAIN, ECONNREFUSED, EINTR, EIO
+from errno import (
+    EACCES,
+    EAGAIN,
+    ECONNREFUSED,
+    EHOSTDOWN,
+    EHOSTUNREACH,
+    EINTR,
+    EIO,
+    EMSGSIZE,
+    ENETDOWN,
+    ENETUNREACH,
+    ENOPROTOOPT,
+    EOPNOTSUPP,
+    EPERM,
+    EPROTO,
+)
 from typing import Any
 
 import numpy as np
@@ -37,6 +53,22 @@ SLOT_HEADER_BYTES = HEADER_BYTES + 16
 LENGTH_AT = 56  # msg_len of a mmsghdr; behind the msghdr of macOS, where we write it ourselves
 FLAGS_AT = 44 if _MACOS else 48
 TRUNCATED = int(socket.MSG_TRUNC)
+
+# What the network answers to something that was sent earlier (ICMP), or a firewall to a sending.
+_OF_SENDING = (
+    ECONNREFUSED,
+    EHOSTUNREACH,
+    ENETUNREACH,
+    EPERM,
+    EACCES,
+    EHOSTDOWN,
+    ENETDOWN,
+    ENOPROTOOPT,
+    EOPNOTSUPP,
+    EPROTO,
+    EMSGSIZE,
+    getattr(errno, "ENONET", ECONNREFUSED),  # of Linux
+)
 
 _WATCH = np.dtype([("fd", "<i4"), ("events", "<i2"), ("revents", "<i2")])  # struct pollfd
 
@@ -110,14 +142,18 @@ def receive(fd, headers, buffer, slot_bytes):
     Returns how many, 0 when none waits, -errno when the socket is unusable. Then `received_bytes`
     and `is_truncated` tell about each. headers, buffer: of `new_batch`, with its slot_bytes.
 
-    ECONNREFUSED counts as none: it says that something this socket sent earlier found nobody at
-    the other end, who may be back by now. It is no failure of receiving, and what waits comes with
-    the next call.
+    ECONNREFUSED, EHOSTUNREACH and their like count as none: they say that something this socket
+    sent earlier did not find the other end, which may be back by now. It is no failure of
+    receiving, and what waits comes with the next call.
     """
     count = _receive(fd, headers, buffer, slot_bytes)
-    if count == -EAGAIN or count == -EINTR or count == -ECONNREFUSED:
-        return 0
-    return count
+    return 0 if count < 0 and is_passing(-count) else count
+
+
+@kernel
+def is_passing(why):
+    """Whether an error number of a receive says nothing about the socket itself."""
+    return why == EAGAIN or why == EINTR or why in _OF_SENDING
 
 
 @_native

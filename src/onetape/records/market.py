@@ -302,6 +302,15 @@ over = burst_cancel(feed.events()).filter(c.state == mk.CLOSED)
 WARN, CRITICAL = 1, 2
 RULE_BURST_CANCEL = 1
 
+# {record: {field: {value: what it is called}}}; of other fields see docs/RECORDS.md.
+VALUES = {
+    "Alert": {
+        "state": {OPEN: "open", CLOSED: "closed"},
+        "severity": {WARN: "warn", CRITICAL: "critical"},
+    },
+    "Gap": {"state": {GAP_OPENED: "opened", GAP_FILLED: "filled", GAP_LOST: "lost"}},
+}
+
 assert MarketEvent.dtype.itemsize == 64  # type: ignore[attr-defined]
 assert Trade.dtype.itemsize == 64  # type: ignore[attr-defined]
 assert TopOfBook.dtype.itemsize == 64  # type: ignore[attr-defined]

@@ -8,6 +8,7 @@ from typing import Any
 
 from onetape.codecs.feed import refusals
 from onetape.engine.engine import Engine
+from onetape.market.grid import refused_by_grids
 from onetape.market.words import counted
 
 
@@ -23,6 +24,7 @@ def account(engine: Engine) -> dict[str, Any]:
     for feed in feeds:
         for reason, count in refusals(feed).items():
             refused[reason] = refused.get(reason, 0) + count
+    refused |= refused_by_grids(engine)
     return {
         "gaps": sum(int(feed[0]["gaps"]) for feed in feeds),
         "gap_messages": sum(int(feed[0]["gap_messages"]) for feed in feeds),

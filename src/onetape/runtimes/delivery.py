@@ -8,6 +8,7 @@ from typing import Any
 from onetape.connect.sinks import ParquetFileSink
 from onetape.connect.sinks.taking import OpenableSink, Output, Taker
 from onetape.engine.graph import Pipeline
+from onetape.runtimes.inputs import ticks_of
 
 FOLDER = "sinks"  # in a tape's folder: what was delivered
 
@@ -23,7 +24,7 @@ class Delivery:
 
     out      a folder for one Parquet file an output, beside what the pipeline says itself
     symbols  of instruments: see `onetape.connect.arrow.symbol_at`; or None
-    ticks    {output: what one tick is}; None: the feed's, 0.0001
+    ticks    {output: what one tick is}; None: as the pipeline says
     durable  the offset from which on the tape is not yet durable; None: nothing is taken back
     folder   of the tape, where sinks remember what they delivered; None: they forget
     """
@@ -40,6 +41,7 @@ class Delivery:
     ) -> None:
         self._stack = ExitStack()
         self._takers: dict[str, list[Taker]] = {}
+        ticks = ticks_of(pipeline) if ticks is None else ticks
         kept = folder / FOLDER if folder is not None else None
         with ExitStack() as opening:  # if one cannot be opened, those that were are closed
             opening.callback(self._stack.close)
@@ -70,10 +72,15 @@ class Delivery:
         for taker in self._takers.get(name, ()):
             taker.take(rows, origins)
 
+    def tend(self) -> list[str]:
+        """Try again what could not be done, and say what is wrong; to be called now and then."""
+        return [said for taker in self._all() for said in taker.tend()]
+
     def finish(self) -> None:
-        """The run came to its end."""
-        for taker in self._all():
-            taker.finish()
+        """The run came to its end. All sinks are told, also when one raises."""
+        with ExitStack() as every:
+            for taker in reversed(self._all()):
+                every.callback(taker.finish)
 
     def told(self) -> list[str]:
         """What became of the rows, a line a sink; after leaving the block."""

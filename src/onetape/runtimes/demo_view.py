@@ -11,6 +11,7 @@ from onetape.codecs.feed import symbol_of
 from onetape.engine.layout import FAR
 from onetape.records.market import OPEN
 from onetape.records.types import UNSET
+from onetape.runtimes.edge.live import missing
 
 FRAMES_PER_S = 8
 ROWS = 14
@@ -121,9 +122,7 @@ class View:
         if feed["stale"]:
             state = "[bold red]stale[/]"
         elif feed["gap_open"]:
-            state = (
-                f"[yellow]waiting for {int(feed['highest_sequence'] - feed['next_sequence'])}[/]"
-            )
+            state = f"[yellow]waiting for {missing(feed)}[/]"
         told = [f"{line['name']} {line['packets']:,}" for line in self._node.line_statistics()]
         drops = self._network.drops() if self._network is not None else 0
         return (

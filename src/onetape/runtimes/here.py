@@ -1,7 +1,7 @@
 """`ot.run(pipeline)`: run it in this process over what its sources bring, return its tables."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,14 +11,27 @@ import numpy as np
 
 from onetape.engine.engine import Engine
 from onetape.engine.graph import Pipeline
+from onetape.engine.settings import with_settings
+from onetape.market.grid import refused_by_grids
+from onetape.records import OperatorError
 from onetape.records.declare import raw_rows
+from onetape.records.types import parse_duration_ns as _ns
 from onetape.runtimes import batch
 from onetape.runtimes.delivery import Delivery
-from onetape.runtimes.inputs import Inputs, inputs_of
+from onetape.runtimes.inputs import Inputs, inputs_of, simulated
 from onetape.runtimes.results import Results, Table
+from onetape.runtimes.twin import milliseconds_of
 
 
-def run(pipeline: Pipeline, *, file: str | Path | None = None, quiet: bool = False) -> Results:
+def run(
+    pipeline: Pipeline,
+    *,
+    file: str | Path | None = None,
+    simulate: str | int | None = None,
+    seed: int = 1,
+    settings: Mapping[str, Any] | None = None,
+    quiet: bool = False,
+) -> Results:
     """Run a pipeline over its tables (`ot.read`) or its ITCH file, as fast as it goes.
 
     ```python
@@ -26,13 +39,21 @@ def run(pipeline: Pipeline, *, file: str | Path | None = None, quiet: bool = Fal
     assert results.trade.to_dicts()[0]["price_ticks"] == 1000
     ```
 
-    file    ITCH to run over, in place of the one the source names
-    quiet   no progress; it is shown in a terminal or a notebook only
+    file      ITCH to run over, in place of the one the source names
+    simulate  how long a market, "5s", of the venues that its sources name is simulated, from `seed`
+    settings  {"LeadLag.edge": 5}: in place of what the program says, as `--set` does
+    quiet     no progress; it is shown in a terminal or a notebook only
 
     Rows go to the sinks the pipeline names, and all of them are kept in memory. Compiling takes
     seconds the first time. PeerError: a row that cannot be taken; OperatorError: nothing to run.
     """
-    inputs = inputs_of(pipeline, file)
+    pipeline = with_settings(pipeline, settings or {})
+    if simulate is None:
+        inputs = inputs_of(pipeline, file)
+    elif file is None:
+        inputs = simulated(pipeline, seed=seed, milliseconds=milliseconds_of(_ns(simulate)))
+    else:
+        raise OperatorError("run over a file, or simulate: leave out one of them")
     kept: dict[str, list[Any]] = {name: [] for name in pipeline.outputs}
     with _progress(inputs, quiet=quiet) as show:
         engine = batch.make_engine(pipeline, inputs.framing, inputs.midnight_ns)
@@ -56,9 +77,16 @@ def run(pipeline: Pipeline, *, file: str | Path | None = None, quiet: bool = Fal
         digests=result.digests,
         state_digest=result.state_digest,
         counts=result.counts,
-        refused={s.name: dict(s.table.refused) for s in pipeline.sources if s.table is not None},
+        refused=_refused(pipeline, engine),
         elapsed_s=result.elapsed_s,
     )
+
+
+def _refused(pipeline: Pipeline, engine: Engine) -> dict[str, dict[str, int]]:
+    """Rows that were left out, by source or step, and reason."""
+    tables = {s.name: dict(s.table.refused) for s in pipeline.sources if s.table is not None}
+    off_grid = refused_by_grids(engine)
+    return tables | ({"on_grid": off_grid} if off_grid else {})
 
 
 def _joined(blocks: list[Any], of: Any) -> Any:

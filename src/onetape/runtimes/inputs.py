@@ -12,8 +12,7 @@ from onetape.engine.engine import Engine
 from onetape.engine.frames import Run, frames_of, packed
 from onetape.engine.graph import Node, Pipeline, Source
 from onetape.records import OperatorError
-
-ITCH_TICK = Decimal("0.0001")
+from onetape.runtimes.twin import Twin, check_no_venue
 
 
 @dataclass
@@ -39,23 +38,29 @@ def tables_of(pipeline: Pipeline) -> Merged:
 
 
 def ticks_of(pipeline: Pipeline) -> dict[str, Decimal]:
-    """What one tick is in each output, where all the tables that it comes from agree."""
-    found = {}
-    for name, stream in pipeline.outputs.items():
-        ticks = {source.table.tick for source in _sources_of(stream.node)}
-        if len(ticks) == 1:
-            found[name] = ticks.pop()
-    return found
+    """What one tick is in each output, where all that it comes from agree."""
+    ticks = {name: _ticks_of(stream.node) for name, stream in pipeline.outputs.items()}
+    return {name: found.pop() for name, found in ticks.items() if len(found) == 1 and any(found)}
 
 
-def _sources_of(node: Node) -> set[Source]:
-    if isinstance(node, Source):
-        return {node}
-    return {source for _, stream in node.inputs for source in _sources_of(stream.node)}
+def _ticks_of(node: Node) -> set[Any]:
+    """Of all that its rows come from; None where that is not known."""
+    if isinstance(node, Source) and node.table is not None:
+        return {node.table.tick}
+    if node.tick is not None or isinstance(node, Source):
+        return {node.tick}
+    return {tick for _, stream in node.inputs for tick in _ticks_of(stream.node)}
+
+
+def simulated(pipeline: Pipeline, *, seed: int, milliseconds: int) -> Inputs:
+    """What the twin of its venues brings."""
+    twin = Twin(pipeline, seed=seed, milliseconds=milliseconds)
+    return Inputs(runs=lambda: packed(twin), symbols=lambda _: twin.names, ticks=ticks_of(pipeline))
 
 
 def inputs_of(pipeline: Pipeline, file: str | Path | None = None) -> Inputs:
     """What its sources bring along; OperatorError says which one brings nothing."""
+    check_no_venue(pipeline, 'ot.run(pipeline, simulate="5s")')
     if file is None and has_tables(pipeline):
         merged = tables_of(pipeline)
         counts = [source.table.rows for source in pipeline.sources]
@@ -86,7 +91,7 @@ def _itch(pipeline: Pipeline, path: str | Path) -> Inputs:
     return Inputs(
         runs=lambda: frames_of(file),
         symbols=lambda engine: engine.arrays["n0_feed"]["symbols"][0],
-        ticks=dict.fromkeys(pipeline.outputs, ITCH_TICK),
+        ticks=ticks_of(pipeline),
         framing={source.name: file.framing},
         midnight_ns=file.midnight_ns,
     )

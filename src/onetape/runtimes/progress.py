@@ -1,45 +1,15 @@
 """A line of progress on stderr: what is done, how far, how fast. Silent when not a terminal."""
 
-import signal
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+
+from onetape.engine.compile import compiled_count
+from onetape.native.interrupts import heeding_interrupts
 
 EVERY_S = 0.2
-
-
-@contextmanager
-def heeding_interrupts() -> Iterator[None]:
-    """Ctrl-C in here is a KeyboardInterrupt, whatever the compiler makes of it.
-
-    The compiler calls back into Python from machine code, where an exception is printed and
-    forgotten, and turns others into errors of its own.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    pressed: list[int] = []
-
-    def on_interrupt(number: int, _frame: Any) -> None:
-        pressed.append(number)
-        raise KeyboardInterrupt
-
-    handler, hook = signal.signal(signal.SIGINT, on_interrupt), sys.unraisablehook
-    sys.unraisablehook = lambda what: None if pressed else hook(what)
-    try:
-        yield
-    except BaseException:
-        if pressed:
-            raise KeyboardInterrupt from None
-        raise
-    finally:
-        signal.signal(signal.SIGINT, handler)
-        sys.unraisablehook = hook
-    if pressed:
-        raise KeyboardInterrupt
 
 
 class Progress:
@@ -50,12 +20,13 @@ class Progress:
         self._quiet = quiet
         self._began_s = time.perf_counter()
         self._shown_s = 0.0
-        self._width = 0
+        self._width = self._compiled = 0
 
     @contextmanager
     def compiling(self) -> Iterator[None]:
         """Say that compiling goes on, and how long it took when it took long."""
         began_s = time.perf_counter()
+        self._compiled = compiled_count()
         done = threading.Event()
         clock = threading.Thread(target=self._count, args=(done,), daemon=True)
         clock.start()
@@ -68,7 +39,8 @@ class Progress:
             self._clear()
         took_s = time.perf_counter() - began_s
         if took_s > 2 and not self._quiet:
-            print(f"compiled in {took_s:.1f} s", file=sys.stderr)
+            how = "compiled" if self._is_compiling() else "loaded from the cache"
+            print(f"{how} in {took_s:.1f} s", file=sys.stderr)
         self._began_s = time.perf_counter()
 
     def update(self, done: int, total: int, count: int, what: str) -> None:
@@ -86,7 +58,12 @@ class Progress:
         began_s = time.perf_counter()
         while not done.wait(EVERY_S):
             passed_s = time.perf_counter() - began_s
-            self._say(f"compiling the pipeline, {passed_s:.0f} s (once; it is kept for next time)")
+            kept = "compiling the pipeline, {} s (once; it is kept for next time)"
+            said = kept if self._is_compiling() else "loading the pipeline, {} s"
+            self._say(said.format(round(passed_s)))
+
+    def _is_compiling(self) -> bool:
+        return compiled_count() > self._compiled
 
     def close(self) -> None:
         self._clear()

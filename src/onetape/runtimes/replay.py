@@ -93,7 +93,7 @@ def replay(file: ItchFile, out: Path | None, progress: Progress) -> dict[str, An
     from onetape.runtimes.standard import pipeline
 
     outputs = {name: stream.of for name, stream in pipeline.outputs.items()}
-    sink = ParquetSink(out, outputs, PRICE_METADATA) if out is not None else None
+    sink = ParquetSink(out, outputs, PRICE_METADATA, pipeline.rules) if out is not None else None
     try:
         with progress.compiling():
             engine = batch.make_engine(pipeline, {"itch": file.framing}, file.midnight_ns)

@@ -114,7 +114,8 @@ class Results:
     digests        {output: digest}: equal digests, equal answers
     state_digest   of all the state that was left
     counts         events, late events, rows ... of the engine
-    refused        {source: {reason: rows that were skipped}} of `ot.read(..., on_bad="skip")`
+    refused        {source: {reason: rows that were skipped}} of `ot.read(..., on_bad="skip")`, and
+                   under "on_grid" those that were not on the grid of their feed
     elapsed_s      without compiling
     """
 

@@ -25,12 +25,15 @@ from onetape.runtimes.edge.node import DRAIN_PAUSE_S, EdgeNode
 from onetape.runtimes.edge.words import STRATEGIES
 from onetape.runtimes.inputs import has_tables
 from onetape.runtimes.listen import print_facts, run_network
-from onetape.runtimes.load import load_pipeline
 from onetape.runtimes.manifest import write_result
 from onetape.runtimes.progress import Progress
 from onetape.runtimes.replay import note_date, parse_date, parse_zero_or_more
 from onetape.runtimes.run_tables import run_tables
+from onetape.runtimes.run_twin import run_twin, tape_of
 from onetape.runtimes.same_run import origin_of, same_run
+from onetape.runtimes.settings import add_options, load_with_settings
+from onetape.runtimes.twin import check_no_venue
+from onetape.tape.inspect import is_open
 
 CHUNK_BYTES = 8192
 
@@ -41,10 +44,14 @@ a multiple of its own pace (--speed) or as fast as it goes; or a live feed (--ud
 or more lines that carry the same numbers, missing messages asked for again (--rerequest), rows sent
 on at once as datagrams (--send). The tape in DIR can be replayed and verified ever after: onetape
 verify PIPELINE DIR. While it runs, `onetape top DIR` shows what it does.
+
+A live run ends with the venue's session, after --seconds, or by Ctrl-C, and tells its figures: exit
+status 0. A file that Ctrl-C cuts short is 130: go on with --resume.
 """
 EXAMPLES = """\
 examples:
   onetape run pipeline.py --file day.itch --tape tape/ --out out/
+  onetape run pipeline.py --simulate --seconds 5 --seed 1
   onetape run standard --udp 239.192.0.1:5000 --udp 239.192.0.2:5000 --tape tape/ \\
       --rerequest 127.0.0.1:5001 --send alert=127.0.0.1:9000
 
@@ -55,7 +62,7 @@ journal). --cpu and --realtime help on machines with processors to spare and hur
 
 
 # What an option is when it is not given, of those that only a file or only a live feed has.
-OF_FILE: dict[str, Any] = {"speed": 0}
+OF_FILE: dict[str, Any] = {"speed": None}
 OF_LIVE: dict[str, Any] = {
     "rerequest": None,
     "send": [],
@@ -88,10 +95,20 @@ def add_parser(subparsers: Any) -> None:
         help="listen to a line of a live feed: HOST:PORT, a group or an address of this machine; "
         "again for its second line",
     )
-    parser.add_argument("--tape", type=Path, required=True, metavar="DIR", help="a new folder")
+    source.add_argument(
+        "--simulate",
+        action="store_true",
+        help="the simulated twin of the venues that the pipeline names (binance:BTCUSDT)",
+    )
+    parser.add_argument("--seed", type=int, metavar="N", help="of --simulate (default: 1)")
+    parser.add_argument(
+        "--tape", type=Path, metavar="DIR", help="a new folder; only --simulate goes without"
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="Parquet files of the outputs")
     parser.add_argument(
-        "--speed", type=parse_zero_or_more, default=0, help="x the file's own pace; 0: as fast"
+        "--speed",
+        type=parse_zero_or_more,
+        help="x the input's own pace; 0: as fast as it goes (default: 0; with --simulate: 1)",
     )
     parser.add_argument("--date", type=parse_date, metavar="YYYY-MM-DD", help="trading date")
     parser.add_argument(
@@ -104,6 +121,7 @@ def add_parser(subparsers: Any) -> None:
         metavar="S",
         help="seconds between checkpoints",
     )
+    add_options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     live = parser.add_argument_group("a live feed")
     live.add_argument("--rerequest", metavar="ADDRESS", help="ask here for what is missing")
@@ -135,15 +153,20 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    pipeline = load_pipeline(args.pipeline)
+    pipeline = load_with_settings(args)
+    if args.simulate:
+        return _run_twin(pipeline, args)
+    check_no_venue(pipeline, f"onetape run {args.pipeline} --simulate --seconds 5")
+    path = None if args.udp else args.file or _declared_file(pipeline)
+    lines = args.udp or _live_addresses(pipeline)
+    _check_needed(args.tape, has_input=has_tables(pipeline) or bool(path or lines))
     if has_tables(pipeline):
         _check_tape(args.tape, args.resume)
         return _run_tables(pipeline, args)
-    path = None if args.udp else args.file or _declared_file(pipeline)
     _check_options(args, is_live=path is None)
     _check_tape(args.tape, args.resume)
     if path is None:
-        return _listen(pipeline, args)
+        return _listen(pipeline, lines, args)
     file = open_itch(path, trading_date=args.date, chunk_bytes=CHUNK_BYTES)
     if args.speed and file.framing != LENGTH_PREFIXED:
         raise OperatorError(
@@ -168,12 +191,36 @@ def run(args: argparse.Namespace) -> int:
         file,
         args.tape,
         out=args.out,
-        speed=args.speed,
+        speed=args.speed or 0,
         resume=args.resume,
         checkpoint_every_s=args.checkpoint,
         progress=progress,
     )
     _print_facts(facts, args)
+    return 0
+
+
+def _run_twin(pipeline: Pipeline, args: argparse.Namespace) -> int:
+    for name, default in OF_LIVE.items():
+        if name not in ("send", "seconds", "interface") and getattr(args, name) != default:
+            option = f"--{name.replace('_', '-')}"
+            raise OperatorError(f"{option} is of a live feed (--udp); leave it out")
+    with tape_of(args.tape) as tape:
+        _check_tape(tape, args.resume)
+        facts = run_twin(
+            pipeline,
+            tape,
+            seed=1 if args.seed is None else args.seed,
+            seconds=args.seconds,
+            speed=1 if args.speed is None else args.speed,
+            sinks=_declared_sinks(pipeline) | _sends(args.send),
+            interface=args.interface,
+            out=args.out,
+            resume=args.resume,
+            checkpoint_every_s=args.checkpoint,
+            progress=Progress(quiet=args.json),
+        )
+        _print_facts(facts, args)
     return 0
 
 
@@ -198,8 +245,11 @@ def _print_facts(facts: dict[str, Any], args: argparse.Namespace) -> None:
     if args.json:
         print(json.dumps(facts))
     else:
+        before = facts.get("messages_before", 0)
+        also = f" (and {before:,} that were there)" if before else ""
+        on = f" on {args.tape}" if args.tape is not None else ""
         print(
-            f"{facts['messages']:,} events in {facts['elapsed_s']:.2f} s on {args.tape}; "
+            f"{facts['messages'] - before:,} events in {facts['elapsed_s']:.2f} s{on}{also}; "
             f"service p50 {facts['service_ns_p50'] / 1000:.1f} us, "
             f"p99 {facts['service_ns_p99'] / 1000:.1f} us a frame"
         )
@@ -210,19 +260,12 @@ def _print_facts(facts: dict[str, Any], args: argparse.Namespace) -> None:
             print(f"  {line}")
 
 
-def _listen(pipeline: Pipeline, args: argparse.Namespace) -> int:
+def _listen(pipeline: Pipeline, lines: list[str], args: argparse.Namespace) -> int:
     feed = _feed_name(pipeline)
-    lines = args.udp or _live_addresses(pipeline)
-    if not lines:
-        raise OperatorError(
-            "there is nothing to run on: give a file (--file FILE) or the lines of a live feed "
-            "(--udp HOST:PORT), or name one in the pipeline: source('itch:FILE') or "
-            "source('itch+udp://HOST:PORT')"
-        )
     network = Network(
         [parse_address(text) for text in lines],
         rerequest=parse_address(args.rerequest) if args.rerequest else None,
-        sinks=_declared_sinks(pipeline) | dict(_sink(text) for text in args.send),
+        sinks=_declared_sinks(pipeline) | _sends(args.send),
         interface=args.interface,
         receive_buffer_bytes=args.receive_buffer,
     )
@@ -249,8 +292,25 @@ def _listen(pipeline: Pipeline, args: argparse.Namespace) -> int:
     return 0
 
 
+def _check_needed(tape: Path | None, *, has_input: bool) -> None:
+    """All that is missing, said at once."""
+    missing = []
+    if not has_input:
+        missing.append(
+            "there is nothing to run on: give a file (--file FILE) or the lines of a live feed "
+            "(--udp HOST:PORT), or name one in the pipeline: source('itch:FILE') or "
+            "source('itch+udp://HOST:PORT')"
+        )
+    if tape is None:
+        missing.append("there is no folder for the tape: give a new one (--tape DIR)")
+    if missing:
+        raise OperatorError("; ".join(missing))
+
+
 def _check_options(args: argparse.Namespace, *, is_live: bool) -> None:
     """An option that would do nothing is refused."""
+    if args.seed is not None:
+        raise OperatorError("--seed is of a simulated run (--simulate); leave it out")
     for name, default in (OF_FILE if is_live else OF_LIVE).items():
         if getattr(args, name) != default:
             option = f"--{name.replace('_', '-')}"
@@ -264,6 +324,12 @@ def _check_options(args: argparse.Namespace, *, is_live: bool) -> None:
 
 def _check_tape(tape: Path, resume: bool) -> None:
     """Before anything is compiled: can there be a new tape, or this one go on?"""
+    if is_open(str(tape)):
+        pid = (tape / "lock").read_text().strip()
+        raise OperatorError(
+            f"{tape} is the tape of a run that goes on (pid {pid}): watch it with onetape top "
+            f"{tape}, end it with kill -INT {pid}, or give a new folder"
+        )
     if tape.exists() and not tape.is_dir():
         raise OperatorError(f"--tape {tape} is a file; give a new folder")
     if not resume and (tape / "manifest").exists():
@@ -282,9 +348,25 @@ def _declared_file(pipeline: Pipeline) -> Path | None:
 
 def _sink(text: str) -> tuple[str, Address]:
     output, equals, address = text.partition("=")
-    if not equals:
+    if not equals or "//" in output:
         raise OperatorError(f"--send was {text!r}; expected OUTPUT=HOST:PORT")
+    if "//" in address:
+        raise OperatorError(
+            f"--send was {text!r}, and sends datagrams, to HOST:PORT; rows go to a web address "
+            f"from the pipeline itself: {output}=stream >> ot.webhook({address!r})"
+        )
     return output, parse_address(address)
+
+
+def _sends(texts: list[str]) -> dict[str, Address]:
+    pairs = [_sink(text) for text in texts]
+    names = [name for name, _ in pairs]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise OperatorError(
+            f"--send was given twice for {twice[0]}; expected one address an output: a multicast "
+            "group has any number of listeners"
+        )
+    return dict(pairs)
 
 
 def _live_addresses(pipeline: Pipeline) -> list[str]:
@@ -355,7 +437,7 @@ def run_file(
 
         for line in node.recover(digests, delivery.take if delivery else None) if resume else []:
             print(f"onetape: {line}", file=sys.stderr)
-        done = int(node.engine.run["data_frames"][0])
+        done, events_before = (int(node.engine.run[n][0]) for n in ("data_frames", "events"))
         stack.enter_context(node)
         feeder = FileFeeder(node, islice(file, done, None), speed=speed)
         stack.callback(feeder.stop)
@@ -382,6 +464,7 @@ def run_file(
         counts = node.engine.counts()
         facts = {
             "messages": counts.events,
+            "messages_before": events_before,
             "rows": counts.rows,
             **account(node.engine),
             "skipped_packets": dict(file.skipped),
@@ -424,12 +507,13 @@ def add_explain_parser(subparsers: Any) -> None:
     )
     parser.add_argument("pipeline", metavar="PIPELINE", help="a Python file, or 'standard'")
     parser.add_argument("--driver", action="store_true", help="print the generated driver too")
+    add_options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=run_explain)
 
 
 def run_explain(args: argparse.Namespace) -> int:
-    planned = plan(load_pipeline(args.pipeline))
+    planned = plan(load_with_settings(args))
     if args.json:
         print(json.dumps(explain.explain(planned)))
     else:

@@ -3,11 +3,13 @@
 import argparse
 import json
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from onetape.records import OperatorError
 from onetape.runtimes.edge import live
+from onetape.runtimes.edge.network import ASKED
 
 DESCRIPTION = """\
 Watch a node that runs on the tape in TAPE (`onetape run --udp ... --tape TAPE`): rates, gaps and
@@ -18,9 +20,12 @@ everything else that was lost, refused or late, how far the disk is behind, and 
   to sink   from the arrival of a frame to the leaving of its rows
   hiccup    how much longer than asked this machine made a thread sleep
 
-and, indented, one call of each operator, in every 64th frame.
+and, indented, one call of each operator, in every 64th frame. Of the messages behind a gap,
+`missing` have not come, `held` have and wait for them. A line without a datagram for five seconds
+is silent: a venue sends a heartbeat a second. Ctrl-C ends it.
 """
 STALE_S = 5
+_COUNTED = ("messages", "gaps", "repaired", "missing", "held", "lost", "duplicates")
 
 
 def add_parser(subparsers: Any) -> None:
@@ -49,11 +54,12 @@ def run(args: argparse.Namespace) -> int:
     if args.once or not console.is_terminal:
         console.print(table(facts, None))
         return 0
-    with Live(table(facts, None), console=console, screen=True) as screen:
+    with suppress(KeyboardInterrupt), Live(table(facts, None), console=console, screen=True) as on:
         while True:
             time.sleep(1)
             before, facts = facts, _read(args.tape)
-            screen.update(table(facts, before))
+            on.update(table(facts, before))
+    return 0
 
 
 def _read(tape: Path) -> dict[str, Any]:
@@ -73,26 +79,28 @@ def table(facts: dict[str, Any], before: dict[str, Any] | None) -> Any:
     from rich.text import Text
 
     age_s = (time.time_ns() - facts["ts_ns"]) / 1e9
-    state = "" if age_s < STALE_S else f"  not renewed for {age_s:,.0f} s: it has ended"
+    ended = "" if age_s < STALE_S else f"  not renewed for {age_s:,.0f} s: it has ended"
     rate = _rate(facts, before, "events")
-    head = Text(f"onetape {facts['tape']['folder']}  {facts['events']:,} events{rate}{state}")
+    head = Text(f"onetape {facts['tape']['folder']}  {facts['events']:,} events{rate}{ended}")
     latency = Table("latency, us", *[f"p{p:g}" for p in live.PERCENTS], box=None)
     for name, cells in facts["latency_ns"].items():
-        if any(cells.values()):
+        if cells and any(cells.values()):
             values = [f"{cells[f'p{p:g}'] / 1000:,.1f}" for p in live.PERCENTS]
             latency.add_row(name.replace("_", " "), *values)
     for name, cells in facts["operators_ns"].items():
         values = [f"{cells[f'p{p:g}'] / 1000:,.2f}" for p in live.PERCENTS]
         latency.add_row(f"  {name}", *values, style="dim")
-    lines = Table("line", "datagrams", "bytes", "silent", box=None)
+    silent = live.lines_silent(facts) if age_s < STALE_S else {}
+    lines = Table("line", "datagrams", "bytes", "last", "state", box=None)
     for line in facts["lines"]:
-        heard_ns = line["heard_ns"]
-        silent = f"{(facts['ts_ns'] - heard_ns) / 1e9:,.1f} s" if heard_ns else "not heard yet"
-        lines.add_row(line["name"], f"{line['packets']:,}", f"{line['bytes']:,}", silent)
-    feeds = Table("feed", "messages", "gaps", "missing", "lost", "duplicates", "state", box=None)
+        heard_ns, name = line["heard_ns"], line["name"]
+        last = f"{(facts['ts_ns'] - heard_ns) / 1e9:,.1f} s ago" if heard_ns else "not heard yet"
+        state = Text(f"silent: {silent[name]}" if name in silent else "", style="bold red")
+        lines.add_row(name, f"{line['packets']:,}", f"{line['bytes']:,}", last, state)
+    feeds = Table("feed", *_COUNTED, "state", box=None)
     for name, feed in facts["sources"].items():
-        word = "stale" if feed["is_stale"] else "waiting" if feed["is_gap"] else "whole"
-        numbers = [f"{feed[k]:,}" for k in ("messages", "gaps", "missing", "lost", "duplicates")]
+        numbers = ["?" if feed[k] is None else f"{feed[k]:,}" for k in _COUNTED]
+        word = state_of(facts, feed)
         feeds.add_row(name, *numbers, Text(word, style="" if word == "whole" else "bold red"))
     rows = Table("output", "rows", box=None)
     for name, count in facts["rows"].items():
@@ -107,10 +115,23 @@ def table(facts: dict[str, Any], before: dict[str, Any] | None) -> Any:
         f"{name} {now:,} of {most:,} {what}" for name, (now, most, what) in facts["queues"].items()
     )
     held = "".join(f"; {name.replace('_', ' ')} {count:,}" for name, count in waits.items())
+    notes = [disk + held, f"queues: {queues}", live.unanswered_text(facts)]
+    if facts["events"] and facts["latency_ns"]["lag"] is None:
+        notes.insert(0, "lag: the event time is not this clock's")
     return Group(
         head, Text(), feeds, Text(), lines, Text(), rows, Text(), latency, Text(),
-        Text(disk + held), Text(f"queues: {queues}"), Text(lost or "nothing lost, refused or late"),
+        *(Text(note) for note in notes if note), Text(lost or "nothing lost, refused or late"),
     )  # fmt: skip
+
+
+def state_of(facts: dict[str, Any], feed: dict[str, Any]) -> str:
+    """What a feed is, in a word or two."""
+    silent = live.lines_silent(facts)
+    heard = [line for line in facts["lines"] if line["name"] not in (*silent, ASKED)]
+    words = ["stale"] if feed["is_stale"] else []
+    words += ["waiting"] if feed["is_gap"] else []
+    words += ["silent"] if silent and not heard else []
+    return ", ".join(words) or "whole"
 
 
 def _rate(facts: dict[str, Any], before: dict[str, Any] | None, what: str) -> str:

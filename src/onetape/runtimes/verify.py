@@ -40,8 +40,8 @@ from onetape.engine.planner import plan
 from onetape.records import OperatorError
 from onetape.runtimes.batch import set_midnight
 from onetape.runtimes.edge.node import EdgeNode
-from onetape.runtimes.load import load_pipeline
 from onetape.runtimes.manifest import read_result
+from onetape.runtimes.settings import add_options, load_with_settings
 from onetape.tape.layout import read_facts
 from onetape.tape.reader import read_segments
 
@@ -75,6 +75,7 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("pipeline", metavar="PIPELINE", help="a Python file, or 'standard'")
     parser.add_argument("tape", type=Path, metavar="TAPE", help="folder of a tape")
+    add_options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=run)
 
@@ -82,7 +83,7 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     if not args.tape.is_dir():
         raise OperatorError(f"no such tape: {args.tape}; give a folder that `onetape run` made")
-    pipeline = load_pipeline(args.pipeline)
+    pipeline = load_with_settings(args)
     equal, facts, lines = verify(pipeline, args.tape)
     print(json.dumps(facts) if args.json else "\n".join(lines))
     return 0 if equal else 1

@@ -111,6 +111,9 @@ class BurstCancel:
         self.events_count = 0
 
 
+BurstCancel.source.__alert_rule__ = (RULE_BURST_CANCEL, "burst cancel")
+
+
 @kernel
 def write_alert(state, a, now_ns, alert_state):
     """Fill an alert row from the episode in `state`."""

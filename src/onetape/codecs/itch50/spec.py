@@ -1,10 +1,11 @@
 """All message types of ITCH 5.0, in one table. Everything else is derived from it.
 
 How to add a message type: add one `message(...)` to MESSAGES with its letter, its name and its
-fields, each with the offset the specification prints. That is all: the length check of the hot
+fields, each with the offset the specification prints. The length check of the hot
 decoder, the Python codec in `message.py`, the NumPy view and the tests follow from the table, and
 the type arrives as an event with action OTHER. Only if it changes an order or reports a trade,
-give it a line in MEANING of `decode.py` too (and a branch in its twin, `tests/naive/itch.py`).
+give it a line in MEANING of `decode.py` too. The twin in `tests/naive/itch.py` is written by hand:
+its length there, and a branch for what has a MEANING. `pytest tests/codecs` says what is missing.
 
 Source: "NASDAQ TotalView-ITCH 5.0", sections 1.1 to 1.7 (field tables). Numbers are big-endian
 and unsigned; a price has 4 or 8 implied decimals; alpha fields are ASCII, padded with spaces on

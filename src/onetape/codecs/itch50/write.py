@@ -1,7 +1,7 @@
 """Write ITCH 5.0 messages, one kernel a message type: what a simulated exchange sends.
 
 Each kernel writes one message body (no length prefix) at buffer[at:] and returns its length in
-bytes; the caller leaves room (`BODY_BYTES_MAX`). All arguments are integers: `stock_word` is the
+bytes; the caller leaves room (50, for the longest). All arguments are integers: `stock_word` is the
 symbol's eight ASCII bytes, padded with spaces, as one big-endian word (`stock_word("AAPL")`);
 `ts_ns` counts from midnight New York and has 48 bits; prices are ticks of 0.0001; side is BID or
 ASK of records.market (the letter 'S' is taken too). Layouts as in `spec.py`, held equal by a test.
@@ -11,8 +11,6 @@ About 6 ns a message, in a random order of types.
 from onetape.compiled.kernel import kernel
 from onetape.compiled.memory import store_i64be, store_u16be, store_u32be
 from onetape.records.market import ASK
-
-BODY_BYTES_MAX = 50  # the longest message type ('I')
 
 _S, _R, _H, _A, _F, _E, _C, _X, _D, _U, _P = b"SRHAFECXDUP"
 _NO, _COMMON_STOCK, _NOT_APPLICABLE, _PRODUCTION, _TIER_1, _SPACE = b"NCZP1 "

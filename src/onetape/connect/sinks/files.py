@@ -8,10 +8,13 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+from onetape.connect.sinks.growing import GrowingFile
 from onetape.connect.sinks.taking import OpenableSink, Output, Taker
 from onetape.records import DeclarationError, OperatorError
+
+_AGAIN = "the rows are on the tape: free some space and run again with --resume"
 
 
 @dataclass(frozen=True)
@@ -35,19 +38,34 @@ class _Parquet:
 
         self._output = output
         scale = {"price_scale": output.tick} if output.tick is not None else {}
-        self._sink = ParquetSink(folder, {output.name: output.of}, scale)
+        self._sink = ParquetSink(folder, {output.name: output.of}, scale, output.rules)
         self._sink.__enter__()
         self._files: list[Path] = []
+        self._failure = ""
 
     def take(self, rows: Any, origins: Any) -> None:
         symbols = self._output.symbols
-        self._sink.write(self._output.name, rows, symbols if symbols is not None else [])
+        if self._failure:
+            return
+        try:
+            self._sink.write(self._output.name, rows, symbols if symbols is not None else [])
+        except OperatorError as why:  # what runs goes on without the file
+            self._failure = f"{self._output.name}.parquet will not be made: {why}; {_AGAIN}"
+
+    def tend(self) -> list[str]:
+        return [self._failure] if self._failure else []
 
     def finish(self) -> None:
+        if self._failure:
+            raise OperatorError(self._failure)
         self._files = self._sink.commit()
 
     def close(self) -> None:
-        self._sink.__exit__(None, None, None)
+        try:
+            self._sink.__exit__(None, None, None)
+        except OSError:
+            if not self._failure:
+                raise
 
     def told(self) -> str:
         return ", ".join(map(str, self._files))
@@ -72,7 +90,7 @@ class CsvSink(_TextSink):
     """
 
     def open(self, output: Output) -> Taker:
-        return _Csv(output, _opened(self.path), self.path)
+        return _Csv(output, self.path)
 
 
 @dataclass(frozen=True)
@@ -85,7 +103,7 @@ class JsonlSink(_TextSink):
     """
 
     def open(self, output: Output) -> Taker:
-        return _Lines(output, _opened(self.path), self.path)
+        return _Lines(output, self.path)
 
 
 @dataclass(frozen=True)
@@ -98,60 +116,83 @@ class StdoutSink(OpenableSink):
     """
 
     def open(self, output: Output) -> Taker:
-        return _Printed(output, sys.stdout, "")
+        return _Printed(output)
 
 
 class _Lines:
     """A JSON object a line."""
 
-    def __init__(self, output: Output, out: IO[str], path: str) -> None:
-        self._output, self._out, self._path, self._rows = output, out, path, 0
+    def __init__(self, output: Output, path: str) -> None:
+        self._output, self._file = output, GrowingFile(Path(path))
+        self._rows = 0
 
     def take(self, rows: Any, origins: Any) -> None:
-        self._rows += len(rows)
-        self.write(self._output.dicts(rows))
-        self._out.flush()
+        if self._file.append(self.text(self._output.dicts(rows)).encode()):
+            self._rows += len(rows)
 
-    def write(self, dicts: list[dict[str, Any]]) -> None:
-        for told in dicts:
-            self._out.write(json.dumps(told) + "\n")
+    def text(self, dicts: list[dict[str, Any]]) -> str:
+        return "".join(json.dumps(told) + "\n" for told in dicts)
+
+    def tend(self) -> list[str]:
+        if self._file.flush() and not self._file.has_ended:
+            return []
+        left = "its last rows are left out" if self._file.has_ended else "rows wait in memory"
+        why = self._file.failure or "the disk was full for too long"
+        return [f"cannot write to {self._file.path}: {why}; {left}"]
+
+    def finish(self) -> None:
+        for said in self.tend():
+            raise OperatorError(f"{said}; {_AGAIN}")
+
+    def close(self) -> None:
+        self._file.close()
+
+    def told(self) -> str:
+        return f"{self._rows:,} rows in {self._file.path}"
+
+
+class _Csv(_Lines):
+    def __init__(self, output: Output, path: str) -> None:
+        super().__init__(output, path)
+        self._names = [n for n in output.of._fields if output.of.fields[n].length is None]
+        has_id = "instrument_id" in self._names and "symbol" not in self._names
+        if output.symbols is not None and has_id:
+            self._names.insert(0, "symbol")
+        self._file.append(self._csv([], heading=True).encode())
+
+    def text(self, dicts: list[dict[str, Any]]) -> str:
+        return self._csv(dicts)
+
+    def _csv(self, dicts: list[dict[str, Any]], heading: bool = False) -> str:
+        import csv
+        import io
+
+        out = io.StringIO()
+        writer = csv.DictWriter(out, self._names, extrasaction="ignore", lineterminator="\n")
+        if heading:
+            writer.writeheader()
+        writer.writerows(dicts)
+        return out.getvalue()
+
+
+class _Printed:
+    def __init__(self, output: Output) -> None:
+        self._output = output
+
+    def take(self, rows: Any, origins: Any) -> None:
+        for told in self._output.dicts(rows):
+            fields = "  ".join(f"{k} {v}" for k, v in told.items() if not isinstance(v, list))
+            sys.stdout.write(f"{self._output.name}  {fields}\n")
+        sys.stdout.flush()
+
+    def tend(self) -> list[str]:
+        return []
 
     def finish(self) -> None:
         """A line is complete when it is written."""
 
     def close(self) -> None:
-        if self._path:
-            self._out.close()
+        """The terminal is not ours to close."""
 
     def told(self) -> str:
-        return f"{self._rows:,} rows in {self._path}" if self._path else ""
-
-
-class _Csv(_Lines):
-    def __init__(self, output: Output, out: IO[str], path: str) -> None:
-        import csv
-
-        super().__init__(output, out, path)
-        names = [n for n in output.of._fields if output.of.fields[n].length is None]
-        if output.symbols is not None and "instrument_id" in names and "symbol" not in names:
-            names.insert(0, "symbol")
-        self._csv = csv.DictWriter(out, names, extrasaction="ignore", lineterminator="\n")
-        self._csv.writeheader()
-
-    def write(self, dicts: list[dict[str, Any]]) -> None:
-        self._csv.writerows(dicts)
-
-
-class _Printed(_Lines):
-    def write(self, dicts: list[dict[str, Any]]) -> None:
-        for told in dicts:
-            fields = "  ".join(f"{k} {v}" for k, v in told.items() if not isinstance(v, list))
-            self._out.write(f"{self._output.name}  {fields}\n")
-
-
-def _opened(path: str) -> IO[str]:
-    try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        return open(path, "w", newline="")
-    except OSError as error:
-        raise OperatorError(f"cannot write to {path}: {error.strerror}") from None
+        return ""

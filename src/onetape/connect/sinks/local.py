@@ -46,6 +46,9 @@ class _Called:
                     f"{type(error).__name__}: {error}; the run ends there"
                 ) from error
 
+    def tend(self) -> list[str]:
+        return []
+
     def finish(self) -> None:
         """A row is told when it is told."""
 

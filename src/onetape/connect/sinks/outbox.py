@@ -1,11 +1,13 @@
 """Rows on their way to somebody else: kept in a file until taken, told once.
 
 `take` appends rows to a file and returns; a thread of its own delivers them in order, one more
-time after each failure, at growing intervals, for as long as it takes. A row waits until its frame
-is durable: what a crash may still take back is told to nobody. How many rows were taken is written
-down after each batch, so a run that is resumed, which makes all rows again, goes on behind them.
-Between a delivery and that note a crash may deliver a batch again, with the same keys: a key is
-made of what caused the row (see docs/SEMANTICS.md) and is the same in every run.
+time after each failure, whatever it was, at growing intervals, for as long as it takes. A row waits
+until its frame is durable: what a crash may still take back is told to nobody. How many rows were
+taken is written down after each batch, so a run that is resumed, which makes all rows again, goes
+on behind them. Between a delivery and that note a crash may deliver a batch again, with the same
+keys: a key is made of what caused the row (see docs/SEMANTICS.md) and is the same in every run. So
+a note that cannot be read counts as none: rows told twice can be removed, rows never told cannot
+be known.
 """
 
 import contextlib
@@ -18,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from onetape.connect.sinks.growing import GrowingFile
 from onetape.connect.sinks.taking import Output
 from onetape.records import OperatorError
 
@@ -25,14 +28,18 @@ BATCH_ROWS = 100
 PAUSE_S, PAUSE_MAX_S = 0.2, 30.0
 DURABLE_POLL_S = 0.01
 LAST_TRY_S = 5.0  # how long `close` waits for what is not yet delivered
+HANG_UP_S = 0.5  # and then for a call that is under way
 
-# Takes rows as (key, JSON). Returns why some were refused for good, a reason each; raises OSError
-# when rows were not taken and may be tried again.
+# Takes rows as (key, JSON). Returns why some were refused for good, a reason each; raises when
+# rows were not taken and may be tried again.
 Deliver = Callable[[list[tuple[str, bytes]]], list[str]]
 
 
 class Outbox:
-    """The rows of one sink that wait to be delivered."""
+    """The rows of one sink that wait to be delivered, at most `rows_at_once` of them by one call.
+
+    hang_up  ends a call that is under way, from another thread
+    """
 
     def __init__(
         self,
@@ -40,24 +47,25 @@ class Outbox:
         deliver: Deliver,
         to: str,
         hang_up: Callable[[], None] = lambda: None,
+        rows_at_once: int = BATCH_ROWS,
     ) -> None:
-        self._hang_up = hang_up
+        self._hang_up, self._rows_at_once = hang_up, rows_at_once
         self._output, self._deliver, self._to = output, deliver, to
         self._keeps = output.folder is not None
         self._folder = output.folder or Path(tempfile.mkdtemp(prefix="onetape-outbox-"))
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._note = self._folder / f"{output.name}-{output.number}.delivered"
-        self.delivered = int(self._note.read_text()) if self._note.exists() else 0
+        name = f"{output.name}-{output.number}"
+        self._file = GrowingFile(self._folder / f"{name}.rows")
+        self._rows = self._file.path.open("rb")
+        self._note = self._folder / f"{name}.delivered"
+        self._note_trouble = self._note_damage = ""
+        self.delivered = self._skip = self._begin = self._noted()
         self.refused = self.failures = 0
-        self.last_failure = ""
+        self.last_failure = self.last_refusal = ""
         self._seen = 0  # rows of the output so far, in this run
         self._kept = 0  # rows in the file, those delivered before this run not among them
-        self._skip = self.delivered
-        self._begin = self.delivered
-        path = self._folder / f"{output.name}-{output.number}.rows"
-        self._file = open(path, "w+b")
+        self._left_out = 0  # rows that came when the disk had been full for too long
         self._lock = threading.Condition()
-        self._ending = self._hurry = False
+        self._ending = self._hurry = self._is_closed = False
         self._thread = threading.Thread(target=self._work, name=f"to {to}", daemon=True)
         self._thread.start()
 
@@ -71,17 +79,30 @@ class Outbox:
                 lines.append(json.dumps(entry).encode() + b"\n")
         if lines:
             with self._lock:
-                self._file.seek(0, os.SEEK_END)
-                self._file.write(b"".join(lines))
-                self._file.flush()
-                self._kept += len(lines)
-                self._lock.notify()
+                if self._file.append(b"".join(lines)):
+                    self._kept += len(lines)
+                    self._lock.notify()
+                else:
+                    self._left_out += len(lines)
+
+    def tend(self) -> list[str]:
+        """What is wrong; the thread tends to it by itself."""
+        said = [f"{self._to}: {self.last_failure}; rows wait"] if self.last_failure else []
+        said += [f"{self._to}: rows are refused ({self.last_refusal})"] if self.refused else []
+        said += filter(None, (self._note_damage, self._note_trouble))
+        if self._file.has_ended:
+            said.append(f"{self._file.path}: the disk was full for too long; no more rows are told")
+        return said
 
     def finish(self) -> None:
         """The run is over: what waits is given a last chance by `close`."""
 
     def close(self) -> None:
-        """Deliver what waits, for LAST_TRY_S at most; the rest waits for a run that is resumed."""
+        """Deliver what waits, for LAST_TRY_S at most; the rest waits for a run that is resumed.
+
+        A call that is still under way HANG_UP_S later is left behind: if it delivers its rows after
+        all, they are delivered again.
+        """
         with self._lock:
             self._ending = True
             self._lock.notify()
@@ -89,9 +110,14 @@ class Outbox:
         with self._lock:
             self._hurry = True
             self._lock.notify()
-        self._thread.join()
         self._hang_up()
-        self._file.close()
+        self._thread.join(HANG_UP_S)
+        with self._lock:
+            self._is_closed = True
+            if self._note_trouble:
+                self._write_note()
+            self._rows.close()
+            self._file.close()
         if not self._keeps:
             with contextlib.suppress(OSError):
                 for path in self._folder.iterdir():
@@ -100,33 +126,33 @@ class Outbox:
 
     def waiting(self) -> int:
         """Rows taken and not yet delivered."""
-        return self._kept - (self.delivered - self._begin)
+        return self._kept + self._left_out - (self.delivered - self._begin)
 
     def told(self) -> str:
         said = f"{self.delivered - self.refused:,} rows to {self._to}"
         if self.refused:
-            said += f"; {self.refused:,} refused there ({self.last_failure})"
+            said += f"; {self.refused:,} refused there ({self.last_refusal})"
         if self.waiting():
             why = f" ({self.last_failure})" if self.last_failure else ""
             said += f"; {self.waiting():,} rows wait{why}"
             said += ": a run with --resume delivers them" if self._keeps else " and are forgotten"
-        return said
+        return "; ".join([said, *filter(None, (self._note_damage, self._note_trouble))])
 
     def _work(self) -> None:
         at, pause_s = 0, PAUSE_S
         while True:
             with self._lock:
-                while self.waiting() == 0 and not self._ending:
+                while self._to_do() == 0 and not self._ending:
                     self._lock.wait()
-                if self._hurry or self.waiting() == 0:
+                if self._hurry or self._to_do() == 0:
                     return
-                lines, following = self._read(at)
-            batch = self._durable(lines)
-            if batch is None:
-                return
             try:
+                lines, following = self._read(at)
+                batch = self._durable(lines)
+                if batch is None:
+                    return
                 reasons = self._deliver(batch)
-            except OSError as why:
+            except Exception as why:  # nobody else would hear of it
                 self.failures += 1
                 self.last_failure = str(why) or type(why).__name__
                 if not self._wait(pause_s):
@@ -134,18 +160,32 @@ class Outbox:
                 pause_s = min(2 * pause_s, PAUSE_MAX_S)
                 continue
             at, pause_s = following, PAUSE_S
-            self.refused += len(reasons)
-            self.last_failure = reasons[-1] if reasons else ""
-            self.delivered += len(batch)
-            self._write_note()
+            with self._lock:
+                if self._is_closed:
+                    self._hang_up()
+                    return
+                self.refused += len(reasons)
+                self.last_refusal = reasons[-1] if reasons else self.last_refusal
+                self.last_failure = ""
+                self.delivered += len(batch)
+                self._write_note()
+
+    def _to_do(self) -> int:
+        return self.waiting() - self._left_out
 
     def _read(self, at: int) -> tuple[list[Any], int]:
-        self._file.seek(at)
-        lines = []
-        for _ in range(min(BATCH_ROWS, self.waiting())):
-            line = self._file.readline()
-            at += len(line)
-            lines.append(json.loads(line))
+        with self._lock:
+            self._file.flush()
+            self._rows.seek(at)
+            lines: list[Any] = []
+            for _ in range(min(self._rows_at_once, self._to_do())):
+                line = self._rows.readline()
+                if not line.endswith(b"\n"):
+                    break
+                at += len(line)
+                lines.append(json.loads(line))
+        if not lines:
+            raise OSError(f"{self._file.path}: {self._file.failure or 'its rows are gone'}")
         return lines, at
 
     def _durable(self, lines: list[Any]) -> list[tuple[str, bytes]] | None:
@@ -164,10 +204,36 @@ class Outbox:
                 self._lock.wait(left_s)
             return not self._hurry
 
+    def _noted(self) -> int:
+        try:
+            text = self._note.read_bytes()
+        except FileNotFoundError:
+            return 0
+        except OSError as why:
+            raise OperatorError(
+                f"cannot read {self._note}: {why.strerror}; it says which rows were delivered: "
+                "make it readable, or remove it to have all of them delivered again"
+            ) from None
+        if text.isdigit():
+            return int(text)
+        self._note_damage = (
+            f"{self._note} was damaged ({text[:20]!r}): all rows are delivered again, with the "
+            "same keys"
+        )
+        return 0
+
     def _write_note(self) -> None:
         beside = self._note.with_suffix(".tmp")
-        beside.write_text(str(self.delivered))
-        os.replace(beside, self._note)
+        try:
+            beside.write_text(str(self.delivered))
+            os.replace(beside, self._note)
+        except OSError as why:
+            self._note_trouble = (
+                f"{self._note} cannot be written ({why.strerror}): a run that is resumed may "
+                "deliver rows again, with the same keys"
+            )
+        else:
+            self._note_trouble = ""
 
 
 def key_of(name: str, told: dict[str, Any], origin: Any) -> str:

@@ -59,6 +59,10 @@ class Taker(Protocol):
     def take(self, rows: Any, origins: Any) -> None:
         """The next rows of the output, in order; views, to be copied or used at once."""
 
+    def tend(self) -> list[str]:
+        """Asked now and then: try again what could not be done, and say what is wrong, the same
+        thing each time in the same words."""
+
     def finish(self) -> None:
         """The run came to its end: make complete what was begun."""
 

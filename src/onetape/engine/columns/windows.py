@@ -4,13 +4,16 @@ Each sum, count, least, greatest, first or last in the expressions is a field of
 once however often it occurs; around them any arithmetic is done when the window closes.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from onetape.engine.batches import batches
 from onetape.engine.columns.bind import BOOL, FIELDS, FLOAT, ID, INT, Bound, bind, field_name
 from onetape.engine.columns.expr import Expr, lift, same
 from onetape.engine.columns.written import written
 from onetape.engine.graph import Stream
+from onetape.engine.sessions import session
 from onetape.engine.window import AggregateSpec, WindowStream, aggregate, window
 from onetape.records import UNSET, DeclarationError
 from onetape.records.declare import made_record
@@ -23,15 +26,15 @@ LEAST = {INT: str(2**63 - 1), FLOAT: 'float("inf")'}
 GREATEST = {INT: str(-(2**63)), FLOAT: 'float("-inf")'}
 
 
+Make = Callable[[AggregateSpec, str], WindowStream]  # a window of the aggregate, by a key
+
+
 class Windowed:
     """A stream cut into windows: say what to compute of each by `agg`."""
 
-    def __init__(
-        self, stream: Stream, width: str | int, every: str | int | None, by: Any, capacity: int
-    ) -> None:
-        self._stream, self._width, self._every = stream, width, every
+    def __init__(self, stream: Stream, by: Any, make: Make) -> None:
+        self._stream, self._make = stream, make
         self._by = field_name(by, stream.of, "window: by")
-        self._capacity = capacity
 
     def agg(self, spec: AggregateSpec | None = None, **named: Any) -> WindowStream:
         """One row a window: its end as ts_event_ns, the key, and what is named; or an aggregate."""
@@ -39,14 +42,34 @@ class Windowed:
             spec = aggregate(_written(self._stream.of, self._by, named))
         elif named:
             raise DeclarationError("agg takes an @aggregate class, or named columns, not both")
-        return window(
-            self._stream,
-            spec,
-            width=self._width,
-            every=self._every,
-            key=self._by,
-            capacity=self._capacity,
-        )
+        return self._make(spec, self._by)
+
+
+def by_width(
+    stream: Stream, width: str | int, every: str | int | None, by: Any, capacity: int
+) -> Windowed:
+    """Windows of time."""
+    return Windowed(
+        stream,
+        by,
+        lambda spec, key: window(
+            stream, spec, width=width, every=every, key=key, capacity=capacity
+        ),
+    )
+
+
+def by_pause(stream: Stream, gap: str | int, by: Any, capacity: int) -> Windowed:
+    """Sessions."""
+    return Windowed(
+        stream, by, lambda spec, key: session(stream, spec, gap=gap, key=key, capacity=capacity)
+    )
+
+
+def by_count(stream: Stream, rows: int, by: Any, capacity: int) -> Windowed:
+    """Batches."""
+    return Windowed(
+        stream, by, lambda spec, key: batches(stream, spec, rows=rows, key=key, capacity=capacity)
+    )
 
 
 class _Panes:

@@ -17,8 +17,8 @@ from onetape.records import OperatorError
 from onetape.runtimes.dev import words
 from onetape.runtimes.dev.replay import Replay
 from onetape.runtimes.dev.watch import Call, Watch, is_users
-from onetape.runtimes.load import load_pipeline
 from onetape.runtimes.progress import Progress
+from onetape.runtimes.settings import add_options, load_with_settings
 
 DESCRIPTION = """\
 Replay the tape to frame OFFSET (from the checkpoint before it, if there is one), then run that
@@ -53,6 +53,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--print", "--no-pdb", action="store_true", help="print, do not stop in the debugger"
     )
+    add_options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=run)
 
@@ -68,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     offset, index = args.at
     quiet = args.print or args.json
     call = debug(
-        load_pipeline(args.pipeline),
+        load_with_settings(args),
         args.tape,
         offset,
         index,

@@ -14,12 +14,14 @@ from typing import Any
 
 from onetape.compiled import mode
 from onetape.engine.engine import Engine
+from onetape.engine.graph import Pipeline
 from onetape.engine.planner import plan
 from onetape.records import OnetapeError, OperatorError
 from onetape.runtimes.batch import set_midnight
 from onetape.runtimes.dev.feed import Input, open_input
 from onetape.runtimes.dev.view import Screen, text_of
 from onetape.runtimes.load import load_pipeline
+from onetape.runtimes.settings import add_options, apply
 
 LOOK_S = 0.02  # how often the file is looked at: part of the time from a save to the first row
 SHOW_S = 0.1
@@ -74,6 +76,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--file", type=Path, metavar="FILE", help="ITCH 5.0, or the folder of a tape"
     )
+    add_options(parser)
     parser.add_argument("--once", action="store_true", help="one round, as text; no screen")
     parser.add_argument("--json", action="store_true", help="print one JSON object a round")
     parser.set_defaults(run=run)
@@ -86,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
     source = open_input(args.file)
     with Screen(path.name, source.name, live=not (args.once or args.json)) as screen:
         try:
-            for made in rounds(path, source, screen.show):
+            for made in rounds(path, source, screen.show, lambda made: apply(made, args)):
                 if args.json:
                     print(json.dumps(made.facts()), flush=True)
                 elif args.once:
@@ -98,14 +101,19 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def rounds(path: Path, source: Input, show: Callable[[Round], None]) -> Iterator[Round]:
-    """A round now, and one after each save; `show` sees it grow."""
+def rounds(
+    path: Path,
+    source: Input,
+    show: Callable[[Round], None],
+    set_up: Callable[[Pipeline], Pipeline] = lambda pipeline: pipeline,
+) -> Iterator[Round]:
+    """A round now, and one after each save; `show` sees it grow. `set_up` gives settings."""
     number = 0
     while True:
         stamp, number = _stamp(path), number + 1
         made = Round(number)
         try:
-            _play(path, source, made, lambda: _stamp(path) != stamp, show)  # noqa: B023
+            _play(path, source, made, lambda: _stamp(path) != stamp, show, set_up)  # noqa: B023
         except OnetapeError as error:
             made.error = str(error)
         except Exception as error:  # ours: still no reason to lose the screen
@@ -121,11 +129,12 @@ def _play(
     made: Round,
     is_stale: Callable[[], bool],
     show: Callable[[Round], None],
+    set_up: Callable[[Pipeline], Pipeline],
 ) -> None:
     """Load, compile, run; ends early when the file has changed again."""
     saved_s = path.stat().st_mtime if made.number > 1 else time.time()
     began_s = time.perf_counter()
-    pipeline = load_pipeline(str(path))
+    pipeline = set_up(load_pipeline(str(path)))
     loaded_s = time.perf_counter()
     made.load_s = loaded_s - began_s
     apart = not mode.is_interpreted()
@@ -136,7 +145,7 @@ def _play(
     for name, stream in pipeline.outputs.items():
         made.outputs[name] = Output(stream.of.__name__, _types(stream.of))
     shown_s = 0.0
-    for frames in source.runs():
+    for frames in source.runs_of(pipeline):
         for name, rows, _ in engine.feed(*frames):
             if made.first_row_s is None:
                 made.first_row_s = time.time() - saved_s

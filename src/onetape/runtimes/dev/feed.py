@@ -1,4 +1,4 @@
-"""What `onetape dev` runs a pipeline over: a recorded file, a tape, or a simulated day."""
+"""What `onetape dev` runs a pipeline over: a recorded file, a tape, or a simulated market."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -6,14 +6,16 @@ from pathlib import Path
 
 from onetape.compiled import cache
 from onetape.connect.itch_file import open_itch
-from onetape.engine.frames import Run, frames_of
+from onetape.engine.frames import Run, frames_of, packed
 from onetape.engine.graph import Pipeline
 from onetape.records import OperatorError
+from onetape.runtimes.twin import Twin
 from onetape.sim.exchange import write_file
 from onetape.tape.layout import read_facts
 from onetape.tape.reader import read_segments
 
 CHUNK_BYTES = 1 << 16  # small, so that the first rows come soon
+SIMULATED_NAME = "a simulated day"
 SIMULATED = {"seed": 7, "instruments": 100, "seconds": 5.0, "episodes": 2}
 
 
@@ -26,10 +28,18 @@ class Input:
     midnight_ns: int
     framing: dict[str, str] = field(default_factory=dict)  # of a tape, by source
     itch: str = ""  # framing of the one ITCH source, if it is a file
+    is_simulated: bool = False
+
+    def runs_of(self, pipeline: Pipeline) -> Iterator[Run]:
+        """The frames, as this pipeline's sources have them."""
+        return packed(_twin(pipeline)) if self._has_twin(pipeline) else self.runs()
+
+    def _has_twin(self, pipeline: Pipeline) -> bool:
+        return self.is_simulated and any(source.channel for source in pipeline.sources)
 
     def framing_of(self, pipeline: Pipeline) -> dict[str, str]:
         """The framing of each source. OperatorError: this cannot feed the pipeline."""
-        if not self.itch:
+        if not self.itch or self._has_twin(pipeline):
             return self.framing
         sources = pipeline.sources
         if len(sources) != 1 or not sources[0].feed:
@@ -50,9 +60,21 @@ def open_input(path: Path | None) -> Input:
         )
     name = str(path)
     if path is None:
-        path, name = _simulated(), "a simulated day"
+        path, name = _simulated(), SIMULATED_NAME
     file = open_itch(path, chunk_bytes=CHUNK_BYTES)
-    return Input(name, lambda: frames_of(file), file.midnight_ns, itch=file.framing)
+    return Input(
+        name,
+        lambda: frames_of(file),
+        file.midnight_ns,
+        itch=file.framing,
+        is_simulated=name == SIMULATED_NAME,
+    )
+
+
+def _twin(pipeline: Pipeline) -> Twin:
+    return Twin(
+        pipeline, seed=int(SIMULATED["seed"]), milliseconds=int(SIMULATED["seconds"] * 1000)
+    )
 
 
 def _simulated() -> Path:

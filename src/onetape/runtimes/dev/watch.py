@@ -19,7 +19,7 @@ from onetape.engine.engine import Engine
 from onetape.engine.graph import OperatorNode
 from onetape.engine.layout import LINE
 from onetape.engine.planner import Plan
-from onetape.engine.window import Window
+from onetape.engine.window import Aggregating
 
 Values = dict[str, Any]
 
@@ -83,7 +83,7 @@ class Watch:
 def is_users(engine: Engine, number: int) -> bool:
     """Did a person write this operator or aggregate? (Columns count as ours.)"""
     node = engine.plan.pipeline.nodes[number]
-    if not isinstance(node, OperatorNode | Window):
+    if not isinstance(node, OperatorNode | Aggregating):
         return False
     source = node.spec.source
     return not is_ours(source) and not source.__module__.startswith("onetape_columns_")
@@ -109,14 +109,14 @@ def _described(engine: Engine, number: int, function: Any, arguments: tuple[Any,
     events = [a for a in arguments if isinstance(a, RowView) and a is not own]
     event = values_of(events[0]) if events else None
     key = None
-    if isinstance(node, Window):
+    if isinstance(node, Aggregating):
         key = arguments[1] if event is None else event[node.key]
     elif own is not None:
         key = engine.arrays[f"n{number}_keys"][own._index]
     if event is not None:
         time_ns = event["ts_event_ns"]
     else:  # result(self, key, start_ns, end_ns), on_timer(self, now_ns)
-        time_ns = arguments[3] if isinstance(node, Window) else arguments[1]
+        time_ns = arguments[3] if isinstance(node, Aggregating) else arguments[1]
     return Call(
         offset=int(run["offset"]),
         index=int(run["index"]),

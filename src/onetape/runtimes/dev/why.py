@@ -17,13 +17,13 @@ from onetape.compiled.index import COUNT
 from onetape.compiled.rows import RowView
 from onetape.engine.engine import Engine
 from onetape.engine.graph import Node, OperatorNode, Pipeline
-from onetape.engine.window import Window
+from onetape.engine.window import Aggregating, Window
 from onetape.records import OperatorError
 from onetape.runtimes.dev import words
 from onetape.runtimes.dev.replay import Replay
 from onetape.runtimes.dev.watch import Call, Values, Watch, values_of
-from onetape.runtimes.load import load_pipeline
 from onetape.runtimes.progress import Progress
+from onetape.runtimes.settings import add_options, load_with_settings
 
 DESCRIPTION = """\
 Find a row by its alert_id, or by its output and number (from 0), and tell what led to it: the
@@ -75,6 +75,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--last", type=int, default=20, metavar="N", help="show at most N events (default: 20)"
     )
+    add_options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=run)
 
@@ -84,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
         raise OperatorError("which row? Give its ALERT_ID, or --output NAME and --row N")
     progress = Progress(quiet=args.json)
     story = why(
-        load_pipeline(args.pipeline),
+        load_with_settings(args),
         args.tape,
         alert_id=args.alert_id,
         output=args.output,
@@ -229,7 +230,7 @@ def _state_bytes(engine: Engine, call: Call) -> bytes:
 
 def _makers(node: Node) -> list[Node]:
     """The operators and windows whose rows a stream of this node may be."""
-    if isinstance(node, OperatorNode | Window):
+    if isinstance(node, OperatorNode | Aggregating):
         return [node]
     return [maker for _, stream in node.inputs for maker in _makers(stream.node)]
 

@@ -11,7 +11,7 @@ from onetape.codecs.arbitration import next_missing
 from onetape.compiled.kernel import kernel
 from onetape.compiled.memory import store_i64be, store_u16be
 from onetape.native.sockets import send
-from onetape.runtimes.edge.words import ASK_AT_NS, ASKED
+from onetape.runtimes.edge.words import ASKED
 
 REQUEST_BYTES = 20
 FIRST_AFTER_NS = 200_000
@@ -21,15 +21,19 @@ MESSAGES_MAX = 32  # of one request: about a datagram of orders
 
 
 @kernel
-def ask(words, feed, held, fd, request, now_ns):
-    """Ask for what is missing, if it is time by the monotonic clock. `request`: uint8[20]."""
+def ask(words, clock, feed, held, fd, request, now_ns):
+    """Ask for what is missing, if it is time by the monotonic clock.
+
+    clock    row of CLOCK_ROW, of the feed's source
+    request  uint8[20], to write into
+    """
     if fd < 0:
         return
-    if words[ASK_AT_NS] == 0:
-        words[ASK_AT_NS] = now_ns + FIRST_AFTER_NS
-    if now_ns < words[ASK_AT_NS]:
+    if clock.ask_at_ns == 0:
+        clock.ask_at_ns = now_ns + FIRST_AFTER_NS
+    if now_ns < clock.ask_at_ns:
         return
-    words[ASK_AT_NS] = now_ns + AGAIN_AFTER_NS
+    clock.ask_at_ns = now_ns + AGAIN_AFTER_NS
     store_i64be(request, 0, feed.session[0])
     store_u16be(request, 8, feed.session[1])
     first, until = next_missing(feed, held, feed.next_sequence)

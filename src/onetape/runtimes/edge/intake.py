@@ -97,7 +97,10 @@ def wait(words, lines, watch, is_gap):
 
 @kernel
 def _poll(words, lines, headers, batch):
-    """Take a batch of the first line, in turn, that has one."""
+    """Take a batch of the first line, in turn, that has one.
+
+    A line that fails ends the node; only the one that was asked may be gone: A and B go on.
+    """
     for _ in range(lines.shape[0]):
         n = words[NEXT_LINE]
         words[NEXT_LINE] = n + 1 if n + 1 < lines.shape[0] else 0
@@ -112,6 +115,8 @@ def _poll(words, lines, headers, batch):
             return True
         if count < 0:
             line.errors += 1
+            if line.is_asked != 0:
+                continue
             words[ERRNO] = -count
             store_release(words, STATE, LINE_FAULT)
             return False

@@ -1,6 +1,6 @@
 """The lines a node listens to: sockets, and the row the loop keeps of each."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ LINE_ROW = np.dtype(
         ("received_bytes", "<i8"),
         ("truncated", "<i8"),  # longer than a slot: the codec refuses what is left of them
         ("errors", "<i8"),
+        ("is_asked", "<i8"),  # it brings what was asked for: the others do without it
         ("heard_ns", "<i8"),  # receive time of its last datagrams; 0: none yet
     ]
 )
@@ -32,6 +33,7 @@ CLOCK_ROW = np.dtype(
         ("idle_ns", "<i8"),  # silence after which a tick is made
         ("patience_ns", "<i8"),  # while messages are missing, if that is sooner
         ("is_gap", "<i8"),  # messages are missing
+        ("ask_at_ns", "<i8"),  # when they are asked for next, by the monotonic clock; 0: not set
     ]
 )
 
@@ -46,20 +48,21 @@ class Line:
     number: int = 0
 
 
-def new_lines(lines: Sequence[Line]) -> Any:
+def new_lines(lines: Sequence[Line], asked_fds: Collection[int] = ()) -> Any:
     rows = np.zeros(len(lines), LINE_ROW)
     for at, line in zip(rows, lines):
         if not 0 <= line.number < LINES_MAX:
             raise OperatorError(f"line {line.name} is number {line.number}; expected 0 to 7")
         at["fd"], at["source_id"] = line.fd, line.source | line.number << 8
+        at["is_asked"] = line.fd in asked_fds
     return rows
 
 
-def new_intake(lines: Sequence[Line]) -> tuple[Any, Any, Any, Any]:
+def new_intake(lines: Sequence[Line], asked_fds: Collection[int] = ()) -> tuple[Any, Any, Any, Any]:
     """(rows, headers, batch, watch): what the loop receives with; little where nothing comes."""
     slots = SLOTS if lines else 1
     headers, batch = new_batch(slots, SLOT_BYTES)
-    return new_lines(lines), headers, batch, new_watch([line.fd for line in lines])
+    return new_lines(lines, asked_fds), headers, batch, new_watch([line.fd for line in lines])
 
 
 def new_clocks(sources: Sequence[Any]) -> Any:

@@ -97,6 +97,7 @@ def _text(engine: Engine, around: Surroundings) -> str:
     parameters = [*around.names(), *(f"o{k}_bytes" for k in sinks), *turn]
     with text.block(f"def loop({', '.join(parameters)})"):
         text.add("r = row(run, 0)", "mask = ring.shape[0] - 1", "turns = 0")
+        text.add(*(f"event{n}_ns = 0" for n in feeds))
         with text.block("while True"):
             text.add("position = take(words, inbox, inbox_control, ring, control, lines, headers,")
             text.add("                batch, clocks)")
@@ -124,12 +125,17 @@ def _text(engine: Engine, around: Surroundings) -> str:
                 "store_release(words, DONE_OFFSET, control[OFFSET])",
             )
             for n in feeds:
-                text.add(f"record_ns(lag, r.ts_recv_ns - row(n{n}_feed, 0).last_ts_event_ns)")
+                with text.block(f"if row(n{n}_feed, 0).last_ts_event_ns != event{n}_ns"):
+                    text.add(
+                        f"event{n}_ns = row(n{n}_feed, 0).last_ts_event_ns",
+                        f"if -CLOCK_NS <= r.ts_recv_ns - event{n}_ns <= LAG_MAX_NS:",
+                        f"    record_ns(lag, r.ts_recv_ns - event{n}_ns)",
+                    )
                 text.add(f"row(clocks, {n}).is_gap = row(n{n}_feed, 0).gap_open")
                 with text.block(f"if row(n{n}_feed, 0).gap_open != 0"):
                     text.add(_ASK.format(n=n))
                 with text.block("else"):
-                    text.add("words[ASK_AT_NS] = 0")
+                    text.add(f"row(clocks, {n}).ask_at_ns = 0")
             with text.block("if status != 0"):
                 text.add("store_release(words, STATE, AT_CAPACITY)", "break")
             if sinks:
@@ -158,7 +164,10 @@ def _send(text: Text, engine: Engine, k: int) -> None:
         )
 
 
-_ASK = "ask(words, row(n{n}_feed, 0), n{n}_held, ask_fds[{n}], request, monotonic_ns())"
+_ASK = (
+    "ask(words, row(clocks, {n}), row(n{n}_feed, 0), n{n}_held, ask_fds[{n}], request,"
+    " monotonic_ns())"
+)
 _NAMES: dict[str, Any] = {
     "ask": ask,
     "frame_bytes": frame_bytes,
@@ -176,9 +185,10 @@ _NAMES: dict[str, Any] = {
     "OFFSET": OFFSET,
     "OUT_FULL": OUT_FULL,
     "PAUSE_NS": w.PAUSE_NS,
+    "CLOCK_NS": 10**9,  # how far two clocks may be apart
+    "LAG_MAX_NS": 3600 * 10**9,  # an older event is of another day, or of a clock of its own
     "SAMPLED_MASK": 63,  # every 64th frame
     "AT_CAPACITY": w.AT_CAPACITY,
-    "ASK_AT_NS": w.ASK_AT_NS,
     "DONE_OFFSET": w.DONE_OFFSET,
     "STATE": w.STATE,
     "WAITS_OUTPUT": w.WAITS_OUTPUT,

@@ -14,9 +14,11 @@ from onetape.connect.udp import (
     open_receiver,
     open_sender,
 )
+from onetape.records import OperatorError
 from onetape.runtimes.edge.lines import Line
 
-ASKED_NUMBER = 7  # of the line that brings what was asked for; A is 0, B is 1
+NAMES = "ABCDEF"  # of lines
+ASKED, ASKED_NUMBER = "asked", 7  # of the line that brings what was asked for; A is 0, B is 1
 
 
 class Network:
@@ -36,21 +38,27 @@ class Network:
         interface: str = LOOPBACK,
         receive_buffer_bytes: int = RECEIVE_BUFFER_BYTES,
     ) -> None:
+        if len(lines) > len(NAMES):
+            raise OperatorError(
+                f"the lines of the feed were {len(lines)}; expected at most {len(NAMES)}: leave "
+                "some out"
+            )
         self._stack = ExitStack()
         self.receivers: list[Receiver] = []
         self.lines: list[Line] = []
         self.asks: dict[int, int] = {}
+        self.rerequest = None if rerequest is None else str(rerequest)
         with ExitStack() as opened:
             for number, address in enumerate(lines):
                 receiver = open_receiver(
                     address, interface=interface, receive_buffer_bytes=receive_buffer_bytes
                 )
                 self.receivers.append(opened.enter_context(receiver))
-                self.lines.append(Line("ABCDEF"[number], receiver.fd, 0, number))
+                self.lines.append(Line(NAMES[number], receiver.fd, 0, number))
             if rerequest is not None:
                 asker = opened.enter_context(open_sender(rerequest, interface=interface))
                 self.asks[0] = asker.fd
-                self.lines.append(Line("asked", asker.fd, 0, ASKED_NUMBER))
+                self.lines.append(Line(ASKED, asker.fd, 0, ASKED_NUMBER))
             self.senders: dict[str, Sender] = {
                 name: opened.enter_context(open_sender(address, interface=interface))
                 for name, address in (sinks or {}).items()

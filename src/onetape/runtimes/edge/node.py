@@ -121,7 +121,7 @@ class EdgeNode:
         self, lines: Sequence[Line], sinks: dict[str, int], asks: dict[int, int]
     ) -> loop.Surroundings:
         records = [self.plan.pipeline.outputs[name].of for name in self.plan.outputs]
-        rows, headers, batch, watch = new_intake(lines)
+        rows, headers, batch, watch = new_intake(lines, asks.values())
         for name in sinks:
             if name not in self.plan.outputs:
                 known = ", ".join(self.plan.outputs)
@@ -159,8 +159,9 @@ class EdgeNode:
 
         Without `take`: the newest checkpoint, and the tape after it. With it every row of the tape
         is made again, from the first frame, and given to `take(name, rows, origins)`. Rows that no
-        SENT frame speaks of leave by their sinks, in order, as they are made again. Returns what is
-        to be said about checkpoints that could not be used.
+        SENT frame speaks of leave by their sinks, in order, as they are made again; that all is
+        durable is said once more. Returns what is to be said about checkpoints that could not be
+        used.
         """
         self.tape.sync()
         found, said = None, list[str]()
@@ -186,6 +187,8 @@ class EdgeNode:
                 self._send(names.index(name))
                 if take is not None:
                     take(name, rows, origins)
+        if sent.any():  # who heard of a row before the crash may still wait for its mark
+            self.words[words.TOLD_OFFSET] = self.tape.durable_offset
         return said
 
     def _send(self, output: int) -> None:

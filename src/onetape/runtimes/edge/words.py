@@ -35,7 +35,6 @@ BATCH_AT = 15 * LINE + 5
 BATCH_NS = 15 * LINE + 6
 MARKED = 15 * LINE + 7  # frames with a smaller offset were said to be durable
 TOLD_OFFSET = 16 * LINE  # the offset behind the last frame that rows were sent for
-ASK_AT_NS = 16 * LINE + 1  # when missing messages are asked for again
 WORDS = 17 * LINE
 
 RUNNING, STOPPED, AT_CAPACITY, TAPE_FAULT, FRAME_TOO_LONG, LINE_FAULT = range(6)

@@ -10,11 +10,14 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import fields
+from datetime import date
 from pathlib import Path
 from typing import Any
 
-from onetape.connect.udp import LOOPBACK, open_receiver, open_sender, parse_address
+from onetape.connect.udp import LOOPBACK, Address, open_receiver, open_sender, parse_address
+from onetape.native.interrupts import heeding_interrupts
 from onetape.sim.exchange import Chunks, generate
+from onetape.sim.exchange_options import TRADING_DATE
 from onetape.sim.venue.exchange import Exchange, file_blocks
 from onetape.sim.venue.faults import CORRUPT_KINDS, Faults
 from onetape.sim.venue.packets import PACK_NS, PACKET_BYTES, pack_all, session_of
@@ -23,14 +26,16 @@ from onetape.sim.venue.relay import Relay
 POLL_S = 0.05
 
 EXCHANGE = """\
-Serve a day of NASDAQ ITCH 5.0 as a venue does: MoldUDP64 packets of several messages, the same on
-line A and line B, heartbeats in silence, three packets at the end of the session, and a server for
-those who missed something (--rerequest).
+Serve a day of NASDAQ ITCH 5.0 as a venue does: MoldUDP64 datagrams of several messages, the same on
+line A and line B, heartbeats in silence, three datagrams at the end of the session, and a server
+for those who missed something (--rerequest).
 
 It sends by the clock, whoever keeps up (open loop); how late it was itself is in the result. With
 --restamp a message's time is when it was due to be sent, so that "received minus event time" is the
-latency. A line on stdout says "ready" when everything is open; sending begins --start-after-s
-later, and requests are answered until --linger-s after the end. Ctrl-C ends the session early.
+latency. A line on stdout says "ready" when everything is open, one on stderr how to listen (a node
+is told the date, unless it is today's: messages have the time of day only). Sending begins
+--start-after-s later, and requests are answered until --linger-s after the end. Ctrl-C ends the
+session early, and its figures are told: exit status 0.
 """
 
 EXCHANGE_EXAMPLES = """\
@@ -40,7 +45,7 @@ examples:
   onetape exchange --a 127.0.0.1:5000 --messages-per-s 100000 --restamp --spin   to measure latency
 listen with
   onetape run standard --udp 239.192.0.1:5000 --udp 239.192.0.2:5000 \\
-      --rerequest 127.0.0.1:5001 --tape tape/
+      --rerequest 127.0.0.1:5001 --tape tape/ --date 2026-01-05
 """
 
 RELAY = """\
@@ -52,7 +57,8 @@ Damage of kind "frame" is such that a careful receiver refuses it for certain. D
 may give a valid message that nobody can tell from a true one, since the UDP checksum is made anew
 here: use it to see that nothing crashes.
 
-A line on stdout says "ready". It ends with Ctrl-C, or --idle-s after the last datagram.
+A line on stdout says "ready". It ends with Ctrl-C, or --idle-s after the last datagram, and tells
+its counts: exit status 0.
 """
 
 RELAY_EXAMPLES = """\
@@ -60,7 +66,7 @@ example, one bad line of two:
   onetape exchange --a 127.0.0.1:6000 --b 127.0.0.1:5002 --rerequest 127.0.0.1:5001
   onetape relay --from 127.0.0.1:6000 --to 127.0.0.1:5000 --lose 0.05 --reorder 0.05 --corrupt 0.01
   onetape run standard --udp 127.0.0.1:5000 --udp 127.0.0.1:5002 \\
-      --rerequest 127.0.0.1:5001 --tape tape/
+      --rerequest 127.0.0.1:5001 --tape tape/ --date 2026-01-05
 """
 
 
@@ -91,7 +97,7 @@ def add_parsers(subparsers: Any) -> None:
     option("--speed", type=float, default=1.0, help="x the day's own pace; 0: as fast as it goes")
     option("--session", default="ONETAPE", metavar="NAME", help="up to 10 letters")
     option("--pack-us", type=float, default=PACK_NS / 1000, metavar="US",
-           help="messages within so long share a packet (default: %(default)s)")  # fmt: skip
+           help="messages within so long share a datagram (default: %(default)s)")  # fmt: skip
     option("--packet-bytes", type=int, default=PACKET_BYTES, help="at most (default: %(default)s)")
     option("--restamp", action="store_true", help="event time is the scheduled send time, today")
     option("--spin", action="store_true", help="less late, but takes a processor")
@@ -132,14 +138,17 @@ def _add_relay(subparsers: Any) -> None:
 def run_exchange(args: argparse.Namespace) -> int:
     session = session_of(args.session)
     if args.file is not None:
-        data = file_blocks(args.file)
+        day, data = file_blocks(args.file)
     else:
-        data = generate(
-            seed=args.seed,
-            instruments=args.instruments,
-            seconds=args.seconds,
-            messages_per_s=args.messages_per_s,
-            episodes=args.episodes,
+        day, data = (
+            TRADING_DATE,
+            generate(
+                seed=args.seed,
+                instruments=args.instruments,
+                seconds=args.seconds,
+                messages_per_s=args.messages_per_s,
+                episodes=args.episodes,
+            ),
         )
     blocks = pack_all(
         data,
@@ -147,26 +156,30 @@ def run_exchange(args: argparse.Namespace) -> int:
         pack_ns=round(args.pack_us * 1000),
         packet_bytes=args.packet_bytes,
     )
-    exchange = Exchange(
-        blocks,
-        [parse_address(text) for text in (args.a, args.b) if text],
-        session=session,
-        rerequest=parse_address(args.rerequest) if args.rerequest else None,
-        packet_bytes=args.packet_bytes,
-        speed=args.speed,
-        spin=args.spin,
-        restamp=args.restamp,
-        interface=args.interface,
-    )
+    lines = [parse_address(text) for text in (args.a, args.b) if text]
+    rerequest = parse_address(args.rerequest) if args.rerequest else None
+    with heeding_interrupts():  # it compiles
+        exchange = Exchange(
+            blocks,
+            lines,
+            session=session,
+            rerequest=rerequest,
+            packet_bytes=args.packet_bytes,
+            speed=args.speed,
+            spin=args.spin,
+            restamp=args.restamp,
+            interface=args.interface,
+        )
     with _until_signal() as ended, exchange:
         print("ready", flush=True)
+        print(_how_to_listen(args, lines, None if args.restamp else day), file=sys.stderr)
         if args.on_enter:
             sys.stdin.readline()
         began_s = time.perf_counter()
         exchange.start(start_after_s=args.start_after_s)
         while not ended.is_set() and not exchange.wait(POLL_S):
             pass
-        elapsed_s = time.perf_counter() - began_s - args.start_after_s
+        elapsed_s = max(time.perf_counter() - began_s - args.start_after_s, 0.0)
         was_stopped = ended.wait(0)
         ended.wait(args.linger_s)
     facts = {
@@ -179,6 +192,14 @@ def run_exchange(args: argparse.Namespace) -> int:
         facts["episodes"] = [episode.as_dict() for episode in data.labels]
     print(json.dumps(facts) if args.json else _exchange_text(facts))
     return 0
+
+
+def _how_to_listen(args: argparse.Namespace, lines: list[Address], day: date | None) -> str:
+    words = ["onetape run standard", *(f"--udp {line}" for line in lines)]
+    words += [f"--interface {args.interface}"] if args.interface != LOOPBACK else []
+    words += [f"--rerequest {args.rerequest}"] if args.rerequest else []
+    words += ["--tape live/", *([f"--date {day}"] if day is not None else [])]
+    return f"onetape: listen with: {' '.join(words)}"
 
 
 def run_relay(args: argparse.Namespace) -> int:
@@ -227,7 +248,7 @@ def _until_signal() -> Iterator[threading.Event]:
 def _exchange_text(facts: dict[str, Any]) -> str:
     lines = [
         f"session {facts['session']}: {facts['messages']:,} messages in {facts['packets']:,} "
-        f"packets, {facts['elapsed_s']:.1f} s, {facts['heartbeats']} heartbeats",
+        f"datagrams, {facts['elapsed_s']:.1f} s, {facts['heartbeats']} heartbeats",
         f"  late by   p50 {facts['lateness_ns_p50'] / 1000:.1f} us, "
         f"p99 {facts['lateness_ns_p99'] / 1000:.1f} us, "
         f"at most {facts['lateness_ns_max'] / 1000:.1f} us",

@@ -13,10 +13,11 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
+from datetime import date
 from pathlib import Path
 from typing import Any
 
-from onetape.connect.itch_file import LENGTH_PREFIXED, midnight_ns, open_itch, today
+from onetape.connect.itch_file import EPOCH, LENGTH_PREFIXED, midnight_ns, open_itch, today
 from onetape.connect.udp import LOOPBACK, Address, open_receiver, open_sender
 from onetape.records import OperatorError
 from onetape.sim.venue.packets import PACKET_BYTES, History, Packets
@@ -120,11 +121,17 @@ class Ahead(Iterator[Packets]):
     def __init__(self, blocks: Iterator[Packets], count: int) -> None:
         self._blocks = blocks
         self._pool = ThreadPoolExecutor(1, "ahead")
-        self._coming: deque[Future[Packets | None]] = deque()
-        for _ in range(count):
+        first: Future[Packets | None] = Future()
+        first.set_result(next(blocks, None))  # it compiles: here, where Ctrl-C is heard
+        self._coming = deque([first])
+        for _ in range(count - 1):
             self._order()
-        for made in self._coming:  # what is wrong with them is said before the first is sent
-            made.result()
+        try:
+            for made in self._coming:  # what is wrong with them is said before the first is sent
+                made.result()
+        except BaseException:  # Ctrl-C too: nobody waits for the rest
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
     def __next__(self) -> Packets:
         packets = self._coming.popleft().result()
@@ -143,9 +150,13 @@ class Ahead(Iterator[Packets]):
         self._coming.append(self._pool.submit(next, self._blocks, None))  # type: ignore[arg-type]
 
 
-def file_blocks(path: Path) -> Iterator[Any]:
-    """The messages of a recorded day, in blocks. OperatorError for a capture."""
+def file_blocks(path: Path) -> tuple[date | None, Iterator[Any]]:
+    """The date of a recorded day, where its name tells it, and its messages in blocks.
+
+    OperatorError for a capture.
+    """
     file = open_itch(path, chunk_bytes=BLOCK_BYTES)
     if file.framing != LENGTH_PREFIXED:
         raise OperatorError(f"{path} is a capture of packets; expected a file of messages")
-    return (block for _, block in file)
+    day = file.trading_date if file.trading_date != EPOCH else None
+    return day, (block for _, block in file)

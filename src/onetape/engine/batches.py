@@ -1,0 +1,88 @@
+"""Batches: every `rows` rows of a key, in the order they came, give one row.
+
+    bars = trades.batches(100, by=c.instrument_id).agg(high=c.price_ticks.max())
+
+Time plays no part: a late row counts like any other, and what is not full when the input ends gives
+nothing. The row's ts_event_ns is that of the last row in it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from onetape.engine.graph import Stream
+from onetape.engine.operator_text import call, initial_block
+from onetape.engine.window import AggregateSpec, Aggregating, WindowStream, check_aggregate
+from onetape.records import DeclarationError
+
+if TYPE_CHECKING:
+    from onetape.engine.planner import _Planner
+
+
+@dataclass(frozen=True, eq=False)
+class Batches(Aggregating):
+    """Aggregates of `rows` rows each."""
+
+    rows: int = 0
+
+    def spans(self) -> str:
+        return f"every {self.rows:,} rows"
+
+
+def batches(
+    stream: Stream, spec: AggregateSpec, *, rows: int, key: str, capacity: int = 1 << 16
+) -> WindowStream:
+    """Every `rows` rows of `stream` per value of `key`."""
+    check_aggregate("batches", stream, spec, key, capacity)
+    if not isinstance(rows, int) or isinstance(rows, bool) or rows < 1:
+        raise DeclarationError(f"batches of {rows!r} rows; expected a whole number, 1 or more")
+    node = Batches(
+        name=f"{spec.name}_{rows}_rows",
+        inputs=(("events", stream),),
+        spec=spec,
+        key=key,
+        capacity=capacity,
+        rows=rows,
+    )
+    return WindowStream(node, "windows", spec.of)
+
+
+def on_event(planner: _Planner, node: Batches, event: str) -> None:
+    """One event: to the batch of its key; a full one is told and begins anew."""
+    text, label, number = planner.text, planner.label(node), planner.number[id(node)]
+    planner.count_call(node)
+    _arrays(planner, node)
+    block = planner.array(f"x{number}_window", lambda: np.zeros(1, node.spec.of.dtype))
+    used = planner.array(f"u{number}_window", lambda: np.zeros(1, np.int64))
+    text.add(
+        f"key = {event}.{node.key}",
+        f"slot = slot_only({label}_direct, {label}_index, {label}_keys, key)",
+    )
+    with text.block(f"if {label}_rows[slot] == 0"):
+        text.add(
+            f"copy_row({label}_panes, slot, x{number}_initial, 0)",
+            f"{label}_began[slot] = {event}.ts_event_ns",
+        )
+    text.add(f"{label}_rows[slot] += 1", f"r.node = {number}", f"{used}[0] = 0")
+    planner.sample(node)
+    call(planner, f"{label}_add", node.spec.add, [f"row({label}_panes, slot)", event], [])
+    planner.sample(node, at_end=True)
+    with text.block(f"if {label}_rows[slot] == {node.rows}"):
+        text.add(f"{label}_rows[slot] = 0")
+        span = [f"row({label}_panes, slot)", "key", f"{label}_began[slot]", f"{event}.ts_event_ns"]
+        call(planner, f"{label}_result", node.spec.result, span, [], into=f"{block}, {used}")
+        planner.mark_stale(node, node.spec.of, block, f"{used}[0]", 1)
+    planner.push_each(node.windows(), block, f"{used}[0]", 1)
+
+
+def _arrays(planner: _Planner, node: Batches) -> None:
+    label, spec = planner.label(node), node.spec
+    slots = planner.keyed_arrays(node, node.capacity)
+    planner.array(f"{label}_rows", lambda: np.zeros(slots(), np.int64))
+    planner.array(f"{label}_began", lambda: np.zeros(slots(), np.int64))
+    planner.array(f"{label}_panes", lambda: np.zeros(slots(), spec.state))
+    initial = f"x{planner.number[id(node)]}_initial"
+    planner.array(initial, lambda: initial_block(spec.state, spec.initial))
