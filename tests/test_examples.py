@@ -1,6 +1,7 @@
 """Every program in examples/ runs by itself, says what it promises, and fits a screen."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +29,22 @@ SAYS = {
 }
 
 
+GALLERY = (ROOT / "docs" / "GALLERY.md").read_text(encoding="utf-8")
+SECTIONS = re.findall(
+    r"^## \[(\S+)\]\(\.\./examples/\1\)\n.*?```python no-run\n(.*?)```\n\n```text\n(.*?)```",
+    GALLERY,
+    re.M | re.S,
+)
+SHOWN = {name: [x for x in text.splitlines() if x != "..."] for name, _, text in SECTIONS}
+
+
+def test_the_gallery_shows_every_example_as_it_is():
+    assert [name for name, _, _ in SECTIONS] == sorted(SAYS)
+    for name, code, _ in SECTIONS:
+        source = (ROOT / "examples" / name).read_text(encoding="utf-8").splitlines()
+        assert [x for x in code.splitlines() if x not in (*source, "...")] == [], name
+
+
 def test_every_example_is_run_here():
     assert [path.name for path in EXAMPLES] == sorted(SAYS)
 
@@ -48,6 +65,7 @@ def test_an_example_says_what_it_promises(path, tmp_path, tmp_path_factory):
 
     assert done.returncode == 0, done.stderr
     assert SAYS[path.name] in done.stdout
+    assert [line for line in SHOWN[path.name] if line not in done.stdout] == []
     assert done.stderr == ""
     assert list(tmp_path.iterdir()) == []
 
