@@ -16,7 +16,8 @@ UV ?= uv
 HERE := $(shell pwd | cksum | cut -d' ' -f1)
 RUN := .venv/run-$(HERE)
 DEV := .venv/dev-$(HERE)
-# Neither does one whose Python has since gone: then both stamps are made anew.
+SITE := .venv/site-$(HERE)
+# Neither does one whose Python has since gone: then all stamps are made anew.
 GONE := $(shell test -x $(BIN)/python || echo gone)
 
 PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
@@ -56,11 +57,13 @@ wheel: $(DEV) ## build the wheel, use it in a bare environment as a user would; 
 bench: $(RUN) ## measure this machine, side by side with the baselines
 	@$(BIN)/onetape bench all $(ARGS)
 
-docs: $(DEV) ## list the documentation and run every example in it
+docs: $(SITE) ## list the documentation, run every example in it, build the site into build/site
 	@for page in README.md docs/*.md; do \
 	    test ! -f "$$page" || printf '  %-28s %s\n' "$$page" "$$(sed -n 's/^# *//p' "$$page" | head -n 1)"; \
 	done
-	@$(BIN)/pytest -q tests/test_docs.py
+	@$(BIN)/pytest -q tests/test_docs.py tests/test_examples.py tests/test_reference.py
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo 'the site is in build/site; open build/site/index.html'
 
 clean: ## remove .venv, build outputs and caches of tools
 	@rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -75,6 +78,7 @@ requirements: ## compile requirements/*.txt again, with uv; ARGS=--upgrade for n
 	@$(PIN) -o requirements/build.txt requirements/build.in >/dev/null
 	@$(PIN) -o requirements/dev.txt -c requirements/run.txt -c requirements/build.txt \
 	    pyproject.toml requirements/build.in requirements/dev.in >/dev/null
+	@$(PIN) -o requirements/docs.txt -c requirements/dev.txt requirements/docs.in >/dev/null
 	@! grep -nE 'https?:|index-url|find-links' requirements/*.txt \
 	    || { echo 'make requirements: the lines above name a download address' >&2; exit 1; }
 
@@ -130,4 +134,10 @@ $(DEV): $(RUN) requirements/dev.txt
 	@exec >&2; set -e; \
 	echo 'onetape: installing pytest, Hypothesis, ruff and mypy (half a minute, once)'; \
 	$(PIP) install --require-hashes --only-binary=:all: -r requirements/dev.txt; \
+	touch $@
+
+$(SITE): $(DEV) requirements/docs.txt
+	@exec >&2; set -e; \
+	echo 'onetape: installing MkDocs Material and mkdocstrings (half a minute, once)'; \
+	$(PIP) install --require-hashes --only-binary=:all: -r requirements/docs.txt; \
 	touch $@

@@ -1,6 +1,7 @@
 """Every program in examples/ runs by itself, says what it promises, and fits a screen."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,13 +14,35 @@ LINES_MAX = 60
 TIMEOUT_S = 240  # a cold cache on a slow machine; warm, each takes a second or two
 
 SAYS = {
-    "01_replay_a_day.py": "all 3 planted bursts were found, and nothing else",
-    "02_own_operator.py": "plain Python gives the same record",
-    "03_own_window.py": "  1.00  bought  3,432  sold  2,837",
-    "04_order_book_at_full_depth.py": "ZNQF: 33 bid levels, 27 ask levels",
-    "05_two_sources.py": "edge [(13000000, 1, 8)]",
-    "06_timer.py": "23 silences of more than 800 ms",
+    "01_replay_a_day.py": "all of 10,499 messages again: the same digests",
+    "02_vwap_alert.py": "107 trades were so far away; 15 alerts, one a second each",
+    "03_own_operator.py": "plain Python gives the same record",
+    "04_own_window.py": "14:30:01.000  bought  3,432  sold  2,837",
+    "05_order_book.py": "imbalance +11.9 %, microprice 7.78000",
+    "06_two_venues.py": "ACME  2026-01-05 14:30:00.013000000              1      8",
+    "07_timer.py": "23 silences of more than 800 ms",
+    "08_effective_spread.py": "800 trades: quoted 2.462 ticks, effective 2.643",
+    "09_sinks.py": "alerts.jsonl: 4 lines; ZLZT, rule 1",
+    "10_burst_cancel.py": "all 3 planted bursts were found, and nothing else",
+    "11_test_an_operator.py": "field Volume.qty_lots was given 2147483648",
+    "12_live_on_a_bad_network.py": "all equal",
 }
+
+
+GALLERY = (ROOT / "docs" / "GALLERY.md").read_text(encoding="utf-8")
+SECTIONS = re.findall(
+    r"^## \[(\S+)\]\(\.\./examples/\1\)\n.*?```python no-run\n(.*?)```\n\n```text\n(.*?)```",
+    GALLERY,
+    re.M | re.S,
+)
+SHOWN = {name: [x for x in text.splitlines() if x != "..."] for name, _, text in SECTIONS}
+
+
+def test_the_gallery_shows_every_example_as_it_is():
+    assert [name for name, _, _ in SECTIONS] == sorted(SAYS)
+    for name, code, _ in SECTIONS:
+        source = (ROOT / "examples" / name).read_text(encoding="utf-8").splitlines()
+        assert [x for x in code.splitlines() if x not in (*source, "...")] == [], name
 
 
 def test_every_example_is_run_here():
@@ -27,11 +50,13 @@ def test_every_example_is_run_here():
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_an_example_says_what_it_promises(path, tmp_path):
+def test_an_example_says_what_it_promises(path, tmp_path, tmp_path_factory):
+    here = tmp_path_factory.mktemp("hypothesis")  # which keeps a folder where it runs
     done = subprocess.run(
         [sys.executable, "-W", "error", str(path)],
         cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
+        env=os.environ
+        | {"PYTHONPATH": str(ROOT / "src"), "HYPOTHESIS_STORAGE_DIRECTORY": str(here)},
         capture_output=True,
         text=True,
         timeout=TIMEOUT_S,
@@ -40,6 +65,7 @@ def test_an_example_says_what_it_promises(path, tmp_path):
 
     assert done.returncode == 0, done.stderr
     assert SAYS[path.name] in done.stdout
+    assert [line for line in SHOWN[path.name] if line not in done.stdout] == []
     assert done.stderr == ""
     assert list(tmp_path.iterdir()) == []
 

@@ -303,6 +303,13 @@ def test_arrow_types_say_what_the_columns_are():
     assert bars().to_arrow()["close_ticks"].to_pylist()[:2] == [25, 26]
 
 
+def test_rows_as_dicts_have_times_to_the_nanosecond():
+    first, second, *_ = bars().to_dicts(prices=True)
+    assert (first["symbol"], first["close"], first["high"]) == ("A<B>", Decimal("6.25"), None)
+    assert second["ts_event_ns"] == 1_514_903_460_000_000_001
+    assert bars().to_dicts()[1]["close_ticks"] == 26
+
+
 def test_prices_of_an_unknown_tick_are_refused():
     with pytest.raises(OperatorError, match="different ticks"):
         Table("bar", Bar, bars().rows, None).with_prices()

@@ -74,7 +74,16 @@ class Kernel:
 def kernel(
     py_func: Callable[..., Any] | None = None, *, twin: Callable[..., Any] | None = None
 ) -> Any:
-    """Declare a kernel: `@kernel`, or `@kernel(twin=f)` when plain Python needs another body."""
+    """A function of numbers and rows that operators may call: compiled there, plain Python here.
+
+    ```python
+    @ot.kernel
+    def middle_x2(bid_ticks, ask_ticks):
+        return bid_ticks + ask_ticks
+    ```
+
+    `@kernel(twin=f)` when plain Python needs another body.
+    """
     if py_func is None:
         return lambda f: Kernel(f, twin=twin)
     return Kernel(py_func)

@@ -44,7 +44,14 @@ class Node:
 
 @dataclass(frozen=True, eq=False)
 class Stream:
-    """One output of a node: records of type `of`."""
+    """Records of type `of`, one after the other: what sources and operators give.
+
+    ```python
+    big = trades.filter(c.qty_lots > 1_000).select(c.instrument_id, c.qty_lots)
+    ```
+
+    A stream is a value: `filter`, `select`, `window` and the rest make new ones.
+    """
 
     node: Node
     output: str
@@ -142,7 +149,14 @@ class Sink:
 
 @dataclass(frozen=True)
 class UdpSink(Sink):
-    """Rows leave at once as datagrams to `HOST:PORT`: see `onetape.codecs.rows_datagram`."""
+    """Rows leave at once, from the hot loop, as datagrams to an address.
+
+    ```python
+    pipeline = ot.Pipeline(trade=trades >> ot.udp("127.0.0.1:9000"))
+    ```
+
+    Their layout is in `onetape.codecs.rows_datagram`. DeclarationError: not HOST:PORT.
+    """
 
     address: str
 
@@ -288,14 +302,38 @@ class Outputs:
 
 
 def operator(thing: Any = None, *, key: str | None = None) -> Any:
-    """Declare an operator from a class or a function; see `onetape.engine.operators`."""
+    """An operator, of a function, or of a class whose annotated attributes are one key's state.
+
+    ```python
+    @ot.operator(key="instrument_id")
+    class Jumps:
+        last_ticks: ot.i64 = ot.UNSET
+
+        def on_trade(self, t: mk.Trade, *, at_least: ot.Ticks = 5) -> Jump | None:
+            was, self.last_ticks = self.last_ticks, t.price_ticks
+            if was == ot.UNSET or abs(t.price_ticks - was) < at_least:
+                return None
+            return Jump(t.ts_event_ns, t.instrument_id, t.price_ticks - was)
+
+    jumps = Jumps(trades, at_least=10)
+    ```
+
+    `on_NAME` makes an input of that name, `on_timer` runs when the state's `wake_ns` is due; what
+    stands after `*` is a setting. `Jumps.source` is the class as written. DeclarationError names
+    the line that cannot be.
+    """
     if thing is None:
         return lambda t: Operator(describe(t, key))
     return Operator(describe(thing, key))
 
 
 def merge(*streams: Stream) -> Stream:
-    """One stream from several of the same record type."""
+    """One stream from several of the same record type, in the order the rows are made.
+
+    ```python
+    windows = ot.merge(mk.vwap(trades, width="1s"), mk.vwap(trades, width="1m"))
+    ```
+    """
     for stream in streams:
         if not isinstance(stream, Stream):
             raise DeclarationError(f"merge was given {stream!r}; expected streams")
@@ -332,7 +370,13 @@ def records_source(
 
 
 class Pipeline:
-    """A graph with named outputs: `Pipeline(vwap=stream, alert=stream)`."""
+    """Named outputs and all they need. A value: nothing is compiled or run by making one.
+
+    ```python
+    pipeline = ot.Pipeline(trade=trades, vwap=mk.vwap(trades))
+    assert list(pipeline.outputs) == ["trade", "vwap"]
+    ```
+    """
 
     def __init__(self, **outputs: Stream) -> None:
         if not outputs:

@@ -46,7 +46,16 @@ RESERVED = (
 
 
 class UpTo:
-    """`UpTo[n, X]`: an output of at most n records of X for each event."""
+    """`UpTo[n, X]`: an output of at most n records of X for each event, n to 4 096.
+
+    ```python
+    @ot.operator
+    def both_sides(q: mk.TopOfBook, out: ot.UpTo[2, mk.Trade]) -> None:
+        for price_ticks in (q.bid_price_ticks, q.ask_price_ticks):
+            made = out.row()
+            made.ts_event_ns, made.price_ticks = q.ts_event_ns, price_ticks
+    ```
+    """
 
     def __class_getitem__(cls, of: Any) -> Any:
         at_most, made = of

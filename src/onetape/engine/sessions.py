@@ -41,7 +41,15 @@ def session(
     key: str,
     capacity: int = 1 << 16,
 ) -> WindowStream:
-    """Session windows of `stream`, ended by a pause of `gap`, per value of `key`."""
+    """Session windows of `stream`, ended by a pause of `gap`, per value of `key`.
+
+    ```python
+    burst = ot.session(trades, VwapSum, gap="200ms", key="instrument_id")
+    lots = trades.session("200ms", by=c.instrument_id).agg(lots=c.qty_lots.sum())  # with columns
+    ```
+
+    The class needs `merge`: a late event may join two sessions. At most `capacity` keys.
+    """
     check_aggregate("session", stream, spec, key, capacity)
     gap_ns = parse_duration_ns(gap)
     if gap_ns <= 0:

@@ -101,7 +101,22 @@ class WindowStream(Stream):
 
 
 def aggregate(cls: type) -> AggregateSpec:
-    """Declare an aggregate: fields with defaults, and add, merge, result."""
+    """What a window keeps and gives: fields with defaults, `add`, `result`; `merge`, if it slides.
+
+    ```python
+    @ot.aggregate
+    class Highest:
+        price_ticks: ot.i64 = ot.UNSET
+
+        def add(self, t: mk.Trade) -> None:
+            self.price_ticks = max(self.price_ticks, t.price_ticks)
+
+        def result(self, key: int, start_ns: int, end_ns: int) -> Jump | None:
+            return Jump(end_ns, key, self.price_ticks)
+
+    highest = ot.window(trades, Highest, width="1s", key="instrument_id")
+    ```
+    """
     state, initial = _state(cls)
     if state is None:
         raise DeclarationError(f"aggregate {cls.__name__} declares no fields")
@@ -143,7 +158,16 @@ def window(
     key: str,
     capacity: int = 1 << 16,
 ) -> WindowStream:
-    """Windows of `width`, moved every `every` (default: width, tumbling), per value of `key`."""
+    """Windows of `width`, moved every `every` (default: width, tumbling), per value of `key`.
+
+    ```python
+    average = ot.window(trades, VwapSum, width="1s", every="100ms", key="instrument_id")
+    late = average.late  # the stream of events that came too late
+    ```
+
+    At most 1 024 panes of `every`, at most `capacity` keys. With columns instead of a class:
+    `trades.window("1s", by=c.instrument_id).agg(high=c.price_ticks.max())`.
+    """
     check_aggregate("window", stream, spec, key, capacity)
     width_ns = parse_duration_ns(width)
     every_ns = width_ns if every is None else parse_duration_ns(every)

@@ -29,6 +29,11 @@ class Feed:
     far an event may lag behind the newest one and still be on time; `idle` is how long a silent
     feed holds windows open; `patience`, how long one waits for messages that are missing (from
     another line, or asked for again) before they are given up.
+
+    ```python
+    feed = mk.Feed("itch", idle="500ms").only("AAPL", "MSFT")
+    pipeline = ot.Pipeline(top=feed.top_of_book(), gap=feed.gaps())
+    ```
     """
 
     _tick = ITCH_TICK
@@ -236,7 +241,13 @@ def source(of: str, **options: Any) -> Feed: ...
 @overload
 def source(of: type, **options: Any) -> Stream: ...
 def source(of: Any, **options: Any) -> Any:
-    """A source: of a feed (an address) or of blocks of a record type of your own."""
+    """A source: of a feed (an address) or of blocks of a record type of your own.
+
+    ```python
+    trades = ot.source("itch:day.itch").only("AAPL").trades()
+    jumps = ot.source(Jump, name="jumps", lateness="5ms", idle="1s")
+    ```
+    """
     if isinstance(of, str):
         kind = VenueFeed if of.partition(":")[0] in VENUES else Feed
         check_options("ot.source", options, kind.__init__)

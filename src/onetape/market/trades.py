@@ -103,8 +103,13 @@ def vwap(
 ) -> Stream | Expr:
     """VWAP per instrument over windows of `width`, moved every `every` (default: tumbling).
 
-    Without a stream, for `trades.window(...).agg(vwap=mk.vwap())`: the volume-weighted price of
-    a window's trades, in whole ticks, rounded half up.
+    ```python
+    exact = mk.vwap(trades, width="1s", every="100ms")  # a stream of Vwap: notional and lots
+    rounded = trades.window("1s", by=c.instrument_id).agg(vwap=mk.vwap())
+    ```
+
+    Without a stream, for `agg`: the volume-weighted price of a window's trades, in whole ticks,
+    rounded half up.
     """
     if trades is None:
         notional, lots = (c.price_ticks * c.qty_lots).sum(), c.qty_lots.sum()
@@ -113,5 +118,10 @@ def vwap(
 
 
 def bars(trades: Stream, *, width: str = "1s") -> Stream:
-    """Bars per instrument."""
+    """Open, high, low, close and volume per instrument, tumbling.
+
+    ```python
+    pipeline = ot.Pipeline(bar=mk.bars(trades, width="1m"))
+    ```
+    """
     return window(trades, BarSum, width=width, key="instrument_id")

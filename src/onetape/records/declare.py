@@ -23,7 +23,20 @@ T = TypeVar("T")
 
 @dataclass_transform(frozen_default=True)
 def record(cls: type[T] | None = None, *, version: int = 1) -> Any:
-    """Make `cls` a record. A change of layout is a new `version` and a migration test."""
+    """Make `cls` a record: fields of fixed size. A change of layout is a new `version`.
+
+    ```python
+    @ot.record
+    class Edge:
+        ts_event_ns: ot.i64
+        asset_id: ot.u32
+        ticks: ot.i64
+
+    assert Edge(1, 7, -3).ticks == -3
+    ```
+
+    DeclarationError: a field whose type is none, or a default that does not fit.
+    """
     if cls is None:
         return lambda c: record(c, version=version)
     about: dict[str, Any] = {"__doc__": cls.__doc__, "__module__": cls.__module__}

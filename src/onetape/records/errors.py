@@ -11,7 +11,15 @@ A message says where, what was found, what was expected and what to do.
 
 
 class OnetapeError(Exception):
-    """Base of all errors that are meant for a person to read."""
+    """Base of all errors that are meant for a person to read.
+
+    ```python
+    try:
+        trades.filter(c.prise_ticks > 10)
+    except ot.OnetapeError as error:
+        assert "did you mean 'price_ticks'?" in str(error)
+    ```
+    """
 
 
 class DeclarationError(OnetapeError):

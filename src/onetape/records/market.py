@@ -10,14 +10,56 @@ from onetape.records.types import Array, i32, i64, u8, u16, u32, u64
 
 # What happened to an order: the values of MarketEvent.action (DBN's letters, as bytes).
 ADD = ord("A")
-CANCEL = ord("C")  # all or part of an order withdrawn
-MODIFY = ord("M")  # replaced: new id, price and size, time priority lost
-FILL = ord("F")  # a resting order was executed
-TRADE = ord("T")  # an execution against an order that was never shown
+"""A new order (DBN's letters, as bytes, are the values of `action`).
+
+```python
+added = feed.events().filter(c.action == mk.ADD)
+```
+"""
+CANCEL = ord("C")
+"""All or part of an order was withdrawn.
+
+```python
+withdrawn = feed.events().filter(c.action == mk.CANCEL)
+```
+"""
+MODIFY = ord("M")
+"""An order was replaced: new id, price and size, time priority lost.
+
+```python
+replaced = feed.events().filter(c.action == mk.MODIFY)
+```
+"""
+FILL = ord("F")
+"""A resting order was executed.
+
+```python
+filled = feed.events().filter(c.action == mk.FILL)
+```
+"""
+TRADE = ord("T")
+"""An execution against an order that was never shown.
+
+```python
+hidden = feed.events().filter(c.action == mk.TRADE)
+```
+"""
 OTHER = ord("N")  # a message that changes no order (status, directory, imbalance ...)
 
 BID = ord("B")
+"""The side that buys.
+
+```python
+resting_bids = trades.filter(c.side == mk.BID)
+```
+"""
 ASK = ord("A")
+"""The side that sells.
+
+```python
+resting_asks = trades.filter(c.side == mk.ASK)
+```
+"""
 NO_SIDE = ord("N")
 
 # Bits of `flags`.
@@ -26,7 +68,13 @@ NOT_PRINTABLE = 2  # an execution that other reports count already
 HAS_PRICE = 4  # a FILL that states its own price (ITCH 'C'), not the order's
 WHOLE = 8  # a CANCEL that withdraws the whole order; qty_lots is then UNSET
 CROSS = 16  # a trade of an auction
-STALE = 32  # made after messages of its feed were lost: it may be wrong
+STALE = 32
+"""A bit of `flags`: made after messages of its feed were lost, so it may be wrong.
+
+```python
+is_doubtful = testing.row(mk.Trade, flags=mk.STALE).flags & mk.STALE != 0
+```
+"""
 LAST = 128  # the last event of one message
 
 FLAG_NAMES = {
@@ -42,7 +90,12 @@ FLAG_NAMES = {
 
 @record
 class MarketEvent:
-    """One message about one order, as the venue sent it; one cache line."""
+    """One message about one order, as the venue sent it; one cache line.
+
+    ```python
+    added = testing.row(mk.MarketEvent, action=mk.ADD, side=mk.BID, price_ticks=990_000)
+    ```
+    """
 
     ts_event_ns: i64
     ts_recv_ns: i64
@@ -60,7 +113,12 @@ class MarketEvent:
 
 @record
 class Trade:
-    """An execution, at the price it happened; one cache line."""
+    """An execution, at the price it happened; one cache line.
+
+    ```python
+    sold = testing.row(mk.Trade, price_ticks=990_000, qty_lots=100, side=mk.BID)
+    ```
+    """
 
     ts_event_ns: i64
     price_ticks: i64
@@ -78,7 +136,12 @@ class Trade:
 
 @record
 class TopOfBook:
-    """Best bid and ask; one cache line. A side without orders has price UNSET and size 0."""
+    """Best bid and ask; one cache line. A side without orders has price UNSET and size 0.
+
+    ```python
+    wide = tops.filter(c.ask_price_ticks - c.bid_price_ticks > 300)
+    ```
+    """
 
     ts_event_ns: i64
     bid_price_ticks: i64
@@ -94,7 +157,14 @@ class TopOfBook:
 
 @record
 class Depth:
-    """The ten best levels of each side, best first; empty levels have price UNSET and size 0."""
+    """The ten best levels of each side, best first; empty levels have price UNSET and size 0.
+
+    ```python
+    @ot.operator
+    def second_bid(d: mk.Depth) -> Jump | None:
+        return Jump(d.ts_event_ns, d.instrument_id, d.bid_price_ticks[1])
+    ```
+    """
 
     ts_event_ns: i64
     sequence: i64
@@ -111,6 +181,10 @@ class Vwap:
     """Volume-weighted price of the window [ts_event_ns - width_ns, ts_event_ns).
 
     The average is notional_ticklots / qty_lots; the division is left to the reader.
+
+    ```python
+    averages = mk.vwap(trades).select(ticks=c.notional_ticklots // c.qty_lots)
+    ```
     """
 
     ts_event_ns: i64  # the end of the window
@@ -125,7 +199,12 @@ class Vwap:
 
 @record
 class Bar:
-    """Open, high, low, close and volume of [ts_event_ns - width_ns, ts_event_ns)."""
+    """Open, high, low, close and volume of [ts_event_ns - width_ns, ts_event_ns).
+
+    ```python
+    wide = mk.bars(trades).filter(c.high_ticks - c.low_ticks > 1_000)
+    ```
+    """
 
     ts_event_ns: i64  # the end of the bar
     width_ns: i64
@@ -146,6 +225,10 @@ class Alert:
 
     `alert_id` is the same in both and in every replay: it is made from the rule, the instrument
     and the venue sequence of the first event. Evidence is the first events of the episode.
+
+    ```python
+    opened = burst_cancel(feed.events()).filter(c.state == mk.OPEN)
+    ```
     """
 
     ts_event_ns: i64
@@ -164,7 +247,12 @@ class Alert:
 
 @record
 class Gap:
-    """Messages of a feed are missing, have come after all, or are given up."""
+    """Messages of a feed are missing, have come after all, or are given up.
+
+    ```python
+    lost = feed.gaps().filter(c.state == mk.GAP_LOST)
+    ```
+    """
 
     ts_event_ns: i64  # of the last event before
     ts_recv_ns: i64  # when it was known
@@ -175,9 +263,42 @@ class Gap:
     flags: u32
 
 
-GAP_OPENED, GAP_FILLED, GAP_LOST = 1, 2, 3
+GAP_OPENED = 1
+"""Messages are missing and later ones are here.
 
-OPEN, CLOSED = 1, 2
+```python
+began = feed.gaps().filter(c.state == mk.GAP_OPENED)
+```
+"""
+GAP_FILLED = 2
+"""They came after all: nothing is lost.
+
+```python
+filled = feed.gaps().filter(c.state == mk.GAP_FILLED)
+```
+"""
+GAP_LOST = 3
+"""They are given up: what follows is `STALE`.
+
+```python
+lost = feed.gaps().filter(c.state == mk.GAP_LOST)
+```
+"""
+
+OPEN = 1
+"""An alert's episode has begun.
+
+```python
+opened = burst_cancel(feed.events()).filter(c.state == mk.OPEN)
+```
+"""
+CLOSED = 2
+"""An alert's episode is over; the same `alert_id` as when it opened.
+
+```python
+over = burst_cancel(feed.events()).filter(c.state == mk.CLOSED)
+```
+"""
 WARN, CRITICAL = 1, 2
 RULE_BURST_CANCEL = 1
 

@@ -17,7 +17,13 @@ from onetape.records.errors import DeclarationError
 
 RESERVED = ("dtype", "fields", "version")  # what a record's class has: see declare.py
 
-UNSET = -(2**63)  # "undefined" for i64 fields: never 0, never NaN
+UNSET = -(2**63)
+"""An i64 that is not known, such as the price of an empty side: never 0, never NaN.
+
+```python
+last_ticks: ot.i64 = ot.UNSET
+```
+"""
 
 
 @dataclass(frozen=True)
@@ -42,16 +48,63 @@ class Field:
 
 
 i64 = Annotated[int, Field("<i8")]
+"""A signed field of 64 bits: prices, quantities, times. It alone can be `UNSET`.
+
+```python
+price_ticks: ot.i64
+```
+"""
 i32 = Annotated[int, Field("<i4")]
+"""A signed field of 32 bits.
+
+```python
+change_ticks: ot.i32
+```
+"""
 u64 = Annotated[int, Field("<u8")]
+"""A field for ids of 64 bits; an operator sees the same bits as a signed number.
+
+```python
+order_id: ot.u64
+```
+"""
 u32 = Annotated[int, Field("<u4")]
+"""A field of 32 bits without a sign: ids, counts, flags.
+
+```python
+instrument_id: ot.u32
+```
+"""
 u16 = Annotated[int, Field("<u2")]
+"""A field of 16 bits without a sign.
+
+```python
+rule: ot.u16
+```
+"""
 u8 = Annotated[int, Field("|u1")]
+"""A field of 8 bits without a sign: a letter, a state.
+
+```python
+side: ot.u8
+```
+"""
 f64 = Annotated[float, Field("<f8")]
+"""A float field. Prices are not floats: see `i64`.
+
+```python
+volatility: ot.f64
+```
+"""
 
 
 class Array:
-    """A fixed-length array field: `Array[u64, 16]`."""
+    """A field of fixed length, 1 to 65 536 values of one type.
+
+    ```python
+    order_ids: ot.Array[ot.u64, 16]
+    ```
+    """
 
     def __class_getitem__(cls, of: Any) -> Any:
         scalar, length = of
@@ -79,8 +132,26 @@ class Unit:
 
 # Any, to a type checker: a default may be text ("5ms"), the value an operator sees is an integer.
 Duration = Annotated[Any, Unit("ns")]
+"""A setting in ns, written as "250us", "5ms", "1s", "2m", "1h" or "1d".
+
+```python
+def on_trade(self, t: mk.Trade, *, max_age: ot.Duration = "5ms") -> None: ...
+```
+"""
 Ticks = Annotated[Any, Unit("ticks")]
+"""A setting in ticks, a whole number.
+
+```python
+def on_trade(self, t: mk.Trade, *, at_least: ot.Ticks = 5) -> None: ...
+```
+"""
 Lots = Annotated[Any, Unit("lots")]
+"""A setting in lots, a whole number.
+
+```python
+def on_trade(self, t: mk.Trade, *, above: ot.Lots = 1_000) -> None: ...
+```
+"""
 
 _DURATION = re.compile(r"(\d+)\s*(ns|us|µs|ms|s|m|h|d)")
 _DURATION_NS = {

@@ -34,6 +34,11 @@ def run(
 ) -> Results:
     """Run a pipeline over its tables (`ot.read`) or its ITCH file, as fast as it goes.
 
+    ```python
+    results = ot.run(ot.Pipeline(trade=ot.read(table, as_=mk.Trade, tick="0.01")))
+    assert results.trade.to_dicts()[0]["price_ticks"] == 1000
+    ```
+
     file      ITCH to run over, in place of the one the source names
     simulate  how long a market, "5s", of the venues that its sources name is simulated, from `seed`
     settings  {"LeadLag.edge": 5}: in place of what the program says, as `--set` does

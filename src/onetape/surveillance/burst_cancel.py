@@ -31,7 +31,12 @@ REMEMBERED = 16  # recent cancels an instrument; also the most evidence an alert
 
 
 def burst_cancel(events: Stream, *, more_than: int = 5, within: str | int = "10ms") -> Stream:
-    """Alerts on bursts of cancels; `more_than` is 1 to 15."""
+    """Alerts on bursts of cancels, with the first events of each; `more_than` is 1 to 15.
+
+    ```python
+    alerts = burst_cancel(ot.source("itch").events(), more_than=5, within="10ms")
+    ```
+    """
     if not 1 <= more_than < REMEMBERED:
         raise DeclarationError(f"more_than was {more_than}; expected 1 to {REMEMBERED - 1}")
     if parse_duration_ns(within) <= 0:

@@ -47,7 +47,12 @@ FRAME_PIECES = 1000
 
 
 class CheckFailed(OnetapeError, AssertionError):
-    """What must hold does not. The message says what, where, and how to repeat it."""
+    """What must hold does not. The message says what, where, and how to repeat it.
+
+    ```python
+    assert issubclass(testing.CheckFailed, AssertionError)  # so pytest shows it as a failure
+    ```
+    """
 
 
 def check(
@@ -60,6 +65,11 @@ def check(
     **by_source: Any,
 ) -> Run:
     """Check a pipeline over this input, or what a Run was fed. CheckFailed says what is wrong.
+
+    ```python
+    t = testing.check(pipeline, trade=[trade], splits=2)
+    assert t.rows("trade") == [trade]
+    ```
 
     by_source     events as for `Run.feed`; several sources are interleaved by event time, and all
                   of them end. For anything else feed a Run and check that

@@ -41,8 +41,9 @@ SIDE_LETTERS = {BID: b"B", ASK: b"S"}
 def row(of: Any, **fields: Any) -> Any:
     """A record with these fields; the others are 0. DeclarationError: no such field, or no room.
 
-    >>> row(Trade, price_ticks=100).price_ticks
-    100
+    ```python
+    assert testing.row(mk.Trade, price_ticks=100).price_ticks == 100
+    ```
     """
     if not is_record(of):
         raise DeclarationError(f"row was given {of!r}; expected a record, such as mk.Trade")
@@ -63,7 +64,13 @@ def day(
     messages_per_s: float | None = None,
     episodes: int = 0,
 ) -> Simulation:
-    """A day of the simulated exchange, to feed to an ITCH source: see `onetape.sim.simulate`."""
+    """A day of the simulated exchange, to feed to an ITCH source: see `onetape.sim.simulate`.
+
+    ```python
+    day = testing.day(seed=7, seconds=1, episodes=1)
+    assert len(day.labels) == 1
+    ```
+    """
     return simulate(
         seed=seed,
         seconds=seconds,

@@ -38,6 +38,11 @@ from onetape.testing.feeding import midnight_in, pieces_of, times_of
 class Run:
     """One run of a pipeline. What it was fed is kept: `testing.check(t)` runs it in every way.
 
+    ```python
+    t = testing.Run(pipeline).feed([trade]).advance("2s").end()
+    assert t.rows("trade") == [trade]
+    ```
+
     midnight_ns  where ITCH messages count their time from (UTC ns); a simulated day brings its own
     """
 

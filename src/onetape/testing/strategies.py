@@ -1,11 +1,13 @@
 """Hypothesis strategies for records and for streams of them.
 
-    from hypothesis import given
-    from onetape.testing import strategies as ots
+```python
+from hypothesis import given
+from onetape.testing import strategies as ots
 
-    @given(ots.trades(late="5ms"))
-    def test_it(rows):
-        testing.check(pipeline, trades=rows, splits=3)
+@given(ots.trades(late="5ms"))
+def test_it(rows):
+    testing.check(pipeline, trade=rows, splits=3)
+```
 
 `rows_of` gives any values that fit the fields; `streams_of` a list of rows in event time, as a
 source would give them. For the records of a market feed there is one by name whose values make

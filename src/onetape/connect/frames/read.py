@@ -56,6 +56,11 @@ def read(
     on_bad     "raise" at the first row that cannot be taken, or "skip" it and count it
     sort       order by time first, in memory; without it a step back in time is a bad row
 
+    ```python
+    names = {"ts_event_ns": "time", "price_ticks": "px", "qty_lots": "size"}
+    trades = ot.read(their, as_=mk.Trade, columns=names, tick="0.01")
+    ```
+
     DeclarationError: a column that is not there, a setting that is missing. PeerError: a bad row.
     """
     table = Table(

@@ -19,7 +19,12 @@ _AGAIN = "the rows are on the tape: free some space and run again with --resume"
 
 @dataclass(frozen=True)
 class ParquetFileSink(OpenableSink):
-    """`ot.parquet("out/")`: out/OUTPUT.parquet, renamed into place when the run is over."""
+    """A Parquet file in a folder, named as the output, renamed into place when the run is over.
+
+    ```python
+    pipeline = ot.Pipeline(trade=trades >> ot.parquet("out/"))  # out/trade.parquet
+    ```
+    """
 
     folder: str
 
@@ -77,7 +82,12 @@ class _TextSink(OpenableSink):
 
 @dataclass(frozen=True)
 class CsvSink(_TextSink):
-    """`ot.csv("alerts.csv")`: a heading, then a line a row."""
+    """A heading, then a line a row.
+
+    ```python
+    pipeline = ot.Pipeline(trade=trades >> ot.csv("trades.csv"))
+    ```
+    """
 
     def open(self, output: Output) -> Taker:
         return _Csv(output, self.path)
@@ -85,7 +95,12 @@ class CsvSink(_TextSink):
 
 @dataclass(frozen=True)
 class JsonlSink(_TextSink):
-    """`ot.jsonl("alerts.jsonl")`: a JSON object a line."""
+    """A JSON object a line.
+
+    ```python
+    pipeline = ot.Pipeline(trade=trades >> ot.jsonl("trades.jsonl"))
+    ```
+    """
 
     def open(self, output: Output) -> Taker:
         return _Lines(output, self.path)
@@ -93,7 +108,12 @@ class JsonlSink(_TextSink):
 
 @dataclass(frozen=True)
 class StdoutSink(OpenableSink):
-    """`ot.stdout()`: a line a row on the terminal, its fields by name."""
+    """A line a row on the terminal, its fields by name.
+
+    ```python
+    pipeline = ot.Pipeline(trade=trades >> ot.stdout())
+    ```
+    """
 
     def open(self, output: Output) -> Taker:
         return _Printed(output)

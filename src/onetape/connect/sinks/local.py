@@ -12,6 +12,10 @@ from onetape.records import DeclarationError, OperatorError
 class CallbackSink(OpenableSink):
     """`function(row)` for each row, as an instance of its record, between the reads of the loop.
 
+    ```python
+    pipeline = ot.Pipeline(trade=trades >> ot.callback(print))
+    ```
+
     It runs beside the hot loop, not in it. One that is slow makes the loop wait in the end, when
     its output ring is full; one that raises ends the run.
     """

@@ -13,7 +13,11 @@ TIMEOUT_S = 10.0
 
 @dataclass(frozen=True)
 class TcpSink(OpenableSink):
-    """`ot.tcp("HOST:PORT")`: a JSON object a line; connects again when the other side is gone.
+    """A JSON object a line over TCP; connects again when the other side is gone.
+
+    ```python
+    pipeline = ot.Pipeline(trade=trades >> ot.tcp("127.0.0.1:9000"))
+    ```
 
     Delivered means: taken by TCP, which does not say what the other side has read. When it hangs up
     or the connection breaks, the last batch (100 rows at most) is sent again with the next one,
@@ -88,7 +92,11 @@ def _stands(line: Any) -> bool:
 
 @dataclass(frozen=True)
 class WebhookSink(OpenableSink):
-    """`ot.webhook("https://...")`, or `"env:NAME"` for an address that is a secret.
+    """A POST of JSON a row. `"env:NAME"` names an address that is a secret.
+
+    ```python
+    pipeline = ot.Pipeline(trade=trades >> ot.webhook("env:DESK_URL"))
+    ```
 
     A POST a row: JSON, with its key also as the header `Idempotency-Key`. A status of 5xx, 408 or
     429, a failing connection and an answer that is not HTTP are tried again; any other refusal is

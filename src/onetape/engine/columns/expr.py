@@ -201,15 +201,26 @@ class Columns:
 
 
 c = Columns()
+"""The fields of whatever record an expression is used on: `c.x` is the field `x`.
+
+```python
+far = trades.filter((c.price_ticks - 1_000).abs() > 50, c.side == "B")
+```
+"""
 
 
 def count() -> Expr:
-    """How many rows a window has."""
+    """How many rows a window has.
+
+    ```python
+    busy = trades.window("1s", by=c.instrument_id).agg(trades=ot.count())
+    ```
+    """
     return Expr("count")
 
 
 class When:
-    """`when(condition).then(value)`, to be ended by `.otherwise(value)`."""
+    """`when(condition).then(value)`, to be ended by `.otherwise(value)`; see `ot.when`."""
 
     def __init__(self, condition: Any, value: Any = None) -> None:
         self._condition, self._value = condition, value
@@ -222,7 +233,14 @@ class When:
 
 
 def when(condition: Any) -> When:
-    """`when(c.side == "B").then(1).otherwise(-1)`."""
+    """One of two values, row by row.
+
+    ```python
+    signed = trades.with_columns(
+        lots=ot.when(c.side == "A").then(c.qty_lots).otherwise(-c.qty_lots)
+    )
+    ```
+    """
     return When(condition)
 
 

@@ -3,12 +3,12 @@
 Each trade is compared with the quote before it: how far from the middle did it print?
 """
 
+import tempfile
+from pathlib import Path
+
 import onetape as ot
 from onetape import market as mk
-from onetape.codecs.feed import symbol_of
-from onetape.engine.frames import frames_of
-from onetape.runtimes import batch
-from onetape.sim import simulate
+from onetape.sim import write_file
 
 
 @ot.record
@@ -42,18 +42,16 @@ class FarTrades:
 feed = ot.source("itch")
 pipeline = ot.Pipeline(away=FarTrades(quote=feed.top_of_book(), trade=feed.trades(), at_least=500))
 
-if __name__ == "__main__":
-    engine = batch.make_engine(pipeline)
-    day = simulate(seed=3, instruments=20, seconds=2.0, episodes=0)
-    kept: list[tuple[int, int, int]] = []
-    frames = frames_of([(None, day.data)])
-    batch.run(engine, frames, lambda _, rows, origins: kept.extend(rows.tolist()))
-    symbols = engine.feed_state("itch")["symbols"]
-    for _, instrument, half in sorted(kept, key=lambda row: -abs(row[2]))[:5]:
-        print(f"{symbol_of(int(symbols[instrument])):6s} {half / 20_000:+.4f} from the middle")
+with tempfile.TemporaryDirectory() as folder:
+    day = Path(folder) / "day.itch"
+    write_file(day, seed=3, instruments=20, seconds=2.0, episodes=0)
+    away = ot.run(pipeline, file=day).away
+farthest = sorted(away.to_dicts(), key=lambda row: -abs(row["half_ticks"]))
+for row in farthest[:5]:
+    print(f"{row['symbol']:6s} {row['half_ticks'] / 20_000:+.4f} from the middle")
 
-    state = FarTrades.source()  # the class as written, without the compiler: for tests, debuggers
-    state.on_quote(mk.TopOfBook(0, 990_000, 1_010_000, 100, 100, 1, 7, 0))
-    trade = mk.Trade(5, 1_010_000, 100, 1, 2, 2, 7, mk.ASK, 0, ord("E"))
-    assert state.on_trade(trade, at_least=500) == Away(5, 7, 20_000)
-    print("plain Python gives the same record")
+state = FarTrades.source()  # the class as written, without the compiler: for tests, debuggers
+state.on_quote(mk.TopOfBook(0, 990_000, 1_010_000, 100, 100, 1, 7, 0))
+trade = mk.Trade(5, 1_010_000, 100, 1, 2, 2, 7, mk.ASK, 0, ord("E"))
+assert state.on_trade(trade, at_least=500) == Away(5, 7, 20_000)
+print("plain Python gives the same record")

@@ -3,12 +3,12 @@
 `wake_ns` is when `on_timer` is due, in event time: no clock is read, so a replay fires the same.
 """
 
+import tempfile
+from pathlib import Path
+
 import onetape as ot
 from onetape import market as mk
-from onetape.codecs.feed import symbol_of
-from onetape.engine.frames import frames_of
-from onetape.runtimes import batch
-from onetape.sim import simulate
+from onetape.sim import write_file
 
 
 @ot.record
@@ -42,14 +42,14 @@ class GoneQuiet:
 
 pipeline = ot.Pipeline(quiet=GoneQuiet(ot.source("itch").top_of_book(), after="800ms"))
 
-if __name__ == "__main__":
-    day = simulate(seed=2, instruments=8, seconds=5.0, messages_per_s=60, episodes=0)
-    engine = batch.make_engine(pipeline)
-    kept: list[tuple[int, int, int, int]] = []
-    frames = frames_of([(None, day.data)])
-    batch.run(engine, frames, lambda _, rows, origins: kept.extend(rows.tolist()))
-    symbols = engine.feed_state("itch")["symbols"]
-    for ts_ns, instrument, began, since_ns in kept[:12]:
-        what = "is quiet" if began else f"quotes again after {(ts_ns - since_ns) / 1e6:,.0f} ms"
-        print(f"{ts_ns / 1e9 - 34_200:6.3f} s  {symbol_of(int(symbols[instrument])):5s} {what}")
-    print(f"{sum(began for _, _, began, _ in kept)} silences of more than 800 ms")
+with tempfile.TemporaryDirectory() as folder:
+    day = Path(folder) / "day.itch"
+    write_file(day, seed=2, instruments=8, seconds=5.0, messages_per_s=60, episodes=0)
+    table = ot.run(pipeline, file=day).quiet
+
+symbols = table.to_arrow()["symbol"].to_pylist()
+for symbol, row in list(zip(symbols, table.rows, strict=True))[:10]:
+    silent_ms = (row["ts_event_ns"] - row["since_ns"]) / 1e6
+    what = "is quiet" if row["began"] else f"quotes again after {silent_ms:,.0f} ms"
+    print(f"{str(row['ts_event_ns'].astype('datetime64[ns]'))[11:23]}  {symbol:5s} {what}")
+print(f"{table.rows['began'].sum()} silences of more than 800 ms")

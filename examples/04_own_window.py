@@ -3,11 +3,14 @@
 An aggregate has fields, `add` for an event, `merge` for two parts of a window, and `result`.
 """
 
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
 import onetape as ot
 from onetape import market as mk
-from onetape.engine.frames import frames_of
-from onetape.runtimes import batch
-from onetape.sim import simulate
+from onetape.sim import write_file
 
 
 @ot.record
@@ -44,16 +47,13 @@ pipeline = ot.Pipeline(
     pressure=ot.window(trades, PressureSum, width="1s", every="250ms", key="instrument_id")
 )
 
-if __name__ == "__main__":
-    day = simulate(seed=5, instruments=10, seconds=3.0, messages_per_s=3_000, episodes=0)
-    kept: list[tuple[int, int, int, int]] = []
-    engine = batch.make_engine(pipeline)
-    frames = frames_of([(None, day.data)])
-    batch.run(engine, frames, lambda _, rows, origins: kept.extend(rows.tolist()))
-    busiest = max(kept, key=lambda row: row[2] + row[3])[1]
-    print(f"instrument {busiest}, seconds after 09:30 and lots")
-    for end_ns, instrument, bought, sold in kept:
-        if instrument == busiest:
-            at_s = end_ns / 1e9 - 34_200  # midnight was left at 0
-            bar = "+" * (bought // 400) + "-" * (sold // 400)
-            print(f"{at_s:6.2f}  bought {bought:>6,}  sold {sold:>6,}  {bar}")
+with tempfile.TemporaryDirectory() as folder:
+    day = Path(folder) / "day.itch"
+    write_file(day, seed=5, instruments=10, seconds=3.0, messages_per_s=3_000, episodes=0)
+    rows = ot.run(pipeline, file=day).pressure.rows  # a NumPy array, fields by name
+
+busiest = np.argmax(rows["bought_lots"] + rows["sold_lots"])
+for row in rows[rows["instrument_id"] == rows["instrument_id"][busiest]]:
+    bar = "+" * (row["bought_lots"] // 400) + "-" * (row["sold_lots"] // 400)
+    at = str(row["ts_event_ns"].astype("datetime64[ns]"))[11:23]
+    print(f"{at}  bought {row['bought_lots']:>6,}  sold {row['sold_lots']:>6,}  {bar}")

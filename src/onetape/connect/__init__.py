@@ -1,0 +1,1 @@
+"""Files, tables and sockets: what comes in, and where rows go."""
