@@ -10,6 +10,7 @@
  *
  *     cc -O3 -march=native -shared -fPIC itch.c
  *     -DROWS_ONLY leaves out the origins (where each row comes from), which a C program might.
+ *     -DHINTS     asks for the memory of the next two messages' orders, as the Python driver does.
  */
 
 #include <stdint.h>
@@ -898,6 +899,20 @@ static i64 budget_of(const Program *p, int *status) {
     return budget;
 }
 
+#ifdef HINTS
+/* The order of the next message, whose index entry is here by now, and the entry of the one behind. */
+static inline void look_ahead(Program *p, const u8 *buffer) {
+    i64 next = p->at;
+    if (next + 21 > p->stop) return;
+    i64 later = next + 2 + be16(buffer + next);
+    const Index *x = &p->book.index;
+    if (later + 21 <= p->stop)
+        __builtin_prefetch(&x->entries[x->base + home((i64)be64(buffer + later + 13), x->size - 1)]);
+    i64 slot = find(x, (i64)be64(buffer + next + 13));
+    if (slot >= 0) __builtin_prefetch(&p->book.orders[slot]);
+}
+#endif
+
 /* Run the frames in buffer[p->frame_at : end]. DONE, or OUT_FULL: drain the rings, call again. */
 EXPORT int itch_turn(Program *p, const u8 *buffer, i64 end) {
     i64 budget = 0;
@@ -924,6 +939,9 @@ EXPORT int itch_turn(Program *p, const u8 *buffer, i64 end) {
         }
         if (p->at < p->stop) {
             if (!next_message(p, buffer)) continue;
+#ifdef HINTS
+            look_ahead(p, buffer);
+#endif
             i64 ts = p->event.ts_event_ns;
             p->late = ts < p->watermark;
             p->late_events += p->late;

@@ -309,6 +309,7 @@ class Mold(Feed):
             self.deliver(body, self.next_sequence, came_ns, by)
         elif number == self.next_sequence and line == TWO_LINES:
             self.next_sequence += 1
+            self.stale = 1
         else:
             return False
         return True

@@ -3,9 +3,9 @@
 A message may be refused because it was damaged on its way, or because the venue says something
 that this decoder does not know (a new type, a field out of its range). A second copy, by another
 line, tells them apart. Other bytes: one of the two was damaged, and a third may be whole. The same
-bytes: the stream goes on behind it, as it does behind a refused message of a file; waiting for
-better would hold up all that follows. A copy on the *same* line proves nothing: networks repeat
-packets, damage included.
+bytes: the stream goes on behind it at once and is stale, as it is behind a refused message of a
+file; waiting for better would hold up all that follows. A copy on the *same* line proves nothing:
+networks repeat packets, damage included.
 """
 
 from onetape.compiled.crc32c import crc32c
@@ -35,6 +35,7 @@ def pass_over(feed):
     if feed.refused_sequence[slot] != feed.next_sequence or feed.refused_line[slot] != TWO_LINES:
         return False
     feed.next_sequence += 1
+    feed.stale = 1
     return True
 
 

@@ -9,7 +9,8 @@ returns where the next one begins and what this one came to: EVENT (events[0] is
 (gaps[0] is filled), NOTHING (a duplicate, or held) or REFUSED (counted in feed.refused). `feed` is
 a row of FeedState, `held` the framing's memory for messages that wait. `pass_time(feed, at,
 is_over)` tells a framing of a tick or of the end of its source: it returns `at`, or `at - 1` if
-`next_message` has more to say. To add a framing, write three kernels and a line here.
+`next_message` has more to say. `peek(buffer, at, stop)` guesses (order id, next at) of what comes
+next. To add a framing, write these kernels and a line here.
 """
 
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from typing import Any
 
 from onetape.codecs import length_prefixed, moldudp64
 from onetape.codecs.arbitration import CELL_BYTES, HELD_MESSAGES
+from onetape.codecs.itch50.decode import peek
 
 
 @dataclass(frozen=True)
@@ -26,17 +28,19 @@ class Framing:
     open_packet: Any
     next_message: Any
     pass_time: Any
+    peek: Any
     held_bytes: int = 8
 
 
 FRAMINGS = {
     "length_prefixed": Framing(
-        length_prefixed.open_packet, length_prefixed.next_message, length_prefixed.pass_time
+        length_prefixed.open_packet, length_prefixed.next_message, length_prefixed.pass_time, peek
     ),
     "moldudp64": Framing(
         moldudp64.open_packet,
         moldudp64.next_message,
         moldudp64.pass_time,
+        peek,
         HELD_MESSAGES * CELL_BYTES,
     ),
 }

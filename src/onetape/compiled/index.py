@@ -19,6 +19,7 @@ import numpy as np
 
 from onetape.compiled.bits import mul_wrap, shift_right
 from onetape.compiled.kernel import kernel
+from onetape.compiled.memory import prefetch
 
 SIZE, BASE, OLD_SIZE, OLD_BASE, CURSOR, COUNT, LIMIT = range(7)
 HEADER_WORDS = 8
@@ -63,6 +64,13 @@ def find(index, key):
     if found < 0 and index[OLD_SIZE] > 0:
         found = _probe(index, key, index[OLD_BASE], index[OLD_SIZE])
     return -1 if found < 0 else index[found + 1] - 1
+
+
+@kernel
+def foresee(index, key):
+    """Have the entries that `find` will look at on their way from memory."""
+    at = home(key, index[SIZE] - 1)
+    prefetch(index, HEADER_WORDS + 2 * (index[BASE] + at))
 
 
 @kernel

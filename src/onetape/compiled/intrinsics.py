@@ -418,6 +418,21 @@ def copy_bytes(typing_context, target, to, source, start, count):  # type: ignor
     return types.void(target, i64, source, i64, i64), codegen
 
 
+@intrinsic
+def prefetch(typing_context, array, index):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        bytes_ = ir.IntType(8).as_pointer()
+        unchecked = context.make_array(sig.args[0])(context, builder, args[0])
+        pointer = builder.bitcast(builder.gep(unchecked.data, [args[1]]), bytes_)
+        word = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [bytes_, word, word, word])
+        hint = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        builder.call(hint, [pointer, word(0), word(3), word(1)])  # to read, keep it, data
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), codegen
+
+
 # --- atomics: words shared between threads --------------------------------------------------------
 
 

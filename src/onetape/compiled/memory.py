@@ -85,3 +85,8 @@ def copy_bytes(target: Any, to: int, source: Any, start: int, count: int) -> Non
     if min(to, start) < 0 or to + count > len(target) or start + count > len(source):
         raise IndexError(f"{count} bytes from {start} of {len(source)} to {to} of {len(target)}")
     target[to : to + count] = source[start : start + count]
+
+
+@intrinsic
+def prefetch(array: Any, index: int) -> None:
+    """Have array[index] on its way to the processor: a hint, which may point anywhere."""

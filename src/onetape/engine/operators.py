@@ -37,7 +37,12 @@ from onetape.records import DeclarationError, is_record, snake_name
 from onetape.records.types import Field, Unit, field_of, layout, unit_of
 
 WAKE = "wake_ns"
-RESERVED = ("capacity", "headroom", "canonical")  # what a class says of itself as a whole
+RESERVED = (
+    "capacity",
+    "headroom",
+    "canonical",
+    "foresee",
+)  # what a class says of itself as a whole
 
 
 class UpTo:
@@ -101,6 +106,7 @@ class OperatorSpec:
     outputs: dict[str, Output]
     capacity: dict[str, int]
     headroom: Callable[..., Any] | None  # tables -> events it can surely take
+    foresee: Callable[..., Any] | None  # (tables, order id) of the next events: hints to memory
     canonical: Callable[..., Any] | None  # tables -> arrays in an order that means nothing
     source: Any  # the class or function as written
 
@@ -179,6 +185,7 @@ def _describe_class(cls: type, key: str | None) -> OperatorSpec:
         outputs=_merged_outputs(cls.__name__, [*inputs.values(), *([timer] if timer else [])]),
         capacity=dict(getattr(cls, "capacity", {"keys": 1 << 16})),
         headroom=getattr(cls, "headroom", None),
+        foresee=getattr(cls, "foresee", None),
         canonical=getattr(cls, "canonical", None),
         source=cls,
     )
@@ -219,6 +226,7 @@ def _describe_function(function: Any, key: str | None) -> OperatorSpec:
         outputs=_merged_outputs(function.__name__, [handler]),
         capacity={"keys": 1 << 16},
         headroom=None,
+        foresee=None,
         canonical=None,
         source=function,
     )

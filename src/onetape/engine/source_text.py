@@ -11,8 +11,8 @@ from onetape.codecs import FRAMINGS
 from onetape.codecs.feed import EVENT, GAP, LINES_MAX, new_feed
 from onetape.codecs.framing import Framing
 from onetape.compiled import atomics, frame, index, rows, timers
-from onetape.engine import keyed, layout
-from onetape.engine.graph import Source
+from onetape.engine import keyed, layout, operator_text
+from onetape.engine.graph import OperatorNode, Source
 from onetape.records import UNSET, empty_block
 from onetape.records.market import LATE, STALE, Gap
 
@@ -144,6 +144,7 @@ def next_event(planner: _Planner) -> None:
                         with text.block("if result == GAP"):
                             text.add(f"pending = {-(n + 1)}")
                     text.add("continue")
+                _look_ahead(planner, source)
                 text.add(
                     f"ts = row({block}, 0).ts_event_ns",
                     f"sequence = row({block}, 0).sequence",
@@ -168,6 +169,27 @@ def next_event(planner: _Planner) -> None:
                 text.add(f"w{n} = ts{lag}", f"watermark = {_watermark(planner)}")
             text.add(f"pending = {n + 1}")
     text.add("events += 1", "index += 1")
+
+
+def _look_ahead(planner: _Planner, source: Source) -> None:
+    """While this event is processed, the memory that the next two need can be on its way."""
+    books = [
+        node
+        for node in planner.pipeline.nodes
+        if isinstance(node, OperatorNode)
+        and node.spec.foresee is not None
+        and any(stream.node is source for _, stream in node.inputs)
+    ]
+    if not books:
+        return
+    peek = planner.name("peek", _framing(planner, source).peek)
+    planner.text.add(
+        f"order_id, ahead = {peek}(buffer, at, stop)",
+        f"later_id, ahead = {peek}(buffer, ahead, stop)",
+    )
+    for node in books:
+        hint = planner.name(f"{planner.label(node)}_foresee", node.spec.foresee)
+        planner.text.add(f"{hint}({operator_text.tables(planner, node)}, order_id, later_id)")
 
 
 def next_frame(planner: _Planner) -> None:

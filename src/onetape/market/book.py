@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from onetape.compiled.index import COUNT, LIMIT, new_index
+from onetape.compiled.index import COUNT, LIMIT, find, foresee, new_index
 from onetape.compiled.kernel import kernel
+from onetape.compiled.memory import prefetch
 from onetape.compiled.rows import row
 from onetape.engine import Table, UpTo, operator
 from onetape.market.levels import LEVEL, SIDE, levels_headroom
@@ -74,6 +75,20 @@ def book_headroom(book):
     return min(book.index[LIMIT] - book.index[COUNT], levels_headroom(book.levels, book.meta))
 
 
+@kernel
+def foresee_order(book, order_id, later_id):
+    """The next message speaks of `order_id`, the one behind it of `later_id` (0: of none).
+
+    An order is two steps away: its entry in the index, then its row. So the entry is asked for two
+    messages before it is needed, and the row, which the entry names, one message before.
+    """
+    if later_id != 0:
+        foresee(book.index, later_id)
+    slot = find(book.index, order_id) if order_id != 0 else -1
+    if slot >= 0:
+        prefetch(book.orders, slot)
+
+
 def canonical_book(book: Any) -> list[Any]:
     """All orders, by id, and the counters: what two equal books have in common."""
     handed_out = book.orders[: int(book.meta[ROWS])]
@@ -96,6 +111,7 @@ class Book:
     tops = Table(lambda size: np.zeros(size["instruments"], TOP))
     meta = Table(lambda size: np.zeros(META_WORDS, np.int64))
     headroom = book_headroom
+    foresee = foresee_order
     canonical = canonical_book
 
     def on_event(

@@ -99,6 +99,8 @@ def _layout() -> np.ndarray[Any, np.dtype[np.int64]]:
 LAYOUT = _layout()
 PRICE_MAX = np.where(LAYOUT >> 56 & 0x3F, PRICE_MAX_TICKS, 1 << 32)  # no price: never too high
 # Side by the byte on the wire: first for types without a side, then for those with one (0: bad).
+ORDER_AT, ORDER_END = 13, 21  # behind two bytes of length; of all types that name an order
+
 SIDES = np.repeat(np.array([NO_SIDE, 0]), 256)
 SIDES[256 + ord("B")], SIDES[256 + ord("S")] = BID, ASK
 
@@ -115,6 +117,15 @@ def misfit(buffer, at, length):
     if length != known:
         return UNKNOWN_TYPE if known == 0 else WRONG_LENGTH
     return -1
+
+
+@kernel
+def peek(buffer, at, stop):
+    """(the order that the length-prefixed message at buffer[at:stop] speaks of, where the next one
+    begins), as a guess and without a check: for hints. What cannot be read gives (0, stop)."""
+    if at + ORDER_END > stop:
+        return 0, stop
+    return load_i64be(buffer, at + ORDER_AT), at + 2 + load_u16be(buffer, at)
 
 
 @kernel
