@@ -15,7 +15,7 @@ from onetape import market as mk
 from onetape.sim import write_file
 from onetape.surveillance import burst_cancel
 
-told = []
+told: list[int] = []
 
 
 def tell(alert: mk.Alert) -> None:

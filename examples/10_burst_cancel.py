@@ -20,9 +20,8 @@ with tempfile.TemporaryDirectory() as folder:
     planted = write_file(day, seed=7, instruments=50, seconds=4.0, episodes=3).labels
     results = ot.run(pipeline, file=day)
 
-alerts, by_sequence = results.alert.to_dicts(), {}
-for event in results.event.rows:
-    by_sequence[int(event["sequence"])] = event
+alerts = results.alert.to_dicts()
+by_sequence = {int(event["sequence"]): event for event in results.event.rows}
 for opened in (row for row in alerts if row["state"] == 1):
     closed = next(r for r in alerts if r["alert_id"] == opened["alert_id"] and r["state"] == 2)
     evidence = opened["evidence_sequence"][: opened["evidence_count"]]
