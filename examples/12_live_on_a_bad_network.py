@@ -37,8 +37,7 @@ def live(tape: str, out: str) -> None:
     run = ["run", __file__, "--udp", line, "--tape", tape, "--out", out]
     node = onetape(*run, "--rerequest", asked)
     relay = onetape("relay", "--from", sent, "--to", line, "--lose", "0.1", "--idle-s", "0.5")
-    day = ["--seconds", "0.5", "--instruments", "8", "--episodes", "1"]
-    day += ["--start-after-s", "0.1", "--linger-s", "0.1"]
+    day = "--seconds 0.5 --instruments 8 --episodes 1 --start-after-s 0.1 --linger-s 0.1".split()
     exchange = onetape("exchange", "--a", sent, "--rerequest", asked, "--on-enter", *day)
     assert relay.stdout.readline() == exchange.stdout.readline() == "ready\n"
     while "listening" not in (said := node.stderr.readline()):
@@ -56,5 +55,5 @@ if __name__ == "__main__":
         gaps = pq.read_table(f"{folder}/out/gap.parquet")
     filled = gaps.filter(pc.field("state") == mk.GAP_FILLED)
     assert len(filled) == len(gaps) / 2 and pc.sum(filled["messages_count"]).as_py() > 0
-    waited_ms = pc.mean(filled["waited_ns"]).as_py() / 1e6
-    print(f"{len(filled)} gaps, each filled, after {waited_ms:.1f} ms on the average")
+    waited_ns = pc.mean(filled["waited_ns"]).as_py()
+    print(f"{len(filled)} gaps, each filled, after {waited_ns / 1e6:.1f} ms on the average")
