@@ -37,7 +37,7 @@ def live(tape: str, out: str) -> None:
     run = ["run", __file__, "--udp", line, "--tape", tape, "--out", out]
     node = onetape(*run, "--rerequest", asked)
     relay = onetape("relay", "--from", sent, "--to", line, "--lose", "0.1", "--idle-s", "0.5")
-    day = "--seconds 0.5 --instruments 8 --episodes 1 --start-after-s 0.1 --linger-s 0.1".split()
+    day = ["--seconds", "0.5", "--instruments", "8", "--episodes", "1", "--linger-s", "0.1"]
     exchange = onetape("exchange", "--a", sent, "--rerequest", asked, "--on-enter", *day)
     assert relay.stdout.readline() == exchange.stdout.readline() == "ready\n"
     while "listening" not in (said := node.stderr.readline()):
