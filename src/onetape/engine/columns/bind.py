@@ -17,7 +17,7 @@ from onetape.records import UNSET, DeclarationError
 from onetape.records.types import Field, parse_duration_ns
 
 INT, FLOAT, BOOL, ID = "a whole number", "a float", "true or false", "an id"
-WINDOWED = ("sum", "count", "set_rows", "least", "greatest", "first", "last", "var")
+WINDOWED = ("sum", "count", "set_rows", "least", "greatest", "first", "last", "var", "start")
 MOST = 2**63 - 1
 RANGES = {
     "|u1": (0, 2**8 - 1), "<u2": (0, 2**16 - 1), "<u4": (0, 2**32 - 1),

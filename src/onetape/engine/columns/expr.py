@@ -231,6 +231,16 @@ def count() -> Expr:
     return Expr("count")
 
 
+def start_ns() -> Expr:
+    """When a window begins: of a session, the time of its first row.
+
+    ```python
+    visits = trades.session("2s", by=c.instrument_id).agg(since=ot.start_ns(), rows=ot.count())
+    ```
+    """
+    return Expr("start")
+
+
 class When:
     """`when(condition).then(value)`, to be ended by `.otherwise(value)`; see `ot.when`."""
 

@@ -31,6 +31,8 @@ class Panes:
         """What stands for a sum, a count ... in the result."""
         if expr.op == "count":
             return Bound(f"self.{COUNT}", INT, FIELDS[INT], 0, ROWS_MAX)
+        if expr.op == "start":
+            return Bound("start_ns", INT, FIELDS[INT], -ROWS_MAX, ROWS_MAX)
         key = same(expr)
         if key not in self.known:
             name = f"{expr.op}_{len(self.known)}"
