@@ -27,7 +27,7 @@ from onetape.engine import (
     session,
     window,
 )
-from onetape.engine.columns import c, count, when
+from onetape.engine.columns import c, count, start_ns, when
 from onetape.engine.graph import UdpSink as udp
 from onetape.market.feed import source
 from onetape.records import (
@@ -81,6 +81,7 @@ __all__ = [
     "run",
     "session",
     "source",
+    "start_ns",
     "stdout",
     "tcp",
     "u8",

@@ -2,6 +2,7 @@
 
 import math
 import operator
+import statistics
 
 import pytest
 from hypothesis import given
@@ -50,6 +51,8 @@ SHRINKING = {
     "chosen": ot.when(c.a < c.b).then(c.a).otherwise(c.n),
     "ratio": c.a / c.b,
     "float": c.a.to_float() * 0.5,
+    "root": c.f.sqrt(),
+    "root_of_int": c.a.sqrt(),
     "of_floats": c.f / c.g,
     "floored_floats": c.f // c.g,
     "rest_of_floats": c.f % c.g,
@@ -91,6 +94,8 @@ def value(expr, row):
         return (None not in some and some[0] == some[1]) == (expr.op == "eq")
     if expr.op == "to_float":
         return math.nan if some[0] is None else float(some[0])
+    if expr.op == "sqrt":
+        return math.nan if some[0] is None or not some[0] >= 0 else math.sqrt(some[0])
     if expr.op == "truediv":
         return math.nan if None in some or some[1] == 0 else float(some[0]) / float(some[1])
     if None in some:
@@ -162,6 +167,8 @@ def windows(running):
                 mean=c.a.mean(),
                 rows=ot.count(),
                 first=c.a.first(),
+                var=c.a.var(),
+                std=c.f.std(),
             )
         ),
         running=running,
@@ -170,15 +177,20 @@ def windows(running):
 
 @given(st.lists(st.sampled_from([UNSET, UNSET, -3, 0, 5, 8]), min_size=1, max_size=12))
 def test_a_window_leaves_out_what_is_not_there(windows, values):
-    rows = [Pair(2 * i, a, 0, 1, 0.0, 0.0, 0) for i, a in enumerate(values)]
+    rows = [Pair(2 * i, a, 0, 1, i / 8, 0.0, 0) for i, a in enumerate(values)]
     ran = windows.run(frames([Rows(0, rows), End(0)]))
 
-    for end_ns, _key, total, least, greatest, mean, count, first, _flags in ran.rows["made"]:
+    for end_ns, _, total, least, greatest, mean, count, first, var, std, _ in ran.rows["made"]:
         inside = [r.a for r in rows if end_ns - 10 <= r.ts_event_ns < end_ns]
         there = [a for a in inside if a != UNSET]
         assert (count, first, total) == (len(inside), inside[0], sum(there))
         assert (least, greatest) == ((min(there), max(there)) if there else (UNSET, UNSET))
         assert mean == sum(there) / len(there) if there else mean != mean
+        is_known = len(there) > 1
+        assert var == pytest.approx(statistics.variance(there)) if is_known else var != var
+        fractions = [r.f for r in rows if end_ns - 10 <= r.ts_event_ns < end_ns]
+        is_known = len(fractions) > 1
+        assert std == pytest.approx(statistics.stdev(fractions)) if is_known else std != std
 
 
 def test_a_sum_that_leaves_its_room_in_one_step_halts(windows):

@@ -122,3 +122,60 @@ def test_a_session_that_cannot_be_says_why(options, message):
 def test_a_batch_of_no_rows_says_why(rows):
     with pytest.raises(DeclarationError, match="expected a whole number, 1 or more"):
         ot.source(Tick).batches(rows, by="key").agg(n=ot.count())
+
+
+@ot.record
+class Order:
+    ts_event_ns: ot.i64
+    qty_lots: ot.i64
+    instrument_id: ot.u32
+    trader: ot.u16
+    side: ot.u8
+
+
+@pytest.mark.parametrize("running", ["compiled", "interpreted"])
+def test_several_fields_are_one_key(running):
+    orders = ot.source(Order, name="orders")
+    by = (c.instrument_id, "trader", c.side)
+    some = ot.Pipeline(
+        second=orders.window(10, by=by).agg(lots=c.qty_lots.sum()),
+        visit=orders.session(5, by=by).agg(lots=c.qty_lots.sum(), long_ns=c.ts_event_ns.last()
+                                           - ot.start_ns()),
+        pair=orders.batches(2, by=(c.trader, c.side)).agg(lots=c.qty_lots.sum()),
+    )  # fmt: skip
+    rows = [Order(t, 1 << t, i, trader, side) for t, i, trader, side in (
+        (0, 2**32 - 1, 65_535, 255), (1, 7, 1, 66), (2, 7, 2, 66), (3, 2**32 - 1, 65_535, 255),
+        (4, 7, 1, 65), (5, 7, 1, 66), (30, 7, 1, 66),
+    )]  # fmt: skip
+
+    ran = Reusable(some, running=running).run(frames([Rows(0, rows), End(0)]))
+
+    far = (2**32 - 1, 65_535, 255)
+    assert ran.rows["second"] == [
+        (10, 7, 1, 65, 16, 0), (10, 7, 1, 66, 34, 0), (10, 7, 2, 66, 4, 0), (10, *far, 9, 0),
+        (40, 7, 1, 66, 1 << 30, 0),
+    ]  # fmt: skip
+    assert ran.rows["visit"] == [
+        (7, 7, 2, 66, 4, 0, 0), (8, *far, 9, 3, 0), (9, 7, 1, 65, 16, 0, 0),
+        (10, 7, 1, 66, 34, 4, 0), (35, 7, 1, 66, 1 << 30, 0, 0),
+    ]  # fmt: skip
+    assert ran.rows["pair"] == [(3, 65_535, 255, 9, 0), (5, 1, 66, 34, 0)]
+
+
+@pytest.mark.parametrize(
+    ("by", "message"),
+    [
+        (("trader", "trader"), "each once"),
+        ((), "expected one field or several"),
+        (("trader", "qty_lots"), "'qty_lots' is no u8, u16 or u32"),
+        (("trader", "sides"), "sides"),
+    ],
+)
+def test_keys_that_cannot_be_say_why(by, message):
+    with pytest.raises(DeclarationError, match=message):
+        ot.source(Order).window("1s", by=by).agg(n=ot.count())
+
+
+def test_an_aggregate_class_takes_one_key():
+    with pytest.raises(DeclarationError, match="an @aggregate class is told one key"):
+        ot.source(Order).window("1s", by=("trader", "side")).agg(Chain)

@@ -17,7 +17,7 @@ from onetape.records import UNSET, DeclarationError
 from onetape.records.types import Field, parse_duration_ns
 
 INT, FLOAT, BOOL, ID = "a whole number", "a float", "true or false", "an id"
-WINDOWED = ("sum", "count", "set_rows", "least", "greatest", "first", "last")
+WINDOWED = ("sum", "count", "set_rows", "least", "greatest", "first", "last", "var", "start")
 MOST = 2**63 - 1
 RANGES = {
     "|u1": (0, 2**8 - 1), "<u2": (0, 2**16 - 1), "<u4": (0, 2**32 - 1),
@@ -196,6 +196,11 @@ class _Binder:
 
     def _is_set(self, expr: Expr) -> Bound:
         return Bound(f"({self._of_kind(expr.args[0], (INT,)).text} != {UNSET})", BOOL, FIELDS[BOOL])
+
+    def _sqrt(self, expr: Expr) -> Bound:
+        return Bound(
+            f"col_sqrt({_float(self._of_kind(expr.args[0], (INT, FLOAT)))})", FLOAT, FIELDS[FLOAT]
+        )
 
     def _to_float(self, expr: Expr) -> Bound:
         return Bound(_float(self._of_kind(expr.args[0], (INT,))), FLOAT, FIELDS[FLOAT])

@@ -132,6 +132,10 @@ class Expr:
         """Is it a value? False where the field is UNSET, as the price of an empty side."""
         return Expr("is_set", self)
 
+    def sqrt(self) -> Expr:
+        """The square root, a float; NaN below zero."""
+        return Expr("sqrt", self)
+
     def to_float(self) -> Expr:
         """The integer as a float: from here on, exactness is over."""
         return Expr("to_float", self)
@@ -157,6 +161,14 @@ class Expr:
     def mean(self) -> Expr:
         """The mean over a window's rows, a float; NaN where none of them has a value."""
         return Expr("sum", self) / Expr("set_rows", self)
+
+    def var(self) -> Expr:
+        """The sample variance over a window's rows, a float; NaN for fewer than two."""
+        return Expr("var", self)
+
+    def std(self) -> Expr:
+        """The square root of the sample variance, a float."""
+        return Expr("var", self).sqrt()
 
     def first(self) -> Expr:
         """Of a window's first row."""
@@ -217,6 +229,16 @@ def count() -> Expr:
     ```
     """
     return Expr("count")
+
+
+def start_ns() -> Expr:
+    """When a window begins: of a session, the time of its first row.
+
+    ```python
+    visits = trades.session("2s", by=c.instrument_id).agg(since=ot.start_ns(), rows=ot.count())
+    ```
+    """
+    return Expr("start")
 
 
 class When:

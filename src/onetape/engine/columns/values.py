@@ -12,6 +12,7 @@ thing but a mistake of the expression: it raises, and the pipeline halts where i
 The text of an expression calls these only where its values can be unset or too large (`bind`).
 """
 
+import math
 from typing import Any
 
 from onetape.compiled.bits import add_wrap, mul_wrap
@@ -105,6 +106,12 @@ def col_eq(a, b):
 @kernel
 def col_float(a):
     return NAN if a == UNSET else float(a)
+
+
+@kernel
+def col_sqrt(a):
+    """Of a float; below zero there is none."""
+    return math.sqrt(a) if a >= 0.0 else NAN
 
 
 @kernel
