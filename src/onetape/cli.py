@@ -8,6 +8,8 @@ from collections.abc import Collection
 from importlib import import_module
 from typing import Any
 
+from onetape.native.interrupts import end_on_sigterm
+
 DESCRIPTION = """\
 onetape: low-latency stream processing for financial markets.
 
@@ -82,6 +84,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command; the exit status. Errors meant for a person are one line on stderr."""
     try:
         _check_python()
+        if argv is None:
+            end_on_sigterm()
         return _run(sys.argv[1:] if argv is None else argv)
     except KeyboardInterrupt:
         print("onetape: interrupted", file=sys.stderr)

@@ -232,6 +232,46 @@ def test_late_packets_of_a_session_that_ended_change_nothing():
     assert [e["order_id"] for e in reader.events] == [1, 7, 8]
 
 
+def test_a_session_that_goes_on_after_its_end_has_not_ended():
+    reader = Reader("moldudp64").packet(mold(1, [add_order(1)])).packet(mold(2, [], count=0xFFFF))
+    reader.packet(mold(2, [add_order(2)]))
+
+    reader.packet(mold(1, [add_order(9)], session=b"STRANGER01")).packet(mold(3, [add_order(3)]))
+
+    assert [e["order_id"] for e in reader.events] == [1, 2, 3]
+    assert (reader.state("ended"), reader.state("sessions"), reader.state("stale")) == (0, 1, 0)
+
+
+def test_an_end_that_lacks_a_message_waits_for_it_before_another_session():
+    reader = Reader("moldudp64", patience_ns=100).packet(mold(1, [add_order(1)]))
+    reader.packet(mold(3, [add_order(3)])).packet(mold(4, [], count=0xFFFF))
+
+    reader.packet(mold(1, [add_order(7)], session=b"SESSION002"))
+    reader.packet(mold(2, [add_order(2)]), line=2)
+
+    assert [e["order_id"] for e in reader.events] == [1, 2, 3]
+    reader.packet(mold(1, [add_order(7)], session=b"SESSION002"))
+    assert [e["order_id"] for e in reader.events] == [1, 2, 3, 7]
+
+
+def test_heartbeats_of_a_stranger_change_nothing():
+    reader = Reader("moldudp64").packet(mold(1, [add_order(1)]))
+    for _ in range(9):
+        reader.packet(mold(1, [], session=b"STRANGER01"))
+
+    assert (reader.state("sessions"), reader.refused) == (1, {"bad session": 9})
+
+
+def test_a_gap_is_given_up_before_what_waits_behind_it_has_no_room():
+    reader = Reader("moldudp64", patience_ns=10**9)
+    reader.packet(mold(1, [add_order(1)]))
+    for first in range(3, 60_003, 100):
+        reader.packet(mold(first, [add_order(n) for n in range(first, first + 100)]))
+
+    assert (reader.state("not_held"), reader.state("gap_messages")) == (0, 1)
+    assert reader.state("next_sequence") == 60_003
+
+
 def test_someone_elses_packets_do_not_make_the_day_begin_again():
     mine = [mold(n, [add_order(n)]) for n in range(1, 10)]
     others = [mold(n, [add_order(100 + n)], session=b"STRANGER01") for n in (1, 2, 3)]

@@ -169,6 +169,9 @@ def windows(running):
                 first=c.a.first(),
                 var=c.a.var(),
                 std=c.f.std(),
+                mean_f=c.f.mean(),
+                least_f=(c.f / c.g).min(),
+                sum_f=(c.f / c.g).sum(),
             )
         ),
         running=running,
@@ -177,10 +180,12 @@ def windows(running):
 
 @given(st.lists(st.sampled_from([UNSET, UNSET, -3, 0, 5, 8]), min_size=1, max_size=12))
 def test_a_window_leaves_out_what_is_not_there(windows, values):
-    rows = [Pair(2 * i, a, 0, 1, i / 8, 0.0, 0) for i, a in enumerate(values)]
+    rows = [Pair(2 * i, a, 0, 1, i / 8, i % 3 / 2, 0) for i, a in enumerate(values)]
     ran = windows.run(frames([Rows(0, rows), End(0)]))
 
-    for end_ns, _, total, least, greatest, mean, count, first, var, std, _ in ran.rows["made"]:
+    for end_ns, _, total, least, greatest, mean, count, first, var, std, *floats, _ in ran.rows[
+        "made"
+    ]:
         inside = [r.a for r in rows if end_ns - 10 <= r.ts_event_ns < end_ns]
         there = [a for a in inside if a != UNSET]
         assert (count, first, total) == (len(inside), inside[0], sum(there))
@@ -188,7 +193,12 @@ def test_a_window_leaves_out_what_is_not_there(windows, values):
         assert mean == sum(there) / len(there) if there else mean != mean
         is_known = len(there) > 1
         assert var == pytest.approx(statistics.variance(there)) if is_known else var != var
+        mean_f, least_f, sum_f = floats
+        parts = [r.f / r.g for r in rows if end_ns - 10 <= r.ts_event_ns < end_ns and r.g]
+        assert least_f == min(parts) if parts else least_f != least_f
+        assert sum_f == pytest.approx(sum(parts))
         fractions = [r.f for r in rows if end_ns - 10 <= r.ts_event_ns < end_ns]
+        assert mean_f == pytest.approx(sum(fractions) / len(fractions))
         is_known = len(fractions) > 1
         assert std == pytest.approx(statistics.stdev(fractions)) if is_known else std != std
 

@@ -233,3 +233,47 @@ def test_columns_and_a_class_give_the_same_rows():
     ran = run(pipeline, frames([Rows(0, rows), End(0)]))
 
     assert ran.rows["by_class"] == ran.rows["by_columns"] != []
+
+
+@ot.record
+class Print:
+    ts_event_ns: ot.i64
+    sequence: ot.i64
+    key: ot.u32
+    price_ticks: ot.i64
+
+
+@ot.record
+class Quote:
+    ts_event_ns: ot.i64
+    sequence: ot.i64
+    key: ot.u32
+    mid_ticks: ot.i64
+
+
+@pytest.mark.parametrize("running", ["compiled", "interpreted"])
+def test_strictly_joins_with_what_an_earlier_message_said(running):
+    prints, quotes = ot.source(Print, name="prints"), ot.source(Quote, name="quotes")
+    met = prints.asof_join(quotes, by=c.key, strictly=True, max_age=5)
+    left = prints.asof_join(quotes, by=c.key)
+    steps = [
+        Rows(0, [Print(1, 1, 7, 50)]),  # nothing is known yet
+        Rows(1, [Quote(2, 2, 7, 100)]),
+        Rows(0, [Print(2, 2, 7, 51)]),  # its own quote is the first there is
+        Rows(1, [Quote(3, 3, 7, 101), Quote(3, 3, 7, 102)]),  # of one message: the last counts
+        Rows(0, [Print(3, 3, 7, 52), Print(4, 4, 7, 53)]),
+        Rows(1, [Quote(20, 5, 7, 103)]),
+        Rows(0, [Print(20, 5, 7, 54)]),  # the one before its own is too old
+    ]
+
+    ran = run(ot.Pipeline(met=met, left=left), frames([*steps, End(0), End(1)]), running=running)
+
+    assert [(row[1], row[-1]) for row in ran.rows["met"]] == [(3, 100), (4, 102)]
+    assert [(row[1], row[-1]) for row in ran.rows["left"]] == [(2, 100), (3, 102), (4, 102),
+                                                             (5, 103)]  # fmt: skip
+
+
+def test_strictly_needs_the_number_of_the_message():
+    deals, marks = ot.source(Deal, name="deals"), ot.source(Mark, name="marks")
+    with pytest.raises(ot.OnetapeError, match="the field `sequence` of both sides"):
+        deals.asof_join(marks, by="key", strictly=True)

@@ -103,6 +103,21 @@ def test_the_end_of_the_source_gives_up_before_time_ends():
     assert ran.counts.late == 0
 
 
+def test_ticks_before_the_first_message_say_nothing_of_the_venues_day():
+    """The node waits for the open with a clock that is years ahead of the simulated day."""
+    year_ms = 365 * 86_400_000
+    heartbeat = packet(1, [], year_ms)
+    pieces = [packet(n, [trade(n, n * 400 * MS)], year_ms + 9_000 + n) for n in range(1, 6)]
+
+    plain, waited = (
+        go(pieces),
+        go([heartbeat, tick(year_ms + 1_500), tick(year_ms + 5_000), *pieces]),
+    )
+
+    assert waited.rows["vwap"] == plain.rows["vwap"] != []
+    assert waited.counts.late == waited.counts.late_at_windows == 0
+
+
 def test_the_time_of_a_silent_feed_goes_on_with_the_receivers_clock():
     """The venue's clock may be years away from ours: only what has passed since counts."""
     year_ms = 365 * 86_400_000

@@ -50,3 +50,13 @@ def test_a_symbol_and_its_word():
 def test_what_is_no_symbol(given):
     with pytest.raises(DeclarationError, match="only was given"):
         ot.source("itch").only(*given)
+
+
+def test_only_is_the_same_whatever_was_asked_of_the_feed_before():
+    feed = ot.source("itch")
+    every = (feed.trades(), feed.top_of_book(), feed.events())
+
+    some = feed.only("AAPL")
+
+    for before, after in zip(every, (some.trades(), some.top_of_book(), some.events())):
+        assert before.node is not after.node

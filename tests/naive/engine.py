@@ -80,6 +80,7 @@ class Naive:
     def __init__(self, pipeline):
         self.pipeline = pipeline
         self.watermarks = [UNSET for _ in pipeline.sources]
+        self.now = UNSET  # the least of them; it never goes back
         self.seen = [0 for _ in pipeline.sources]
         self.rows = {name: [] for name in pipeline.outputs}
         self.origins = {name: [] for name in pipeline.outputs}
@@ -97,12 +98,17 @@ class Naive:
 
     def event(self, source, event):
         node = self.pipeline.sources[source]
+        if self.seen[source] == 0:  # until now its time was the receiver's clock
+            first = min(self.watermarks[source], event.ts_event_ns - node.lateness_ns)
+            self.watermarks[source] = first
+            if not any(self.seen):
+                self.now = UNSET
         late = event.ts_event_ns < self.watermarks[source]
         self.late += late
         self.raise_watermark(source, event.ts_event_ns - node.lateness_ns)
         self.fire()
         self.seen[source] += 1
-        self.reached = min(self.watermarks)
+        self.reached = self.now
         self.root = SimpleNamespace(
             kind=EVENT_ROOT, sequence=self.seen[source], key=0, source=source, late=late,
             time=self.reached, index=0,
@@ -120,12 +126,13 @@ class Naive:
 
     def raise_watermark(self, source, to_ns):
         self.watermarks[source] = max(self.watermarks[source], to_ns)
+        self.now = max(self.now, min(self.watermarks))
 
     def fire(self):
         """Everything due by now, one after the other; what one makes due may come next."""
         while self.timers:
             due, number, key = min((due, *where) for where, due in self.timers.items())
-            if due > min(self.watermarks):
+            if due > self.now:
                 return
             del self.timers[number, key]
             self.reached = max(self.reached, due)
@@ -140,7 +147,7 @@ class Naive:
                 self.close_session(node, number, key, due)
             else:
                 self.states[number][key]["wake_ns"] = UNSET
-                self.call(node, number, node.spec.timer, due, key, over=min(self.watermarks) >= FAR)
+                self.call(node, number, node.spec.timer, due, key, over=self.now >= FAR)
 
     # --- events -----------------------------------------------------------------------------------
 

@@ -136,7 +136,7 @@ class Feed:
 
 
 CELLS, CONFIRM, BODY_MAX, LOSSES_KEPT = 1 << 16, 3, 60, 16
-TWO_LINES, SLOTS, PAST = 255, 16, 4
+TWO_LINES, SLOTS, PAST = 255, 1024, 4
 
 
 def misfit(body):
@@ -178,6 +178,8 @@ class Mold(Feed):
             self.heartbeats += 1
         if count == 0xFFFF:
             self.ended, count = 1, 0
+        elif count > 0 and sequence + count > self.highest_sequence:
+            self.ended = 0
         self.highest_sequence = max(self.highest_sequence, sequence + count)
         data = data[20:]
         while data:
@@ -216,7 +218,9 @@ class Mold(Feed):
                 goes_on = self.past[known[0]][1]
                 if goes_on is None or messages == 0 or sequence < goes_on:
                     return "old session"
-            if not self.ended:
+            if messages == 0:
+                return "bad session"
+            if not self.ended or self.highest_sequence > self.next_sequence:
                 name, times = self.others.get(line, (None, 0))
                 times = times + 1 if name == session else 1
                 self.others[line] = (session, times)
@@ -338,7 +342,8 @@ class Mold(Feed):
                 self.gap_from = None
                 return
             since_ns = max(self.opened_ns, self.progress_ns)
-            if not is_over and max(ts_recv_ns - since_ns, 0) < self.patience_ns:
+            has_time = max(ts_recv_ns - since_ns, 0) < self.patience_ns
+            if not is_over and has_time and len(self.waiting) < CELLS * 3 // 4:
                 return
             self.lose(first)
             self.next_sequence, self.gap_from = first, None

@@ -170,7 +170,7 @@ def test_a_live_run_that_ctrl_c_ends_is_done(tmp_path, capfd):
     assert "ended by Ctrl-C" in out
     assert refused == [
         f"{tape} is the tape of a run that goes on (pid {os.getpid()}): watch it with onetape top "
-        f"{tape}, end it with kill -INT {os.getpid()}, or give a new folder"
+        f"{tape}, end it with kill {os.getpid()}, or give a new folder"
     ]
 
 

@@ -11,7 +11,7 @@ networks repeat packets, damage included.
 from onetape.compiled.crc32c import crc32c
 from onetape.compiled.kernel import kernel
 
-SLOTS = 16  # refused messages that are remembered at a time, by number
+SLOTS = 1024  # refused messages that are remembered at a time, by number
 TWO_LINES = 255  # in place of a line: two of them said it
 
 

@@ -7,8 +7,9 @@ is missing there is a *gap*. Three things can be said of it, each a `Gap` record
     OPENED  messages are missing, and later ones (or a heartbeat) are here
     FILLED  all of them have come after all: nothing was lost, nothing is out of order
     LOST    `patience_ns` have passed since the first message behind them came, or since one of
-            them did: they are given up, the stream goes on behind them, and `feed.stale` is set
-            for good, because nobody knows what they would have said
+            them did, or the ring is three quarters full: they are given up, the stream goes on
+            behind them, and `feed.stale` is set for good, because nobody knows what they would
+            have said
 
 Time here is the receive time on the tape, so a replay gives up where the live run did. A message
 whose cell is taken (by one 65 536 numbers away) is dropped: it is missing then, and will be asked
@@ -32,6 +33,7 @@ from onetape.compiled.rows import row
 from onetape.records.market import GAP_FILLED, GAP_LOST, GAP_OPENED
 
 HELD_MESSAGES = 1 << 16  # cells of the ring
+HELD_MOST = 3 << 14  # when so many wait, waiting longer would lose good ones: the gap is given up
 CELL_BYTES = 80
 BODY_AT = 20
 BODY_MAX = CELL_BYTES - BODY_AT  # the longest ITCH message has 50 bytes
@@ -147,7 +149,7 @@ def settle(feed, held, ts_recv_ns, is_over, gaps):
         feed.gap_open = 0
         return _say(feed, gaps, GAP_FILLED, feed.next_sequence, ts_recv_ns)
     since_ns = max(feed.gap_opened_ns, feed.progress_ns)
-    if is_over or _since(ts_recv_ns, since_ns) >= feed.patience_ns:
+    if is_over or feed.held >= HELD_MOST or _since(ts_recv_ns, since_ns) >= feed.patience_ns:
         goes_on = _first_held(feed, held)
         if goes_on == feed.highest_sequence:
             forget_all(feed, held)

@@ -82,9 +82,9 @@ class FeedState:
     lost_until: Array[i64, 16]
     gap_opened_ns: i64
     progress_ns: i64  # when the message that was expected last came by itself
-    refused_sequence: Array[i64, 16]  # see codecs/agreement.py
-    refused_check: Array[i64, 16]
-    refused_line: Array[i64, 16]
+    refused_sequence: Array[i64, 1024]  # see codecs/agreement.py
+    refused_check: Array[i64, 1024]
+    refused_line: Array[i64, 1024]
     far_sequence: i64  # a number too far ahead to be believed,
     far_line: i64  # the line that said it last,
     far_count: i64  # and how often it was said

@@ -65,6 +65,8 @@ def open_packet(feed, held, buffer, at, end, line, ts_recv_ns):
     elif count == END_OF_SESSION:
         feed.ended = 1
         count = 0
+    elif sequence + count > feed.highest_sequence:
+        feed.ended = 0  # it goes on: that was no end
     feed.highest_sequence = max(feed.highest_sequence, sequence + count)
     feed.at_sequence = sequence
     feed.remaining = count

@@ -3,8 +3,8 @@
 Two things in a header would do great harm if they were damaged, so they are believed only when
 others say them too:
 
-    another session    CONFIRM packets in a row on one line must name it, unless the present one
-                       has ended. Its numbers start at 1.
+    another session    CONFIRM packets in a row on one line must name it, with messages in them,
+                       unless the present one has ended and lacks none. Its numbers start at 1.
     a far number       further ahead than all that can be held: the same line must go on from there,
                        another line must say it too, or CONFIRM packets in all. The very first
                        packet is believed, for one may join in the middle, until the next one
@@ -50,7 +50,10 @@ def belongs(feed, held, buffer, at, line, sequence, count):
             goes_on = feed.past_sequence[past]
             if goes_on == IS_OVER or count == 0 or sequence < goes_on:
                 return OLD_SESSION
-        if feed.ended == 0 and not _is_confirmed(feed, line, first, last):
+        if count == 0:
+            return BAD_SESSION
+        is_whole = feed.highest_sequence == feed.next_sequence
+        if not (feed.ended != 0 and is_whole) and not _is_confirmed(feed, line, first, last):
             return BAD_SESSION
         _leave(feed, held, past, goes_on)
     feed.session[0] = first

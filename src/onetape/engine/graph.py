@@ -115,12 +115,22 @@ class Stream:
         *,
         by: Any,
         max_age: str | int | None = None,
+        strictly: bool = False,
         suffix: str = "_right",
         capacity: int = 1 << 16,
     ) -> "Stream":
-        """Each row with the last row of `other` that came before it, of the same key."""
+        """Each row with the last row of `other` that came before it, of the same key.
+
+        strictly  of an earlier message: a trade with the quote it met, not the one it left behind
+        """
         return columns.joins.asof_join(
-            self, other, by=by, max_age=max_age, suffix=suffix, capacity=capacity
+            self,
+            other,
+            by=by,
+            max_age=max_age,
+            strictly=strictly,
+            suffix=suffix,
+            capacity=capacity,
         )
 
     def alert(

@@ -22,7 +22,7 @@ def on_event(planner: _Planner, node: sessions.Session, event: str) -> None:
     planner.count_call(node)
     cells = _arrays(planner, node)
     of = f"{label}_starts, {label}_lasts, slot, {cells}"
-    text.add(f"ts = {event}.ts_event_ns", "fits = root_late == 0 and ts >= root_time")
+    text.add(f"ts = {event}.ts_event_ns", "fits = root_late == 0 and root_time <= ts < FAR")
     with text.block("if not fits"):
         text.add(f"counts[{number * 2 + LATE}] += 1")
     with text.block("else"):

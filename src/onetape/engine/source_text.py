@@ -161,10 +161,14 @@ def next_event(planner: _Planner) -> None:
                 # No venue is older than the epoch, and beyond FAR no sum with a duration is safe.
                 with text.block("if ts < 0 or ts >= FAR"):
                     text.add("index += 1", "r.bad_events += 1", "continue")
+            lag = f" - {source.lateness_ns}" if source.lateness_ns else ""
+            with text.block(f"if s{n} == 1"):  # until now its time was the receiver's clock
+                text.add(f"w{n} = min(w{n}, ts{lag})")
+                with text.block("if events == 0"):  # and nothing has gone by it: it may go back
+                    text.add(f"watermark = {_least(planner)}")
             text.add("late = 0")
             with text.block(f"if ts < w{n}"):
                 text.add("late = 1", "r.late_events += 1")
-            lag = f" - {source.lateness_ns}" if source.lateness_ns else ""
             with text.block(f"if ts{lag} > w{n}"):
                 text.add(f"w{n} = ts{lag}", f"watermark = {_watermark(planner)}")
             text.add(f"pending = {n + 1}")
@@ -286,6 +290,12 @@ def _framing(planner: _Planner, source: Source) -> Framing:
 
 
 def _watermark(planner: _Planner) -> str:
-    """The least of all sources' watermarks."""
+    """The least of all sources' watermarks; it never goes back."""
+    if len(planner.pipeline.sources) == 1:
+        return _least(planner)
+    return f"max(watermark, {_least(planner)})"
+
+
+def _least(planner: _Planner) -> str:
     names = [f"w{n}" for n in range(len(planner.pipeline.sources))]
     return names[0] if len(names) == 1 else f"min({', '.join(names)})"

@@ -25,7 +25,7 @@ def on_event(planner: _Planner, node: Window, event: str) -> None:
     text.add(
         f"ts = {event}.ts_event_ns",
         f"pane = ts // {every}",
-        "fits = root_late == 0 and ts >= root_time",
+        "fits = root_late == 0 and root_time <= ts < FAR",
     )
     with text.block("if not fits"):
         text.add(f"counts[{number * 2 + LATE}] += 1")

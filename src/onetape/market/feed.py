@@ -95,7 +95,7 @@ class Feed:
             raise DeclarationError("only was given no symbol; write for example .only('AAPL')")
         feed = copy.copy(self)
         feed._only = tuple(words)
-        for made in ("_book", "_events"):  # they are of all instruments
+        for made in ("_book", "_events", "_tops", "_prints"):  # they are of all instruments
             feed.__dict__.pop(made, None)
         return feed
 

@@ -75,6 +75,13 @@ def instrument_of(address: str) -> Instrument:
                 f"'{venue}:{VENUES[venue]}' (quotes in one word: {', '.join(QUOTES)})"
             )
         )
+    if SAME.get(base, base) == SAME.get(quote, quote):
+        raise DeclarationError(
+            here().says(
+                f"source {address!r}: {base} and {quote} count as one asset here; a pair of two is "
+                "expected"
+            )
+        )
     found = Instrument(venue, symbol, f"{SAME.get(base, base)}/{SAME.get(quote, quote)}")
     for name in (str(found), found.asset):
         check_id(name, _declared)

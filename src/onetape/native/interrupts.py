@@ -1,4 +1,4 @@
-"""Ctrl-C while the compiler works."""
+"""Ctrl-C, also while the compiler works; and SIGTERM, which ends a service in the same way."""
 
 import signal
 import sys
@@ -6,6 +6,17 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+ENDING = (signal.SIGINT, signal.SIGTERM)
+
+
+def end_on_sigterm() -> None:
+    """SIGTERM is a KeyboardInterrupt from now on: what is under way ends in good order.
+
+    It reaches what a shell started in the background too, where Ctrl-C is switched off.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @contextmanager
@@ -24,7 +35,11 @@ def heeding_interrupts() -> Iterator[None]:
         pressed.append(number)
         raise KeyboardInterrupt
 
-    handler, hook = signal.signal(signal.SIGINT, on_interrupt), sys.unraisablehook
+    handlers = {number: signal.getsignal(number) for number in ENDING}
+    for number, handler in handlers.items():
+        if handler is signal.default_int_handler:  # where it is switched off, it stays off
+            signal.signal(number, on_interrupt)
+    hook = sys.unraisablehook
     sys.unraisablehook = lambda what: None if pressed else hook(what)
     try:
         yield
@@ -33,7 +48,9 @@ def heeding_interrupts() -> Iterator[None]:
             raise KeyboardInterrupt from None
         raise
     finally:
-        signal.signal(signal.SIGINT, handler)
+        for number, handler in handlers.items():
+            if handler is signal.default_int_handler:
+                signal.signal(number, handler)
         sys.unraisablehook = hook
     if pressed:
         raise KeyboardInterrupt

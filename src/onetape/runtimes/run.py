@@ -328,7 +328,7 @@ def _check_tape(tape: Path, resume: bool) -> None:
         pid = (tape / "lock").read_text().strip()
         raise OperatorError(
             f"{tape} is the tape of a run that goes on (pid {pid}): watch it with onetape top "
-            f"{tape}, end it with kill -INT {pid}, or give a new folder"
+            f"{tape}, end it with kill {pid}, or give a new folder"
         )
     if tape.exists() and not tape.is_dir():
         raise OperatorError(f"--tape {tape} is a file; give a new folder")

@@ -98,9 +98,8 @@ def _layout() -> np.ndarray[Any, np.dtype[np.int64]]:
 
 LAYOUT = _layout()
 PRICE_MAX = np.where(LAYOUT >> 56 & 0x3F, PRICE_MAX_TICKS, 1 << 32)  # no price: never too high
-# Side by the byte on the wire: first for types without a side, then for those with one (0: bad).
 ORDER_AT, ORDER_END = 13, 21  # behind two bytes of length; of all types that name an order
-
+# Side by the byte on the wire: first for types without a side, then for those with one (0: bad).
 SIDES = np.repeat(np.array([NO_SIDE, 0]), 256)
 SIDES[256 + ord("B")], SIDES[256 + ord("S")] = BID, ASK
 

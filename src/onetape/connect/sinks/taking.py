@@ -1,6 +1,7 @@
 """What sinks and runtimes agree on: a sink is opened with what is known of its output, and takes
 blocks of rows."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,6 +51,8 @@ class Output:
 def _plain(value: Any) -> Any:
     if not isinstance(value, int | float):  # an array field
         return [_plain(one) for one in value.tolist()]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None  # JSON has no other
     return None if value == UNSET else value
 
 

@@ -17,13 +17,23 @@ from onetape.records import UNSET, DeclarationError
 from onetape.records.types import Field, parse_duration_ns
 
 INT, FLOAT, BOOL, ID = "a whole number", "a float", "true or false", "an id"
-WINDOWED = ("sum", "count", "set_rows", "least", "greatest", "first", "last", "var", "start")
+WINDOWED = (
+    "sum",
+    "count",
+    "set_rows",
+    "least",
+    "greatest",
+    "first",
+    "last",
+    "var",
+    "mean",
+    "start",
+)
 MOST = 2**63 - 1
 RANGES = {
     "|u1": (0, 2**8 - 1), "<u2": (0, 2**16 - 1), "<u4": (0, 2**32 - 1),
     "|i1": (-(2**7), 2**7 - 1), "<i2": (-(2**15), 2**15 - 1), "<i4": (-(2**31), 2**31 - 1),
 }  # fmt: skip
-TIMES = {"ts_event_ns": (0, 2**62)}  # what has another event time never becomes a row
 
 FIELDS = {INT: Field("<i8"), FLOAT: Field("<f8"), BOOL: Field("|u1"), ID: Field("<u8")}
 
@@ -113,9 +123,8 @@ class _Binder:
         if field.length is not None:
             _fail(expr, f"{name!r} is an array of {field.length}; an expression takes one value")
         kind = {"<f8": FLOAT, "<u8": ID}.get(field.code, INT)
-        least, most = TIMES.get(name) or RANGES.get(field.code, (-MOST, MOST))
-        may_be_unset = field.code == "<i8" and name not in TIMES
-        return Bound(f"{self.event}.{name}", kind, field, least, most, may_be_unset)
+        least, most = RANGES.get(field.code, (-MOST, MOST))
+        return Bound(f"{self.event}.{name}", kind, field, least, most, field.code == "<i8")
 
     def _constant(self, expr: Expr) -> Bound:
         value = expr.args[0]
@@ -155,6 +164,9 @@ class _Binder:
 
     def _pair(self, expr: Expr) -> Bound:
         left, right = self._two(expr)
+        if left.kind == FLOAT:
+            text = f"col_f{expr.op}({left.text}, {right.text})"
+            return Bound(text, FLOAT, FIELDS[FLOAT])
         unset = left.may_be_unset or right.may_be_unset
         text = f"{'col_' * unset}{expr.op}({left.text}, {right.text})"
         choose = min if expr.op == "min" else max
@@ -239,6 +251,9 @@ class _Binder:
             return left, right
         if {left.kind, right.kind} == {ID, INT}:  # a constant id
             if "constant" in (a.op, b.op):
+                number = a if a.op == "constant" else b
+                if number.args[0] < 0:
+                    _fail(expr, f"an id was {number.args[0]}; expected 0 or more")
                 return (
                     Bound(left.text, ID, FIELDS[ID]),
                     Bound(right.text, ID, FIELDS[ID]),
@@ -303,6 +318,7 @@ def _fields_in(expr: Expr) -> list[str]:
 
 def _known(name: str, of: Any) -> str:
     near = difflib.get_close_matches(name, of._fields, 1)
+    near = near or [field for field in of._fields if name and field.startswith(name)]
     return (f"did you mean {near[0]!r}? " if near else "") + f"It has {', '.join(of._fields)}"
 
 

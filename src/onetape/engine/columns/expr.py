@@ -160,7 +160,7 @@ class Expr:
 
     def mean(self) -> Expr:
         """The mean over a window's rows, a float; NaN where none of them has a value."""
-        return Expr("sum", self) / Expr("set_rows", self)
+        return Expr("mean", self)
 
     def var(self) -> Expr:
         """The sample variance over a window's rows, a float; NaN for fewer than two."""

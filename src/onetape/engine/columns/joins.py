@@ -3,6 +3,9 @@
 The last row of `right` that came before it, of the same key, not older than `max_age` by event
 time; without one the row is left out. "Came before" is the order of the tape, so that a replay
 joins what the live run joined.
+
+One message of a venue may give rows to both sides: a trade, and the quote it leaves behind. With
+`strictly` a row is joined to what an *earlier* message said: the trade to the quote it met.
 """
 
 from typing import Any
@@ -24,6 +27,7 @@ def asof_join(
     *,
     by: Any,
     max_age: str | int | None = None,
+    strictly: bool = False,
     suffix: str = "_right",
     capacity: int = 1 << 16,
 ) -> Stream:
@@ -35,6 +39,11 @@ def asof_join(
         raise DeclarationError(
             f"asof_join by {key!r}, which {right.of.__name__} does not have; it has "
             f"{', '.join(right.of._fields)}"
+        )
+    if strictly and not {"sequence"} <= left.of.fields.keys() & right.of.fields.keys():
+        raise DeclarationError(
+            "asof_join: strictly goes by the field `sequence` of both sides, the number of the "
+            f"message that made a row; {left.of.__name__} and {right.of.__name__} have not both"
         )
     age_ns = parse_duration_ns(max_age) if max_age is not None else None
     taken = {
@@ -55,15 +64,20 @@ def asof_join(
     lines = [
         f"class {made.__name__}Join:",
         f"    seen_ns: i64 = {UNSET}",
-        *[f"    at_{n}: {kind} = {'0.0' if kind == 'f64' else '0'}" for n, kind in kinds.items()],
+        *_fields("at", kinds),
+        *(["    sequence: i64 = 0", f"    was_ns: i64 = {UNSET}"] if strictly else []),
+        *(_fields("was", kinds) if strictly else []),
         "    def on_right(self, e: Right) -> None:",
+        *(_moved_back(kinds) if strictly else []),
         "        self.seen_ns = e.ts_event_ns",
         *[f"        self.at_{n} = e.{n}" for n in taken],
         "    def on_left(self, e: Left, out: UpTo) -> None:",
-        f"        if self.seen_ns == {UNSET}:",
+        "        seen_ns = self.seen_ns",
+        *(_is_own("            seen_ns = self.was_ns") if strictly else []),
+        f"        if seen_ns == {UNSET}:",
         "            return",
         *(
-            [f"        if e.ts_event_ns - self.seen_ns > {age_ns}:", "            return"]
+            [f"        if e.ts_event_ns - seen_ns > {age_ns}:", "            return"]
             if age_ns is not None
             else []
         ),
@@ -78,6 +92,11 @@ def asof_join(
             )
         ],
         *[f"        made.{called} = self.at_{n}" for n, called in taken.items()],
+        *(
+            _is_own(*(f"            made.{called} = self.was_{n}" for n, called in taken.items()))
+            if strictly and taken
+            else []
+        ),
     ]
     names: dict[str, Any] = {
         "Left": left.of,
@@ -87,3 +106,21 @@ def asof_join(
     names |= {"i64": i64, "f64": f64, "u64": u64}
     join = operator(written(f"{made.__name__}Join", lines, names), key=key)
     return join(left=left, right=right, capacity={"keys": capacity})  # type: ignore[no-any-return]
+
+
+def _fields(prefix: str, kinds: dict[str, str]) -> list[str]:
+    return [f"    {prefix}_{n}: {k} = {'0.0' if k == 'f64' else '0'}" for n, k in kinds.items()]
+
+
+def _moved_back(kinds: dict[str, str]) -> list[str]:
+    """What an earlier message said is kept beside what this one says."""
+    return [
+        "        if e.sequence != self.sequence:",
+        "            self.sequence, self.was_ns = e.sequence, self.seen_ns",
+        *[f"            self.was_{name} = self.at_{name}" for name in kinds],
+    ]
+
+
+def _is_own(*lines: str) -> list[str]:
+    """Where the newest row of the right is of the same message as this of the left."""
+    return ["        if self.sequence == e.sequence:", *lines]

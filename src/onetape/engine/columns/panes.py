@@ -13,8 +13,7 @@ from onetape.records import UNSET, DeclarationError
 SUM_MAX = 1 << 62  # of a window; two such sums still fit 64 bits
 ROWS_MAX = 1 << 62
 COUNT = "rows_count"
-LEAST = {INT: str(2**63 - 1), FLOAT: 'float("inf")'}
-GREATEST = {INT: str(-(2**63)), FLOAT: 'float("-inf")'}
+LEAST, GREATEST = str(2**63 - 1), str(-(2**63))
 
 
 class Panes:
@@ -33,6 +32,10 @@ class Panes:
             return Bound(f"self.{COUNT}", INT, FIELDS[INT], 0, ROWS_MAX)
         if expr.op == "start":
             return Bound("start_ns", INT, FIELDS[INT], -ROWS_MAX, ROWS_MAX)
+        if expr.op == "mean":
+            total, rows = (self.leaf(Expr(op, *expr.args)) for op in ("sum", "set_rows"))
+            text = f"col_ratio(float({total.text}), float({rows.text}))"
+            return Bound(text, FLOAT, FIELDS[FLOAT])
         key = same(expr)
         if key not in self.known:
             name = f"{expr.op}_{len(self.known)}"
@@ -40,7 +43,7 @@ class Panes:
         return self.known[key]
 
     def _field(self, name: str, op: str, value: Bound, expr: Expr) -> Bound:
-        if op == "set_rows" and not value.may_be_unset:
+        if op == "set_rows" and not value.may_be_unset and value.kind != FLOAT:
             return Bound(f"self.{COUNT}", INT, FIELDS[INT], 0, ROWS_MAX)
         mine, later = f"self.{name}", f"later.{name}"
         if op in ("sum", "least", "greatest", "var") and value.kind not in (INT, FLOAT):
@@ -51,9 +54,13 @@ class Panes:
         start, text = "0.0" if kind == "f64" else "0", value.text
         some: list[str] = []  # in front of a line that takes only what is set
         made = Bound(mine, value.kind, value.field, value.least, value.most, value.may_be_unset)
-        if value.may_be_unset and op in ("sum", "least", "greatest", "set_rows"):
+        nothing, there = str(UNSET), "{0} != " + str(UNSET)
+        if value.kind == FLOAT:
+            nothing, there = 'float("nan")', "{0} == {0}"
+        is_partial = value.may_be_unset or value.kind == FLOAT
+        if is_partial and op in ("sum", "least", "greatest", "set_rows"):
             self.add.append(f"value = {text}")
-            some, text = [f"if value != {UNSET}:"], "value"
+            some, text = [f"if {there.format('value')}:"], "value"
         if op == "set_rows":
             kind, made = "i64", Bound(mine, INT, FIELDS[INT], 0, ROWS_MAX)
             self.add += _under(some, f"{mine} += 1")
@@ -69,15 +76,13 @@ class Panes:
                 self.add += [guard, fault]
                 self.merge += [guard, fault]
         elif op in ("least", "greatest"):
-            function, start = (
-                ("min", LEAST[value.kind]) if op == "least" else ("max", GREATEST[value.kind])
-            )
-            if value.may_be_unset:
-                start = str(UNSET)
+            function, start = ("min", LEAST) if op == "least" else ("max", GREATEST)
+            if is_partial:
+                start = nothing
             for lines, other, given in ((self.add, text, some), (self.merge, later, [])):
-                if value.may_be_unset:
-                    given = [f"if {mine} == {UNSET}:", f"    {mine} = {other}"]
-                    given += [f"elif {other} != {UNSET}:"]
+                if is_partial:
+                    given = [f"if not ({there.format(mine)}):", f"    {mine} = {other}"]
+                    given += [f"elif {there.format(other)}:"]
                 lines += _under(given, f"{mine} = {function}({mine}, {other})")
         elif op == "last":
             self.add.append(f"{mine} = {text}")
@@ -94,7 +99,7 @@ class Panes:
         """
         n, mean, squares = (f"{name}_{part}" for part in ("n", "mean", "squares"))
         self.fields += [f"    {part}: f64 = 0.0" for part in (n, mean, squares)]
-        there = f"value != {UNSET}" if value.may_be_unset else "True"
+        there = f"value != {UNSET}" if value.may_be_unset else "value == value"
         self.add += [
             f"value = {value.text}",
             f"if {there}:",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from onetape.codecs.feed import symbol_of
-from onetape.engine.columns.bind import bind, condition, name_of
+from onetape.engine.columns.bind import INT, bind, condition, name_of
 from onetape.engine.columns.expr import Expr, lift
 from onetape.engine.graph import Node, Stream
 from onetape.records import DeclarationError
@@ -133,6 +133,9 @@ def with_columns(stream: Stream, **named: Any) -> Stream:
 
 def _selected(stream: Stream, name: str, fields: dict[str, Expr | None]) -> Stream:
     described: dict[str, Field] = {}
+    ts = fields.get("ts_event_ns")
+    if ts is not None and bind(ts, stream.of).kind != INT:
+        raise DeclarationError(ts.place.says("ts_event_ns is ns since 1970, a whole number"))
     for field, expr in fields.items():
         described[field] = stream.of.fields[field] if expr is None else _field(expr, stream.of)
     of = made_record(name, described)

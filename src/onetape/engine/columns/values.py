@@ -89,6 +89,16 @@ def col_max(a, b):
 
 
 @kernel
+def col_fmin(a, b):
+    return NAN if a != a or b != b else min(a, b)
+
+
+@kernel
+def col_fmax(a, b):
+    return NAN if a != a or b != b else max(a, b)
+
+
+@kernel
 def col_lt(a, b):
     return a != UNSET and a < b
 

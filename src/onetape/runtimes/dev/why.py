@@ -282,7 +282,7 @@ def _evidence(row: Values) -> list[Values]:
 def _lines(story: Story) -> list[str]:
     found = story.found
     origin, row = found.origin, found.row
-    cause = ("event", "timer due", "gap before")[int(origin["root"])]
+    cause = ("sequence", "timer due", "gap before")[int(origin["root"])]
     lines = [
         f"{found.output} row {found.number}: {words.fields(row)}",
         f"  caused by tape offset {origin['tape_offset']}, {cause} {origin['sequence']}",
