@@ -12,6 +12,9 @@ from onetape.market.grid import refused_by_grids
 from onetape.market.words import counted
 
 
+FEW = 1 << 62  # messages, where nobody counted them
+
+
 def account(engine: Engine) -> dict[str, Any]:
     """Counts of all that did not become an event or a row as it came."""
     counts = engine.counts()
@@ -53,6 +56,11 @@ def lines_of(facts: dict[str, Any]) -> list[str]:
     }
     odd = [f"{facts[name]:,} {words}" for name, words in named.items() if facts[name]]
     lines = [f"  {', '.join(odd) or 'no gaps, nothing late, no bad events'}"]
+    if 2 * facts["late"] > facts.get("messages", FEW):
+        lines.append(
+            "  most events are late: time had gone beyond them, and windows left them out; is the "
+            "feed of another day (--date), or are its sources years apart?"
+        )
     if facts["refused"]:
         lines.append(f"  refused: {_listed(facts['refused'])}")
     if facts["book"]:
