@@ -1,8 +1,11 @@
 """What goes wrong at a sink is said and tried again: it ends no thread and loses no row."""
 
 import json
+import os
 import resource
 import socket
+import subprocess
+import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -313,3 +316,22 @@ def test_a_parquet_file_that_cannot_be_written_ends_with_the_run_only(tmp_path, 
         taker.finish()
     taker.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_stdout_that_nobody_reads_ends_nothing(tmp_path):
+    """As `| head -1` does: the rows for the other sinks still come."""
+    program = tmp_path / "program.py"
+    rows = tmp_path / "rows.jsonl"
+    program.write_text(
+        "import onetape as ot\n"
+        "trades = ot.source('binance:BTCUSDT').on_grid('0.01').trades()\n"
+        f"pipeline = ot.Pipeline(t=trades >> ot.stdout() >> ot.jsonl({str(rows)!r}))\n"
+    )
+    argv = [sys.executable, "-m", "onetape.cli", "run", str(program), "--simulate"]
+    argv += ["--seconds", "20", "--speed", "0"]
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as pipe:
+        subprocess.run(argv, stdout=pipe, stderr=subprocess.DEVNULL, timeout=120, check=True)
+
+    assert rows.read_text().count("\n") > 100

@@ -11,7 +11,6 @@ from onetape.engine.engine import Engine
 from onetape.market.grid import refused_by_grids
 from onetape.market.words import counted
 
-
 FEW = 1 << 62  # messages, where nobody counted them
 
 

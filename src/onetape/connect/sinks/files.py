@@ -5,6 +5,7 @@ at each moment, a prefix of the answer.
 """
 
 import json
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -178,15 +179,22 @@ class _Csv(_Lines):
 class _Printed:
     def __init__(self, output: Output) -> None:
         self._output = output
+        self._trouble = ""
 
     def take(self, rows: Any, origins: Any) -> None:
-        for told in self._output.dicts(rows):
-            fields = "  ".join(f"{k} {v}" for k, v in told.items() if not isinstance(v, list))
-            sys.stdout.write(f"{self._output.name}  {fields}\n")
-        sys.stdout.flush()
+        if self._trouble:
+            return
+        try:
+            for told in self._output.dicts(rows):
+                fields = "  ".join(f"{k} {v}" for k, v in told.items() if not isinstance(v, list))
+                sys.stdout.write(f"{self._output.name}  {fields}\n")
+            sys.stdout.flush()
+        except BrokenPipeError:  # as `| head` does: what else the pipeline does goes on
+            self._trouble = f"output {self._output.name}: nobody reads stdout any more"
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     def tend(self) -> list[str]:
-        return []
+        return [self._trouble] if self._trouble else []
 
     def finish(self) -> None:
         """A line is complete when it is written."""

@@ -95,7 +95,7 @@ def add_parsers(subparsers: Any) -> None:
     sending = parser.add_argument_group("sending")
     option = sending.add_argument
     option("--speed", type=float, default=1.0, help="x the day's own pace; 0: as fast as it goes")
-    option("--session", default="ONETAPE", metavar="NAME", help="up to 10 letters")
+    option("--session", metavar="NAME", help="up to 10 letters (default: another at each start)")
     option("--pack-us", type=float, default=PACK_NS / 1000, metavar="US",
            help="messages within so long share a datagram (default: %(default)s)")  # fmt: skip
     option("--packet-bytes", type=int, default=PACKET_BYTES, help="at most (default: %(default)s)")
@@ -136,6 +136,8 @@ def _add_relay(subparsers: Any) -> None:
 
 
 def run_exchange(args: argparse.Namespace) -> int:
+    if args.session is None:  # as a venue's day: a node must not take it for the one before
+        args.session = f"OT{time.time_ns() // 1_000_000 % 10**8:08d}"
     session = session_of(args.session)
     if args.file is not None:
         day, data = file_blocks(args.file)
