@@ -13,19 +13,19 @@ from typing import Any
 from onetape.connect.itch_file import LENGTH_PREFIXED, ItchFile, open_itch, today
 from onetape.connect.udp import LOOPBACK, RECEIVE_BUFFER_BYTES, Address, parse_address
 from onetape.engine import explain
-from onetape.engine.digest import digests_of, state_digest
+from onetape.engine.digest import digests_of
 from onetape.engine.graph import Pipeline, UdpSink
 from onetape.engine.planner import plan
 from onetape.records import OperatorError, PeerError
-from onetape.runtimes.account import account, lines_of
+from onetape.runtimes.account import lines_of
 from onetape.runtimes.delivery import Delivery, rows_may_wait
 from onetape.runtimes.edge.feeder import FileFeeder
 from onetape.runtimes.edge.network import Network
 from onetape.runtimes.edge.node import DRAIN_PAUSE_S, EdgeNode
 from onetape.runtimes.edge.words import STRATEGIES
+from onetape.runtimes.ending import end_run
 from onetape.runtimes.inputs import has_tables
 from onetape.runtimes.listen import print_facts, run_network
-from onetape.runtimes.manifest import write_result
 from onetape.runtimes.progress import Progress
 from onetape.runtimes.replay import note_date, parse_date, parse_zero_or_more
 from onetape.runtimes.run_tables import run_tables
@@ -457,25 +457,8 @@ def run_file(
                 f"{why}; what came before is on {tape}, which can be replayed and verified: keep "
                 "it, or delete it and run the whole file on a new tape"
             ) from why
-        take(node.stop())
-        elapsed_s = time.perf_counter() - began_s
-        node.tape.sync()
-        delivery.finish()
-        counts = node.engine.counts()
-        facts = {
-            "messages": counts.events,
-            "messages_before": events_before,
-            "rows": counts.rows,
-            **account(node.engine),
-            "skipped_packets": dict(file.skipped),
-            "elapsed_s": round(elapsed_s, 6),
-            "digests": {name: digest.hexdigest() for name, digest in digests.items()},
-            "state_digest": state_digest(node.engine),
-            **node.statistics(),
-        }
-        write_result(tape, facts)
-        for line in node.troubles():
-            print(f"onetape: {line}", file=sys.stderr)
+        own = {"messages_before": events_before, "skipped_packets": dict(file.skipped)}
+        facts = end_run(node, delivery, digests, take, began_s, own)
     facts["delivered"] = delivery.told()
     return facts
 

@@ -14,15 +14,14 @@ from typing import Any
 
 from onetape.compiled.frame import DATA
 from onetape.connect.frames.merge import Item
-from onetape.engine.digest import digests_of, state_digest
+from onetape.engine.digest import digests_of
 from onetape.engine.graph import Pipeline
 from onetape.records import OperatorError
-from onetape.runtimes.account import account
 from onetape.runtimes.delivery import Delivery
 from onetape.runtimes.edge import live
 from onetape.runtimes.edge.node import DRAIN_PAUSE_S, EdgeNode
+from onetape.runtimes.ending import end_run
 from onetape.runtimes.inputs import ticks_of
-from onetape.runtimes.manifest import write_result
 from onetape.runtimes.progress import Progress
 from onetape.tape.layout import read_facts
 
@@ -118,24 +117,7 @@ def run_items(
         except KeyboardInterrupt:
             if brought.pace is None:
                 raise
-        take(node.stop())
-        elapsed_s = time.perf_counter() - began_s
-        node.tape.sync()
-        delivery.finish()
-        counts = node.engine.counts()
-        facts = {
-            "messages": counts.events,
-            "rows": counts.rows,
-            **account(node.engine),
-            **brought.facts(),
-            "elapsed_s": round(elapsed_s, 6),
-            "digests": {name: digest.hexdigest() for name, digest in digests.items()},
-            "state_digest": state_digest(node.engine),
-            **node.statistics(),
-        }
-        write_result(tape, facts)
-        for line in node.troubles():
-            print(f"onetape: {line}", file=sys.stderr)
+        facts = end_run(node, delivery, digests, take, began_s, brought.facts())
     facts["delivered"] = delivery.told()
     return facts
 

@@ -1,0 +1,42 @@
+"""The end of a run into a tape: stop the loop, make all durable, and say what it came to."""
+
+import sys
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from onetape.engine.digest import OutputDigest, state_digest
+from onetape.runtimes.account import account
+from onetape.runtimes.delivery import Delivery
+from onetape.runtimes.edge.node import EdgeNode
+from onetape.runtimes.manifest import write_result
+
+
+def end_run(
+    node: EdgeNode,
+    delivery: Delivery,
+    digests: dict[str, OutputDigest],
+    take: Callable[[Iterable[Any]], Any],
+    began_s: float,
+    own: dict[str, Any],
+) -> dict[str, Any]:
+    """The facts of the run, also left beside its tape; `own` are those of its kind of input."""
+    take(node.stop())
+    elapsed_s = time.perf_counter() - began_s
+    node.tape.sync()
+    delivery.finish()
+    counts = node.engine.counts()
+    facts = {
+        "messages": counts.events,
+        "rows": counts.rows,
+        **account(node.engine),
+        **own,
+        "elapsed_s": round(elapsed_s, 6),
+        "digests": {name: digest.hexdigest() for name, digest in digests.items()},
+        "state_digest": state_digest(node.engine),
+        **node.statistics(),
+    }
+    write_result(node.folder, facts)
+    for line in node.troubles():
+        print(f"onetape: {line}", file=sys.stderr)
+    return facts
