@@ -234,3 +234,14 @@ def test_trades_of_the_market_room_pass():
     rows = [testing.row(mk.Trade, ts_event_ns=n, price_ticks=n, qty_lots=1) for n in range(9)]
 
     testing.check(ot.Pipeline(vwap=mk.vwap(trades)), trades=rows)
+
+
+def test_the_events_of_the_only_source_need_no_name():
+    pipeline = ot.Pipeline(change=Change(ot.source(Price, name="prices")))
+    rows = [Price(n, 1, n) for n in range(5)]
+
+    t = testing.check(pipeline, rows, splits=1)
+
+    assert t.rows("change") == testing.check(pipeline, prices=rows, splits=1).rows("change")
+    with pytest.raises(OperatorError, match="of which source are these events"):
+        testing.check(pipeline, rows, prices=rows)

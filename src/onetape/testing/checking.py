@@ -57,6 +57,7 @@ class CheckFailed(OnetapeError, AssertionError):
 
 def check(
     what: Pipeline | Run,
+    events: Any = None,
     /,
     *,
     seed: int = 0,
@@ -71,6 +72,7 @@ def check(
     assert t.rows("trade") == [trade]
     ```
 
+    events        of the one source of a pipeline that has no more
     by_source     events as for `Run.feed`; several sources are interleaved by event time, and all
                   of them end. For anything else feed a Run and check that
     seed, splits  split n is drawn from seed + n
@@ -80,7 +82,7 @@ def check(
     Returns the run, whose rows a test may go on to look at. The cost of a run of the input,
     `splits` + 2 times, and of compiling once.
     """
-    given = _given(what, by_source)
+    given = _given(what, events, by_source)
     steps = list(_single(given.steps))
     plain, first = _plain(given, steps, plain_events) if plain_events > 0 else (None, steps)
     whole = _run(given, _together(steps))
@@ -112,9 +114,14 @@ class Input:
         return run
 
 
-def _given(what: Any, by_source: dict[str, Any]) -> Input:
+def _given(what: Any, events: Any, by_source: dict[str, Any]) -> Input:
+    if events is not None and isinstance(what, Pipeline):
+        names = [source.name for source in what.sources]
+        if len(names) > 1 or by_source:
+            raise OperatorError(f"check: of which source are these events? Write {names[0]}=[...]")
+        by_source = {names[0]: events}
     if isinstance(what, Run):
-        if by_source:
+        if by_source or events is not None:
             raise OperatorError("check was given a run and rows; feed the rows to the run")
         return Input(what.pipeline, what.midnight_ns, what.steps)
     if not isinstance(what, Pipeline):

@@ -67,7 +67,7 @@ def run_pipeline() -> "Callable[..., Run]":
     """`run_pipeline(pipeline, trades=[...])`: a `testing.Run` that was fed these rows and ended."""
     from onetape.testing import Run
 
-    def run(pipeline: Any, **by_source: Any) -> Run:
-        return Run(pipeline).feed(**by_source).end()
+    def run(pipeline: Any, *events: Any, **by_source: Any) -> Run:
+        return Run(pipeline).feed(*events, **by_source).end()
 
     return run
