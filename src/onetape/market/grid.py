@@ -25,6 +25,18 @@ def grid_headroom(tables):
     return 1 << 20
 
 
+@kernel
+def is_off(price, step):
+    """Is there a price, and is it between two steps?"""
+    return price != UNSET and price % step != 0
+
+
+@kernel
+def on_step(price, step):
+    """The price in steps; one that is not there stays so."""
+    return price // step if price != UNSET else UNSET
+
+
 def canonical_grid(tables: Any) -> list[Any]:
     """The count is all there is."""
     return [tables.refused]
@@ -41,13 +53,13 @@ class QuotesOnGrid:
 
     def on_quote(self, q: TopOfBook, *, step: int) -> TopOfBook | None:
         bid, ask = q.bid_price_ticks, q.ask_price_ticks
-        if (bid != UNSET and bid % step != 0) or (ask != UNSET and ask % step != 0):
+        if is_off(bid, step) or is_off(ask, step):
             self.refused[0] += 1
             return None
         return TopOfBook(
             q.ts_event_ns,
-            bid // step if bid != UNSET else UNSET,
-            ask // step if ask != UNSET else UNSET,
+            on_step(bid, step),
+            on_step(ask, step),
             q.bid_qty_lots,
             q.ask_qty_lots,
             q.sequence,
@@ -69,12 +81,12 @@ class TradesOnGrid:
 
     def on_trade(self, t: Trade, *, step: int) -> Trade | None:
         price = t.price_ticks
-        if price != UNSET and price % step != 0:
+        if is_off(price, step):
             self.refused[0] += 1
             return None
         return Trade(
             t.ts_event_ns,
-            price // step if price != UNSET else UNSET,
+            on_step(price, step),
             t.qty_lots,
             t.order_id,
             t.match_id,

@@ -81,12 +81,8 @@ def alert(
         *["        a.flags = e.flags"] * ("flags" in has),
         "        self.untold = 0",
     ]
-    names = {
-        "Of": of,
-        "UpTo": UpTo.__class_getitem__((1, Alert)),
-        make_id: globals()[make_id],
-        "i64": i64,
-    }
+    names = {"Of": of, "UpTo": UpTo.__class_getitem__((1, Alert)), "i64": i64}
+    names |= {"alert_id": alert_id, "wide_alert_id": wide_alert_id}
     made = written(f"{of.__name__}Alert", lines, names)
     made.__alert_rule__ = (rule, text)
     return operator(made, key=key)(stream, capacity={"keys": capacity})  # type: ignore[no-any-return]
