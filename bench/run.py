@@ -40,6 +40,12 @@ def nexmark(quick: bool) -> dict[str, Any]:
     return peers.run(**given, suite="bench.nexmark")
 
 
+def debs(quick: bool) -> dict[str, Any]:
+    from bench import debs
+
+    return debs.run(events=500_000, rounds=2) if quick else debs.run()
+
+
 def columns(quick: bool) -> dict[str, Any]:
     from bench import columns
 
@@ -99,6 +105,7 @@ BENCHES: dict[str, Callable[..., dict[str, Any]]] = {
     "closing": closing,
     "nexmark": nexmark,
     "columns": columns,
+    "debs": debs,
     "tape": tape,
     "startup": startup,
     "dev": dev,

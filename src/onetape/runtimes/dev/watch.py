@@ -22,7 +22,7 @@ from onetape.engine.window import Aggregating
 
 Values = dict[str, Any]
 
-LEFT_ALONE = ("headroom", "merge", "carry")  # they say nothing that `add` and `result` do not
+LEFT_ALONE = ("headroom", "merge", "carry", "begins")  # they say nothing that others do not
 
 
 @dataclass
