@@ -128,7 +128,7 @@ def test_two_venues_on_a_tape(tmp_path, capsys):
 def test_a_simulated_run_goes_on_and_ends_as_one_that_was_not_interrupted(
     tmp_path, capsys, monkeypatch
 ):
-    def pressed(items, _speed):
+    def pressed(items, *_):
         yield from islice(items, 300)
         raise KeyboardInterrupt
 

@@ -55,7 +55,12 @@ def _ticks_of(node: Node) -> set[Any]:
 def simulated(pipeline: Pipeline, *, seed: int, milliseconds: int) -> Inputs:
     """What the twin of its venues brings."""
     twin = Twin(pipeline, seed=seed, milliseconds=milliseconds)
-    return Inputs(runs=lambda: packed(twin), symbols=lambda _: twin.names, ticks=ticks_of(pipeline))
+    return Inputs(
+        runs=lambda: packed(twin),
+        symbols=lambda _: twin.names,
+        ticks=ticks_of(pipeline),
+        midnight_ns=twin.midnight_ns,
+    )
 
 
 def inputs_of(pipeline: Pipeline, file: str | Path | None = None) -> Inputs:
