@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from onetape.connect.sinks.taking import Replayed
 from onetape.engine.engine import Engine
 from onetape.engine.graph import Pipeline
 from onetape.engine.settings import with_settings
@@ -58,7 +59,8 @@ def run(
     with _progress(inputs, quiet=quiet) as show:
         engine = batch.make_engine(pipeline, inputs.framing, inputs.midnight_ns)
         symbols = inputs.symbols(engine)
-        with Delivery(pipeline, symbols=symbols, ticks=inputs.ticks) as delivery:
+        again = Replayed(pipeline, inputs.framing, inputs.midnight_ns, lambda _: inputs.runs())
+        with Delivery(pipeline, symbols=symbols, ticks=inputs.ticks, replay=again) as delivery:
 
             def take(name: str, rows: Any, origins: Any) -> None:
                 kept[name].append(raw_rows(rows).copy())

@@ -42,10 +42,19 @@ class DropCopy:
     def __init__(self, midnight_ns: int) -> None:
         self.accounts: dict[int, str] = {}  # of orders that episodes are about to place
         self.filled: set[int] = set()
+        self._placed: dict[int, str] = {}  # accounts of orders that episodes have placed
         self._midnight_ns = midnight_ns
         self._symbols: dict[int, bytes] = {}
         self._orders: dict[int, _Order] = {}
         self._sequence = self._reports = 0
+
+    def is_gone(self, ref: int) -> bool:
+        """Was the order withdrawn before anything of it was executed?"""
+        return ref not in self._orders and ref not in self.filled
+
+    def account_of(self, ref: int) -> str:
+        """Of an order that an episode has placed."""
+        return self._placed[ref]
 
     def logon(self, ts_ns: int) -> bytes:
         """The first message of the session."""
@@ -88,7 +97,9 @@ class DropCopy:
     def _added(self, body: bytes, ref: int, ts_ns: int) -> list[tuple[int, bytes]]:
         is_bid = body[19:20] == b"B"
         account = self.accounts.pop(ref, None)
-        if account is None:
+        if account is not None:
+            self._placed[ref] = account
+        else:
             word = mix(ref) & 0xFFFF
             if word % OWN_OF:
                 return []

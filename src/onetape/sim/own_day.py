@@ -205,6 +205,9 @@ class _Run:
             account = f"{episode.account}X" if episode.kind == "another's fill" else episode.account
             episode.fill_id = self._place(now_ns, what, side, episode, account)
         elif what == TAKE and episode.fill_id:
+            if self.copy.is_gone(episode.fill_id):  # the flow has withdrawn it: another
+                account = self.copy.account_of(episode.fill_id)
+                episode.fill_id = self._place(now_ns, BAIT, side, episode, account)
             self._do(now_ns, TAKE, side, episode, episode.fill_id)
         elif what == PULL:
             self._do(now_ns, PULL, side, episode, episode.wall_id)
