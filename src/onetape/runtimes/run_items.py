@@ -21,7 +21,7 @@ from onetape.runtimes.delivery import Delivery
 from onetape.runtimes.edge import live
 from onetape.runtimes.edge.node import DRAIN_PAUSE_S, EdgeNode
 from onetape.runtimes.ending import end_run
-from onetape.runtimes.inputs import ticks_of
+from onetape.runtimes.inputs import symbols_of, ticks_of
 from onetape.runtimes.progress import Progress
 from onetape.tape.layout import read_facts
 
@@ -88,7 +88,7 @@ def run_items(
             Delivery(
                 pipeline,
                 out=out,
-                symbols=brought.names,
+                symbols=symbols_of(node.engine) if brought.names is None else brought.names,
                 ticks=ticks_of(pipeline),
                 durable=lambda: node.tape.durable_offset,
                 folder=tape,
