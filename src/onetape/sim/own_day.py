@@ -7,7 +7,8 @@ is another account's, or does not come. Each episode has an account of its own, 
 exactly what a detector must find.
 
 The feeds reach us on two ways: ITCH 200 us after it was sent, the drop copy 50 us to 1 ms. So a
-report may come before or behind the public message it speaks of. A longer day begins as a shorter.
+report may come before or behind the public message it speaks of. A longer day begins as a shorter,
+which ends with what has arrived.
 """
 
 from collections.abc import Iterator
@@ -91,10 +92,9 @@ class OwnDay:
         most_ns = int(SECONDS_MAX * 1e9) if self.milliseconds is None else self.milliseconds * MS
         now_ns = START_NS
         while now_ns < START_NS + most_ns:
-            now_ns = min(now_ns + STEP_NS, START_NS + most_ns)
+            now_ns += STEP_NS
             run.until(now_ns)
             yield from run.arrived(now_ns)
-        yield from run.arrived(now_ns + PUBLIC_NS + OWN_MAX_NS)
 
 
 class _Run:
