@@ -190,7 +190,7 @@ class WithBook:
         elif find(self.index, o.order_id) < 0:
             remove(self.own, o.order_id)
         instrument = find(self.symbols, o.symbol_word)
-        median, count, ahead = LOTS_MAX, 0, 0
+        median, ahead = LOTS_MAX, 0
         bid_price, bid_qty, ask_price, ask_qty = UNSET, 0, UNSET, 0
         if instrument >= 0:
             bid_price, bid_qty = best(self, instrument, 0)
