@@ -14,6 +14,9 @@ from tests.engine.parts import (
     closed,
     every_other,
     noted,
+    pairs,
+    quiet,
+    rises,
     scaled,
     some,
     ticked,
@@ -81,6 +84,7 @@ def _node(rng, streams):
         lambda: [(w := window(a(Note), Largest, width=width, every=every, **of)), w.late],
         lambda: [(w := ot.session(a(Tick), Chain, gap=every, **of)), w.late],
         lambda: [batches(a(Note), Largest, rows=3, **of)],
+        lambda: [a(Tick) >> rng.choice([rises, pairs, quiet])],
     ]
     if streams[Summary]:
         kinds.append(lambda: [closed(a(Summary), at_least=rng.choice([1, 2]))])
