@@ -180,7 +180,6 @@ def test_where_there_is_nothing_to_compare_with_nothing_is_large(joined):
     rows = joined_rows(joined, level(9, 99, 5), alone, elsewhere)
 
     assert [row.level_median_lots for row in rows] == [mk.LOTS_MAX] * 2
-    assert all(row.flags & mk.NO_BOOK for row in rows)
     assert not any(row.qty_lots > 10 * row.level_median_lots for row in rows)
 
 
@@ -235,6 +234,6 @@ def test_own_orders_in_a_test_of_ones_own():
 
     first, second = t.rows("mine")
     assert (first.order_id, first.account_id, first.qty_lots) == (9, word_of("ACC1"), 500)
-    assert first.flags & mk.NO_BOOK  # nobody has said which instrument AAPL is
+    assert first.level_median_lots == mk.LOTS_MAX  # nobody has said which instrument AAPL is
     assert not first.flags & mk.STALE
     assert second.flags & mk.STALE  # number 2 is missing

@@ -2,7 +2,7 @@
 
 from tests.naive.market import BID, MODIFY, UNSET, Book
 
-LOTS_MAX, NO_BOOK = 2**40, 64
+LOTS_MAX = 2**40
 DIRECTORY = ord("R")
 
 
@@ -31,7 +31,7 @@ class WithBook:
         elif o.order_id not in self.book.orders:
             self.own.discard(o.order_id)
         instrument = self.symbols.get(o.symbol_word)
-        sizes, median, ahead, top = [], LOTS_MAX, 0, (UNSET, UNSET, 0, 0)
+        median, ahead, top = LOTS_MAX, 0, (UNSET, UNSET, 0, 0)
         if instrument is not None:
             top = self.book.best(instrument)
             if chr(o.side) in "AB":
@@ -41,8 +41,7 @@ class WithBook:
                 if o.price_ticks != UNSET:
                     sign = 1 if o.side == BID else -1
                     ahead = sum(n for price, n in levels if sign * price > sign * o.price_ticks)
-        flags = o.flags | (0 if sizes else NO_BOOK)
-        self.rows.append((o.order_id, median, ahead, *top, instrument or 0, o.action, flags))
+        self.rows.append((o.order_id, median, ahead, *top, instrument or 0, o.action, o.flags))
 
     def levels(self, instrument, side):
         """(price, lots of others) of the 32 best levels, best first."""

@@ -29,7 +29,6 @@ from onetape.records.market import (
     FILL,
     LOTS_MAX,
     MODIFY,
-    NO_BOOK,
     TRADE,
     MarketEvent,
     OwnOrder,
@@ -126,7 +125,7 @@ def follow(book, e):
 
 @kernel
 def look(book, instrument, side, price):
-    """(median lots of the best levels, levels in it, lots ahead) without own orders."""
+    """(median lots of the best levels, lots ahead) without own orders."""
     s = row(book.sides, 2 * instrument + side)
     sign = 1 - 2 * side
     sizes = book.sizes
@@ -143,7 +142,7 @@ def look(book, instrument, side, price):
                 at -= 1
             sizes[at] = lots
             count += 1
-    return sizes[max(count - 1, 0) // 2] if count > 0 else LOTS_MAX, count, ahead
+    return sizes[max(count - 1, 0) // 2] if count > 0 else LOTS_MAX, ahead
 
 
 @operator
@@ -191,14 +190,14 @@ class WithBook:
         elif find(self.index, o.order_id) < 0:
             remove(self.own, o.order_id)
         instrument = find(self.symbols, o.symbol_word)
-        median, count, ahead = LOTS_MAX, 0, 0
+        median, ahead = LOTS_MAX, 0
         bid_price, bid_qty, ask_price, ask_qty = UNSET, 0, UNSET, 0
         if instrument >= 0:
             bid_price, bid_qty = best(self, instrument, 0)
             ask_price, ask_qty = best(self, instrument, 1)
             if o.side == BID or o.side == ASK:
                 side = 0 if o.side == BID else 1
-                median, count, ahead = look(self, instrument, side, o.price_ticks)
+                median, ahead = look(self, instrument, side, o.price_ticks)
         return OwnOrderInBook(
             o.ts_event_ns,
             o.ts_recv_ns,
@@ -219,6 +218,6 @@ class WithBook:
             max(instrument, 0),
             o.action,
             o.side,
-            o.flags if count > 0 else o.flags | NO_BOOK,
+            o.flags,
             o.kind,
         )

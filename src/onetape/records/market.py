@@ -70,7 +70,14 @@ resting_asks = trades.filter(c.side == mk.ASK)
 NO_SIDE = ord("N")
 
 # Bits of `flags`.
-LATE = 1  # older than its source's watermark when it arrived
+LATE = 1
+"""A bit of `flags`: of an event that came later than its source allows; of a window's row, that
+one made it be told again.
+
+```python
+on_time = trades.filter(c.flags % 2 == 0)  # the lowest bit
+```
+"""
 NOT_PRINTABLE = 2  # an execution that other reports count already
 HAS_PRICE = 4  # a FILL that states its own price (ITCH 'C'), not the order's
 WHOLE = 8  # a CANCEL that withdraws the whole order; qty_lots is then UNSET
@@ -82,11 +89,11 @@ STALE = 32
 is_doubtful = testing.row(mk.Trade, flags=mk.STALE).flags & mk.STALE != 0
 ```
 """
-NO_BOOK = 64
-"""A bit of `flags`: there was no level of others to compare with; see `OwnOrderInBook`.
+EARLY = 64
+"""A bit of `flags`: of a window that is still open; a later row of it takes this one's place.
 
 ```python
-is_alone = testing.row(mk.OwnOrderInBook, flags=mk.NO_BOOK).flags & mk.NO_BOOK != 0
+is_final = testing.row(mk.Bar, flags=mk.EARLY).flags & mk.EARLY == 0
 ```
 """
 LAST = 128  # the last event of one message
@@ -98,7 +105,7 @@ FLAG_NAMES = {
     "whole": WHOLE,
     "cross": CROSS,
     "stale": STALE,
-    "no_book": NO_BOOK,
+    "early": EARLY,
     "last": LAST,
 }
 
@@ -317,7 +324,7 @@ class OwnOrderInBook:
 
     `level_median_lots` is the median size of the ten best levels of the order's side that others
     have orders at (the lower of the two in the middle). Where there is none it is LOTS_MAX, so that
-    nothing is large beside it, and `flags` has NO_BOOK; after a loss `flags` has STALE.
+    nothing is large beside it; after a loss `flags` has STALE.
     """
 
     ts_event_ns: i64
