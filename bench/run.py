@@ -52,6 +52,12 @@ def columns(quick: bool) -> dict[str, Any]:
     return columns.run(events=400_000, rounds=3) if quick else columns.run()
 
 
+def own_orders(quick: bool) -> dict[str, Any]:
+    from bench import own_orders
+
+    return own_orders.run(messages=100_000, rounds=2) if quick else own_orders.run()
+
+
 def tape(quick: bool) -> dict[str, Any]:
     from bench import recover, tape
 
@@ -106,6 +112,7 @@ BENCHES: dict[str, Callable[..., dict[str, Any]]] = {
     "nexmark": nexmark,
     "columns": columns,
     "debs": debs,
+    "own_orders": own_orders,
     "tape": tape,
     "startup": startup,
     "dev": dev,
