@@ -5,22 +5,21 @@ is reached in a moment and the frame itself can be stepped through.
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from onetape.compiled.frame import frame_bytes, frame_length, frame_offset
-from onetape.engine import state
 from onetape.engine.engine import Engine, Rows
 from onetape.engine.graph import Pipeline
 from onetape.engine.planner import plan
-from onetape.records import OperatorError
+from onetape.records import IntegrityError, OperatorError
 from onetape.runtimes.batch import set_midnight
 from onetape.runtimes.dev.watch import Watch
+from onetape.runtimes.edge.follower import put_back_state
 from onetape.runtimes.progress import Progress
 from onetape.tape import checkpoint
 from onetape.tape.layout import read_facts
 from onetape.tape.reader import Run, durable_end, read_segments
-
-_DIGEST = "digest "  # what a checkpoint holds beside the state
 
 
 class Replay:
@@ -44,12 +43,12 @@ class Replay:
         driver = self.engine.plan.driver
         for at in reversed(checkpoint.offsets(self.folder)):
             if at <= offset:
-                found = checkpoint.read(self.folder, at)
-                if found.header.get("driver") == driver:
-                    arrays = found.arrays.items()
-                    state.restore(self.engine, {n: a for n, a in arrays if n[:7] != _DIGEST})
-                    self.offset = at
-                    return
+                with suppress(IntegrityError):  # the one before it
+                    found = checkpoint.read(self.folder, at)
+                    if found.header.get("driver") == driver:
+                        put_back_state(found, self.engine)
+                        self.offset = at
+                        return
         if self.first > 0:
             raise OperatorError(
                 f"{self.folder} begins at frame {self.first}, and no checkpoint of this pipeline's "
