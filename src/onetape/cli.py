@@ -59,6 +59,18 @@ COMMANDS = {
         "tell what led to a row: events and state changes, step by step",
         "runtimes.dev.why:add_parser",
     ),
+    "state": (
+        "show what a pipeline held at a moment of its tape: the book at 10:31:07.2",
+        "runtimes.state:add_parser",
+    ),
+    "checkpoints": (
+        "list the checkpoints of a tape, and check them",
+        "runtimes.checkpoints:add_parser",
+    ),
+    "restore": (
+        "make a tape's folder of the newest checkpoint in an object store",
+        "runtimes.checkpoints:add_parser",
+    ),
     "tape": ("look at a recorded tape: ls, cat, verify", "tape.commands:add_tape_parser"),
     "sim": (
         "write a simulated market day (ITCH 5.0), with labelled quote stuffing",
