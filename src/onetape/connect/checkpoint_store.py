@@ -62,7 +62,11 @@ class CheckpointStore:
         self.url, self.retention = url.rstrip("/"), retention
         local = {"mkdir": True} if url.startswith("file://") else {}
         remote = {
-            "client_options": {"connect_timeout": "5s", "timeout": "120s"},
+            "client_options": {
+                "connect_timeout": "5s",
+                "timeout": "120s",
+                "allow_http": os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("true", "1"),
+            },
             "retry_config": {"max_retries": 1, "retry_timeout": timedelta(seconds=20)},
         }
         try:
