@@ -40,6 +40,7 @@ SCHEMES = ("s3://", "gs://", "az://", "file://")
 class Uploaded(NamedTuple):
     offset: int
     bytes_done: int
+    trouble: str  # why old ones could not be removed, if so
 
 
 class CheckpointStore:
@@ -61,7 +62,10 @@ class CheckpointStore:
             ) from None
         self.url, self.retention = url.rstrip("/"), retention
         local = {"mkdir": True} if url.startswith("file://") else {}
+        # Servers differ in how they remove many objects at once; one by one all of them do.
+        config = {"disable_bulk_delete": True} if url.startswith("s3://") else None
         remote = {
+            "config": config,
             "client_options": {
                 "connect_timeout": "5s",
                 "timeout": "120s",
@@ -93,8 +97,11 @@ class CheckpointStore:
         if there.get(os.path.basename(path)) != os.path.getsize(path):
             done += self._put(f"checkpoints/{os.path.basename(path)}", path)
         self._known[manifest.offset] = manifest
-        self._collect()
-        return Uploaded(manifest.offset, done)
+        try:
+            self._collect()
+        except OperatorError as why:
+            return Uploaded(manifest.offset, done, str(why))
+        return Uploaded(manifest.offset, done, "")
 
     def restore(self, tape: str) -> tuple[Manifest, list[str]]:
         """Make the folder `tape` of the newest checkpoint there that is whole.

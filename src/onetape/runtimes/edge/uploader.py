@@ -24,7 +24,7 @@ class Uploader:
         self.uploaded_offset = -1  # of the newest that is there
         self.bytes_done = 0
         self.failures = 0
-        self.last_failure = ""
+        self.last_failure = self.left_behind = ""
         self._wanted, self._leave = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="uploader", daemon=True)
 
@@ -45,7 +45,7 @@ class Uploader:
     def troubles(self, saved_offset: int) -> list[str]:
         """What is not there; `saved_offset`: of the newest checkpoint in the tape's folder."""
         if not self.last_failure:
-            return []
+            return [self.left_behind] if self.left_behind else []
         newest = f"frame {self.uploaded_offset}" if self.uploaded_offset >= 0 else "none"
         return [
             f"{self.failures} uploads of checkpoints failed, the last: {self.last_failure}; the "
@@ -70,6 +70,7 @@ class Uploader:
                 if found is not None:
                     self.uploaded_offset = found.offset
                     self.bytes_done += found.bytes_done
+                    self.left_behind = found.trouble
                 pause_s, self.last_failure = FIRST_PAUSE_S, ""
             except (OnetapeError, OSError) as why:
                 self.failures += 1
