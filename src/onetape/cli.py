@@ -85,7 +85,7 @@ COMMANDS = {
         "sim.venue.commands:add_parsers",
     ),
     "bench": (
-        "measure: itch, window, columns, tape, startup, wire, wire_faults, soak, peers, dev",
+        "measure this machine: itch, window, tape, checkpoint, wire and others",
         "runtimes.bench:add_parser",
     ),
     "completion": ("print what makes a shell complete onetape", "runtimes.completion:add_parser"),
