@@ -60,8 +60,11 @@ def state_at(
     there takes to run.
 
     ```python
-    held = ot.state_at("standard", tape, time="09:30:00.2")
-    best = held["Book"].filter(pc.field("level") == 1)
+    import pyarrow.compute as pc
+
+    def best_prices(tape: str, time: str):
+        book = ot.state_at("standard", tape, time=time)["Book"]
+        return book.filter(pc.field("level") == 1)
     ```
     """
     if isinstance(pipeline, str):
