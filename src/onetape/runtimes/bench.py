@@ -10,8 +10,8 @@ import onetape.runtimes
 from onetape.records import OperatorError
 
 DESCRIPTION = """\
-Measure on this machine: one bench by NAME (itch, window, columns, tape, checkpoint, startup, wire,
-wire_faults, soak, dev, peers), or all that are short. Each checks its answer before it prints
+Measure on this machine: one bench by NAME (itch, window, columns, debs, tape, checkpoint, startup,
+wire, wire_faults, soak, dev, peers), or all that are short. Each checks its answer before it prints
 figures. They are part of the source checkout.
 """
 
