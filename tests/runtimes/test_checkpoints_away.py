@@ -12,6 +12,7 @@ from onetape.cli import main
 from onetape.engine.digest import digests_of, state_digest
 from onetape.records import OperatorError
 from onetape.runtimes.edge import uploader
+from onetape.runtimes.edge.live import checkpoints_text
 from onetape.runtimes.edge.node import EdgeNode
 from onetape.tape import checkpoint
 
@@ -90,11 +91,13 @@ def test_a_store_that_is_away_stops_nothing_and_a_lost_machine_goes_on_from_it(
         assert node.statistics()["uploaded_offset"] == -1
         assert "uploads of checkpoints failed, the last: s3://bucket/desk1" in node.troubles()[0]
         assert "the newest there: none" in node.troubles()[0]
+        assert "MB written; none uploaded, " in checkpoints_text(node.statistics())
         server.start()
         push(node, lost, range(10, 20))
         node.tape.sync()
         wait_for(lambda: node.statistics()["uploaded_offset"] == node.next_offset())
         assert node.troubles() == []
+        assert "; uploaded up to frame " in checkpoints_text(node.statistics())
         push(node, lost, range(20, 25))  # what comes after is lost with the machine
         list(node.stop())
 
