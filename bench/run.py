@@ -67,6 +67,12 @@ def tape(quick: bool) -> dict[str, Any]:
     return {"answer_ok": answer_ok, **written, **again}
 
 
+def checkpoint(quick: bool, **given: Any) -> dict[str, Any]:
+    from bench import checkpoint
+
+    return checkpoint.run(**({"sizes": (4, 16), "seconds": 2.0} if quick else {}) | given)
+
+
 def startup(quick: bool) -> dict[str, Any]:
     from bench import startup
 
@@ -114,6 +120,7 @@ BENCHES: dict[str, Callable[..., dict[str, Any]]] = {
     "debs": debs,
     "own_orders": own_orders,
     "tape": tape,
+    "checkpoint": checkpoint,
     "startup": startup,
     "dev": dev,
     "peers": peers,
@@ -175,10 +182,16 @@ def _options(args: argparse.Namespace, name: str) -> dict[str, Any]:
         "rates": args.rate and (args.rate,),
         "wait": args.wait,
         "seconds": args.seconds,
+        "sizes": args.sizes,
     }
     if args.commit_every is not None:
         given["commit_every_ns"] = int(args.commit_every * 1e6)
-    takes = {"wire": given.keys(), "soak": {"wait", "seconds"}}.get(name, set())
+    of = {
+        "wire": given.keys() - {"sizes"},
+        "soak": {"wait", "seconds"},
+        "checkpoint": {"sizes", "seconds"},
+    }
+    takes = of.get(name, set())
     return {key: given[key] for key in takes if given[key] is not None}
 
 

@@ -34,6 +34,7 @@ from onetape.runtimes.run_twin import run_twin, tape_of
 from onetape.runtimes.same_run import origin_of, same_run
 from onetape.runtimes.settings import add_options, load_with_settings
 from onetape.runtimes.twin import check_no_venue
+from onetape.tape.checkpoint_keep import DEFAULT, Retention
 from onetape.tape.inspect import is_open
 
 CHUNK_BYTES = 8192
@@ -126,7 +127,19 @@ def add_parser(subparsers: Any) -> None:
         type=parse_zero_or_more,
         default=30,
         metavar="S",
-        help="seconds between checkpoints",
+        help="seconds between checkpoints (default: %(default)s; 0: none)",
+    )
+    parser.add_argument(
+        "--checkpoints",
+        metavar="URL",
+        help="bring them to s3://BUCKET/PREFIX too, beside the tape's folder",
+    )
+    parser.add_argument(
+        "--retain",
+        type=parse_retention,
+        default=DEFAULT,
+        metavar="N[,HOURS[,DAYS]]",
+        help="keep the newest N checkpoints, and the last of each hour and day (default: 4,24,7)",
     )
     add_options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -206,11 +219,29 @@ def run(args: argparse.Namespace) -> int:
         out=args.out,
         speed=args.speed or 0,
         resume=args.resume,
-        checkpoint_every_s=args.checkpoint,
+        **_saving(args),
         progress=progress,
     )
     _print_facts(facts, args)
     return 0
+
+
+def parse_retention(text: str) -> Retention:
+    numbers = text.split(",")
+    if not 1 <= len(numbers) <= 3 or not all(n.isdecimal() for n in numbers) or int(numbers[0]) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected N[,HOURS[,DAYS]], N at least 1")
+    return Retention(*[int(n) for n in [*numbers, "0", "0"][:3]])
+
+
+def _saving(args: argparse.Namespace) -> dict[str, Any]:
+    """The options of a node that are about checkpoints."""
+    if args.checkpoints and not args.checkpoint:
+        raise OperatorError("--checkpoint 0 makes none, and --checkpoints says where they go")
+    return {
+        "checkpoint_every_s": args.checkpoint,
+        "retention": args.retain,
+        "checkpoints": args.checkpoints,
+    }
 
 
 def _run_twin(pipeline: Pipeline, args: argparse.Namespace) -> int:
@@ -230,7 +261,7 @@ def _run_twin(pipeline: Pipeline, args: argparse.Namespace) -> int:
             interface=args.interface,
             out=args.out,
             resume=args.resume,
-            checkpoint_every_s=args.checkpoint,
+            **_saving(args),
             progress=Progress(quiet=args.json),
         )
         _print_facts(facts, args)
@@ -279,7 +310,7 @@ def _run_tables(pipeline: Pipeline, args: argparse.Namespace) -> int:
         args.tape,
         out=args.out,
         resume=args.resume,
-        checkpoint_every_s=args.checkpoint,
+        **_saving(args),
         progress=Progress(quiet=args.json),
     )
     _print_facts(facts, args)
@@ -331,7 +362,7 @@ def _listen(pipeline: Pipeline, lines: list[str], args: argparse.Namespace) -> i
             commit_every_ns=int(args.commit_every * 1e6),
             cpu=args.cpu,
             priority=args.realtime,
-            checkpoint_every_s=args.checkpoint,
+            **_saving(args),
         )
     print_facts(facts, args.json)
     return 0
@@ -441,12 +472,14 @@ def run_file(
     out: Path | None = None,
     speed: float = 0,
     resume: bool = False,
-    checkpoint_every_s: float = 0,
+    **saving: Any,
 ) -> dict[str, Any]:
     """Run a file through a node to its end; returns the facts `--json` prints.
 
     An interrupted run is resumed from its tape: the frames that are there are run again (for the
     state alone from the newest checkpoint on), and the file goes on with the frame after them.
+
+    saving: how checkpoints are made, see `EdgeNode`.
     """
     feed = _feed_name(pipeline)
     with ExitStack() as stack:
@@ -459,7 +492,7 @@ def run_file(
                 midnight_ns=file.midnight_ns,
                 origin=origin_of(file, CHUNK_BYTES),
                 resume=resume,
-                checkpoint_every_s=checkpoint_every_s,
+                **saving,
             )
         digests = digests_of(node.plan)
         delivery = stack.enter_context(
