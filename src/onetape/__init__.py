@@ -50,6 +50,7 @@ from onetape.records import (
 if TYPE_CHECKING:
     from onetape.connect.frames.read import read
     from onetape.runtimes.here import run
+    from onetape.runtimes.query.query import query
 
 __version__ = "0.1.0"
 
@@ -76,6 +77,7 @@ __all__ = [
     "merge",
     "operator",
     "parquet",
+    "query",
     "read",
     "record",
     "run",
@@ -96,7 +98,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """`read` and `run` load what they need when they are first asked for."""
+    """`read`, `run` and `query` load what they need when they are first asked for."""
     if name == "read":
         from onetape.connect.frames.read import read
 
@@ -105,4 +107,8 @@ def __getattr__(name: str) -> Any:
         from onetape.runtimes.here import run
 
         return run
+    if name == "query":
+        from onetape.runtimes.query.query import query
+
+        return query
     raise AttributeError(f"module 'onetape' has no attribute {name!r}")
