@@ -72,6 +72,9 @@ class Aggregating(Node):
     key: str = ""
     capacity: int = 1 << 16
 
+    def keyed_by(self) -> str | None:
+        return self.key
+
     def code(self) -> Any:
         return self.spec.source
 
