@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -58,8 +59,13 @@ def simulated(pipeline: Pipeline, *, seed: int, milliseconds: int) -> Inputs:
     return Inputs(runs=lambda: packed(twin), symbols=lambda _: twin.names, ticks=ticks_of(pipeline))
 
 
-def inputs_of(pipeline: Pipeline, file: str | Path | None = None) -> Inputs:
-    """What its sources bring along; OperatorError says which one brings nothing."""
+def inputs_of(
+    pipeline: Pipeline, file: str | Path | None = None, day: date | None = None
+) -> Inputs:
+    """What its sources bring along; OperatorError says which one brings nothing.
+
+    day  the trading date of a file, where its name does not tell
+    """
     check_no_venue(pipeline, 'ot.run(pipeline, simulate="5s")')
     if file is None and has_tables(pipeline):
         merged = tables_of(pipeline)
@@ -71,7 +77,7 @@ def inputs_of(pipeline: Pipeline, file: str | Path | None = None) -> Inputs:
             rows=None if None in counts else sum(counts),
         )
     if len(pipeline.sources) == 1 and pipeline.sources[0].feed:
-        return _itch(pipeline, file or pipeline.sources[0].url)
+        return _itch(pipeline, file or pipeline.sources[0].url, day)
     missing = [source.name for source in pipeline.sources if source.table is None]
     raise OperatorError(
         f"source {(missing or [s.name for s in pipeline.sources])[0]!r} has no table to run over; "
@@ -80,14 +86,14 @@ def inputs_of(pipeline: Pipeline, file: str | Path | None = None) -> Inputs:
     )
 
 
-def _itch(pipeline: Pipeline, path: str | Path) -> Inputs:
+def _itch(pipeline: Pipeline, path: str | Path, day: date | None) -> Inputs:
     source = pipeline.sources[0]
     if not str(path) or str(path).startswith("udp:"):
         raise OperatorError(
             f"source {source.name!r} names no file; say which: run(pipeline, file=...), or "
             'ot.source("itch:day.itch")'
         )
-    file = open_itch(path)
+    file = open_itch(path, trading_date=day)
     return Inputs(
         runs=lambda: frames_of(file),
         symbols=lambda engine: engine.arrays["n0_feed"]["symbols"][0],
