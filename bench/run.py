@@ -33,6 +33,12 @@ def debs(quick: bool) -> dict[str, Any]:
     return debs.run(events=500_000, rounds=2) if quick else debs.run()
 
 
+def partitions(quick: bool) -> dict[str, Any]:
+    from bench import partitions
+
+    return partitions.run(200_000, 500_000, rounds=2) if quick else partitions.run()
+
+
 def columns(quick: bool) -> dict[str, Any]:
     from bench import columns
 
@@ -91,6 +97,7 @@ BENCHES: dict[str, Callable[..., dict[str, Any]]] = {
     "window": window,
     "columns": columns,
     "debs": debs,
+    "partitions": partitions,
     "tape": tape,
     "startup": startup,
     "dev": dev,
