@@ -46,6 +46,12 @@ def debs(quick: bool) -> dict[str, Any]:
     return debs.run(events=500_000, rounds=2) if quick else debs.run()
 
 
+def partitions(quick: bool) -> dict[str, Any]:
+    from bench import partitions
+
+    return partitions.run(200_000, 500_000, rounds=2) if quick else partitions.run()
+
+
 def columns(quick: bool) -> dict[str, Any]:
     from bench import columns
 
@@ -119,6 +125,7 @@ BENCHES: dict[str, Callable[..., dict[str, Any]]] = {
     "columns": columns,
     "debs": debs,
     "own_orders": own_orders,
+    "partitions": partitions,
     "tape": tape,
     "checkpoint": checkpoint,
     "startup": startup,

@@ -75,6 +75,10 @@ COMMANDS = {
         "make a tape's folder of the newest checkpoint in an object store",
         "runtimes.checkpoints:add_parser",
     ),
+    "query": (
+        "ask in SQL for what runs left behind: outputs, tapes, checkpoints",
+        "runtimes.query.query:add_parser",
+    ),
     "tape": ("look at a recorded tape: ls, cat, verify", "tape.commands:add_tape_parser"),
     "sim": (
         "write a simulated market day (ITCH 5.0), with labelled quote stuffing",
