@@ -14,6 +14,7 @@ from onetape.compiled import mode
 from onetape.engine import aggregate, layout, window
 from onetape.engine.batches import batches
 from onetape.engine.explain import text as explained
+from onetape.engine.partition import partitioned
 from onetape.engine.planner import plan
 from onetape.records import DeclarationError
 
@@ -309,6 +310,12 @@ def test_carry_and_before_go_together():
     del body["carry"]
     with pytest.raises(DeclarationError, match="what was carried: before"):
         aggregate(type("Trail", (), body))
+
+
+def test_a_window_of_all_rows_is_in_no_part_of_a_pipeline():
+    whole = ot.Pipeline(n=ot.source(mk.Trade).window("1s").agg(n=ot.count()))
+    with pytest.raises(DeclarationError, match="works on rows of all keys"):
+        partitioned(whole)
 
 
 def test_explain_says_when_a_window_gives_rows_and_what_it_holds():
