@@ -9,4 +9,4 @@ an auction that is new and hot. csp has no windows by a key that it is not given
 """
 
 # Millions of events: some seconds for all rounds.
-EVENTS = {"onetape": 8.0, "polars": 8.0, "csp": 4.0, "bytewax": 0.5}
+EVENTS = {"onetape": 2.0, "polars": 2.0, "csp": 1.0, "bytewax": 0.125}

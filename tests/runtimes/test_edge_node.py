@@ -7,8 +7,10 @@ import pytest
 
 from onetape.compiled.frame import DATA, TICK
 from onetape.engine import Pipeline, UpTo, operator, records_source
+from onetape.engine.columns import count
 from onetape.engine.digest import digests_of, state_digest
 from onetape.engine.engine import StepError
+from onetape.engine.layout import TIMERS_MAX
 from onetape.market import vwap
 from onetape.records import OperatorError, block_of, i64, record, u32
 from onetape.records.market import Trade
@@ -76,6 +78,24 @@ def test_a_silent_source_gets_ticks_on_the_tape_and_its_windows_close(tmp_path):
     again = batch.run(engine, read_segments(tmp_path / "tape"))
     assert again.counts.rows == {"vwap": 1}
     assert again.state_digest == live
+
+
+def test_thousands_of_keys_that_close_at_once_all_come(tmp_path):
+    keys = 3 * TIMERS_MAX + 5
+    source = records_source(Trade)
+    pipeline = Pipeline(n=source.window("1us", by="instrument_id").agg(n=count()))
+    block = trades((n, (n * 999 // keys, 100, 1)) for n in range(keys))
+    block["instrument_id"] = np.arange(keys)
+    last = trades([(keys, (10_000, 100, 1))])
+    with EdgeNode(pipeline, tmp_path / "tape") as node:
+        for part in (*np.array_split(block, 4), last):
+            assert node.push(part.tobytes())
+
+        found = until(node, lambda rows: len(rows["n"]) == keys)
+
+        list(node.stop())
+
+    assert sorted(row["instrument_id"] for row in found["n"]) == list(range(keys))
 
 
 def test_a_reader_that_is_slow_makes_the_loop_wait_and_loses_nothing(tmp_path):
