@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.naive import windows as naive
 
 from onetape.compiled import mode
-from onetape.engine.columns import sketches, timed
+from onetape.engine.columns import distinct, sketches, timed
 from onetape.engine.columns.sketches import CELLS, WORDS
 from onetape.records import UNSET
 
@@ -111,6 +111,42 @@ def test_more_rows_than_a_cell_counts_halt(either):
     span[sketches.ROWS] = 2**32 - 1
     with pytest.raises(OverflowError, match="more than 2"):
         sketches.sketch_add(span, cells, 1)
+
+
+def registers(values):
+    made = np.zeros(distinct.REGISTERS, np.uint8)
+    for value in values:
+        distinct.distinct_add(made, value)
+    return made
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, 100, 900, 2_500, 20_000])
+@pytest.mark.parametrize("step", [1, 1 << 20, -(10**12 + 39)])
+def test_different_values_are_counted_within_four_deviations(count, step):
+    made = registers(step * (n + 1) for n in range(count))
+
+    told = distinct.distinct_count(made)
+
+    assert abs(told - count) <= 4 * 0.0325 * count + (count > 5)
+
+
+@given(many, many)
+def test_neither_order_nor_repetition_nor_panes_change_what_is_different(one, other):
+    whole, merged = registers(one + other), registers(one)
+    distinct.distinct_merge(merged, registers(other))
+
+    assert np.array_equal(whole, merged)
+    assert np.array_equal(whole, registers(reversed(other + one + one)))
+
+
+def test_different_values_are_the_same_in_both_modes():
+    made = []
+    for running in ("compiled", "interpreted"):
+        with mode.running(running):
+            kept = registers(range(-700, 700))
+            made.append((kept.tolist(), distinct.distinct_count(kept)))
+
+    assert made[0] == made[1]
 
 
 @given(st.integers(0, 2**60), st.integers(1, 2**60))

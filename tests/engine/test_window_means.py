@@ -33,6 +33,8 @@ def means():
         "rows": ot.count(),
         "start": ot.start_ns(),
         "part": c.share.twap(),
+        "prices": c.price_ticks.distinct(),
+        "ids": c.order_id.distinct(),
     }
 
 
@@ -77,10 +79,11 @@ def near(told, exact, scale=1.0):
 
 def check(row, inside, earlier, start_ns, end_ns):
     """A row of any kind of window against the definitions, for the rows in it and before it."""
-    _, _, half, most, twap, ema, count, start, part, _ = row
+    _, _, half, most, twap, ema, count, start, part, prices, ids, _ = row
     some, past = points(inside), points(earlier)
     values = [v for _, v in some]
     assert (count, start) == (len(inside), start_ns)
+    assert abs(prices - len(set(values))) <= 1 and ids == 1  # few: almost exact
     if values:
         for told, share in ((half, 0.5), (most, 0.9)):
             exact = naive.quantile(values, share)
@@ -152,6 +155,10 @@ def test_quantiles_of_one_expression_share_a_sketch():
         (lambda: c.price_ticks.ema("0s"), "expected more than 0 ns"),
         (lambda: agg(c.share.quantile(0.5)), r"quantile\(\) of a float; expected a whole number"),
         (lambda: agg(c.order_id.twap()), r"twap\(\) of an id; expected numbers"),
+        (
+            lambda: agg(c.share.distinct()),
+            r"distinct\(\) of a float; expected whole numbers",
+        ),
         (lambda: agg(c.order_id.ema(5)), r"ema\(\) of an id; expected numbers"),
         (lambda: ot.source(Quote).filter(c.price_ticks.twap() > 1.0), "over the rows of a window"),
     ],

@@ -28,6 +28,7 @@ WINDOWED = (
     "var",
     "mean",
     "quantile",
+    "distinct",
     "twap",
     "ema",
     "start",

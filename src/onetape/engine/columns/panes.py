@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from onetape.engine.columns.bind import BOOL, FIELDS, FLOAT, ID, INT, Bound, bind
+from onetape.engine.columns.distinct import REGISTERS
 from onetape.engine.columns.expr import Expr, same
 from onetape.engine.columns.sketches import CELLS, WORDS
 from onetape.records import UNSET, DeclarationError
@@ -50,6 +51,8 @@ class Panes:
         if op == "set_rows" and not value.may_be_unset and value.kind != FLOAT:
             return Bound(f"self.{COUNT}", INT, FIELDS[INT], 0, ROWS_MAX)
         mine, later = f"self.{name}", f"later.{name}"
+        if op == "distinct":
+            return self._distinct(name, value, expr)
         if op not in ("first", "last", "set_rows") and value.kind not in (INT, FLOAT):
             raise DeclarationError(expr.place.says(f"{op}() of {value.kind}; expected numbers"))
         if op == "var":
@@ -146,6 +149,17 @@ class Panes:
             self.known[key] = replace(value, text=mine, field=FIELDS[INT])
         sketch = self.known[key]
         return replace(sketch, text=f"sketch_quantile({sketch.text}, {share!r})")
+
+    def _distinct(self, name: str, value: Bound, expr: Expr) -> Bound:
+        if value.kind not in (INT, ID):
+            raise DeclarationError(
+                expr.place.says(f"distinct() of {value.kind}; expected whole numbers or ids")
+            )
+        self.fields.append(f"    {name}: Array[u8, {REGISTERS}]")
+        mine = f"self.{name}[:]"
+        self.add += [*_if_there(value), f"    distinct_add({mine}, value)"]
+        self.merge.append(f"distinct_merge({mine}, later.{name}[:])")
+        return Bound(f"distinct_count({mine})", INT, FIELDS[INT], 0, ROWS_MAX)
 
     def _twap(self, name: str, value: Bound) -> Bound:
         """The area under the values from the pane's first row to its last."""

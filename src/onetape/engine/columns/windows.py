@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from onetape.engine.batches import batches
-from onetape.engine.columns import sketches, timed
+from onetape.engine.columns import distinct, sketches, timed
 from onetape.engine.columns.bind import bind, field_name
 from onetape.engine.columns.expr import Expr, lift
 from onetape.engine.columns.panes import COUNT, Panes
@@ -18,7 +18,7 @@ from onetape.engine.stream import Stream
 from onetape.engine.window import AggregateSpec, WindowStream, aggregate, window
 from onetape.records import DeclarationError
 from onetape.records.declare import made_record
-from onetape.records.types import Array, Field, f64, i64, u32, u64
+from onetape.records.types import Array, Field, f64, i64, u8, u32, u64
 
 Make = Callable[[Stream, AggregateSpec, str], WindowStream]  # a window of the aggregate, by a key
 PACKED = "packed_key"  # several fields as one
@@ -29,6 +29,10 @@ NAMES = {
     "u64": u64,
     "u32": u32,
     "Array": Array,
+    "u8": u8,
+    "distinct_add": distinct.distinct_add,
+    "distinct_merge": distinct.distinct_merge,
+    "distinct_count": distinct.distinct_count,
     "sketch_add": sketches.sketch_add,
     "sketch_merge": sketches.sketch_merge,
     "sketch_quantile": sketches.sketch_quantile,
