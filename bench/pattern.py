@@ -2,9 +2,10 @@
 
     wall: a large order; fill: an execution on the other side; pull: the wall is withdrawn
 
-Once with a first step that hardly ever fits, once with one that fits every twentieth event, so that
-most accounts have partial matches open. `rest` is the same pipeline with a filter in its place: what
-the pattern itself costs is the difference. Answers must be equal, row by row.
+Once with a first step that hardly ever fits, once with one that fits every twentieth event, so
+that most accounts have partial matches open. `rest` is the same pipeline with a filter in place of
+the pattern: what that costs by itself is the difference. Answers must be equal, row by row. Times
+are of the thread: what others take from its processor meanwhile is not counted.
 """
 
 import time
