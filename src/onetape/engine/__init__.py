@@ -3,11 +3,12 @@
 # First: what is built from streams is imported at its end, and needs nothing that comes later.
 from onetape.engine.stream import Stream  # isort: split
 
+from onetape.engine.aggregates import aggregate
 from onetape.engine.graph import Pipeline, merge, operator, records_source
 from onetape.engine.operators import Table, UpTo
 from onetape.engine.patterns import Pattern
 from onetape.engine.sessions import session
-from onetape.engine.window import aggregate, window
+from onetape.engine.window import window
 
 __all__ = [
     "Pattern",

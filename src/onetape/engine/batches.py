@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from onetape.compiled.index import COUNT
+from onetape.engine.aggregates import AggregateSpec, Aggregating, WindowStream, check_aggregate
 from onetape.engine.node import Canonical
 from onetape.engine.operator_text import call, initial_block
 from onetape.engine.stream import Stream
-from onetape.engine.window import AggregateSpec, Aggregating, WindowStream, check_aggregate
 from onetape.engine.window_text import before_none
 from onetape.records import DeclarationError
 from onetape.records.market import EARLY

@@ -22,9 +22,9 @@ import numpy as np
 
 from onetape.compiled.index import COUNT
 from onetape.compiled.kernel import kernel
+from onetape.engine.aggregates import AggregateSpec, Aggregating, WindowStream, check_aggregate
 from onetape.engine.node import Canonical
 from onetape.engine.stream import Stream
-from onetape.engine.window import AggregateSpec, Aggregating, WindowStream, check_aggregate
 from onetape.records import DeclarationError
 from onetape.records.types import parse_duration_ns
 

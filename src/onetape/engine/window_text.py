@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from onetape.engine.aggregates import Aggregating
 from onetape.engine.operator_text import _earliest, call, initial_block
-from onetape.engine.window import Aggregating, Window, next_due, next_end
+from onetape.engine.window import Window, next_due, next_end
 from onetape.records import DeclarationError
 from onetape.records.market import EARLY, LATE
 

@@ -7,6 +7,7 @@ done when the window closes.
 from collections.abc import Callable
 from typing import Any
 
+from onetape.engine.aggregates import AggregateSpec, WindowStream, aggregate
 from onetape.engine.batches import batches
 from onetape.engine.columns import distinct, sketches, timed
 from onetape.engine.columns.bind import bind, field_name
@@ -15,7 +16,7 @@ from onetape.engine.columns.panes import COUNT, Panes
 from onetape.engine.columns.written import written
 from onetape.engine.sessions import session
 from onetape.engine.stream import Stream
-from onetape.engine.window import AggregateSpec, WindowStream, aggregate, window
+from onetape.engine.window import window
 from onetape.records import DeclarationError
 from onetape.records.declare import made_record
 from onetape.records.types import Array, Field, f64, i64, u8, u32, u64

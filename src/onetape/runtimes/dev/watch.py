@@ -13,12 +13,12 @@ import numpy as np
 
 from onetape.compiled.kernel import is_ours
 from onetape.compiled.rows import Cells, RowView
+from onetape.engine.aggregates import Aggregating
 from onetape.engine.compile import positional
 from onetape.engine.emit import Emitter
 from onetape.engine.engine import Engine
 from onetape.engine.layout import LINE
 from onetape.engine.planner import Plan
-from onetape.engine.window import Aggregating
 
 Values = dict[str, Any]
 
