@@ -90,19 +90,15 @@ class Window(Aggregating):
         numbers = arrays[f"{label}_numbers"]
         ring = len(numbers) // len(arrays[f"{label}_keys"])
         used = numbers[: len(keys) * ring].reshape(-1, ring)
-        slots, cells = np.nonzero(self.is_kept(used, engine))
+        # All that was due has fired, so the last window of a pane is over or not by the watermark.
+        ends_ns = (used - 1 + self.panes_count()) * self.every_ns + self.lateness_ns
+        slots, cells = np.nonzero((used > 0) & (ends_ns > engine.run["watermark_ns"][0]))
         at = slots * ring + cells
         blocks = [arrays[f"{label}_panes"][at]]
         blocks += [arrays[f"{label}_changed"][at]] if self.early_ns else []
         yield keys[slots] * 1_000_003 + used[slots, cells], blocks
         if self.spec.carry is not None:
             yield keys, [arrays[f"{label}_{name}"][: len(keys)] for name in ("kept", "before")]
-
-    def is_kept(self, numbers: Any, engine: Engine) -> Any:
-        """Of numbers of panes: does a window that may still be told need it? Between two turns."""
-        # All that was due has fired, so the last window of a pane is over or not by the watermark.
-        ends_ns = (numbers - 1 + self.panes_count()) * self.every_ns + self.lateness_ns
-        return (numbers > 0) & (ends_ns > engine.run["watermark_ns"][0])
 
     def manifest(self) -> dict[str, Any]:
         spans = {"width_ns": self.width_ns, "every_ns": self.every_ns, "key": self.key}

@@ -53,7 +53,7 @@ def _columns(engine: Engine, number: int, node: Node, levels: int) -> dict[str, 
     key = str(node.key if hasattr(node, "key") else node.spec.key)  # type: ignore[attr-defined]
     key = key or "key"  # a window of all rows has the key 0
     if isinstance(node, Window):
-        return _windows(engine, node, key, keys, slots, label)
+        return _windows(node, key, keys, slots, lambda name: arrays[label + name])
     if isinstance(node, Session):
         starts, lasts = arrays[f"{label}starts"], arrays[f"{label}lasts"]
         cells = len(starts) // len(arrays[f"{label}keys"])
@@ -84,15 +84,22 @@ def entries(index: Any) -> tuple[Any, Any]:
 
 
 def _windows(
-    engine: Engine, node: Window, key: str, keys: Any, slots: Any, label: str
+    node: Window, key: str, keys: Any, slots: Any, array: Callable[[str], Any]
 ) -> dict[str, Any]:
-    """The panes that a window yet to be told needs: of a sliding window they are `every` long."""
-    numbers = engine.arrays[f"{label}numbers"]
-    ring = len(numbers) // len(engine.arrays[f"{label}keys"])
-    at, of = _cells(slots, ring, lambda cell: node.is_kept(numbers[cell], engine))
+    """The panes that a window yet to end needs: of a sliding window they are `every` long."""
+    numbers, timers = array("numbers"), array("timers")
+    ring = len(numbers) // len(array("keys"))
+    # Told early, it is due within its window. The watermark is not known where a run was stopped.
+    first = -(-timers["wake_ns"] // node.every_ns) - node.panes_count()
+
+    def live(cell: Any) -> Any:
+        slot = cell // ring
+        return (numbers[cell] > np.maximum(first[slot], 0)) & (timers["place"][slot] > 0)
+
+    at, of = _cells(slots, ring, live)
     start_ns = (numbers[at] - 1) * node.every_ns
     spans = {key: keys[of], "start_ns": start_ns, "end_ns": start_ns + node.every_ns}
-    return spans | _fields(engine.arrays[f"{label}panes"][at], key)
+    return spans | _fields(array("panes")[at], key)
 
 
 def _cells(slots: Any, each: int, is_live: Callable[[Any], Any]) -> tuple[Any, Any]:
