@@ -16,6 +16,7 @@ The rules it follows, as the documentation has them:
   fires at once, and finds time where it was: what it makes is late for windows that have ended.
 """
 
+from collections import OrderedDict
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -37,6 +38,9 @@ class Made(NamedTuple):
     late_at_windows: int
     ahead: int
     states: dict[int, dict[int, dict[str, Any]]]  # by node and key
+    dropped: int
+    evicted: int
+    forgotten: int
 
 
 class Emitter:
@@ -71,9 +75,12 @@ def run(pipeline, steps):
             naive.tick(step.source, step.now_ns)
         else:
             naive.end(step.source)
+    naive.forget_unseen(naive.reached)
     return Made(
-        naive.rows, naive.origins, naive.late, naive.late_at_windows, naive.ahead, naive.states
-    )
+        naive.rows, naive.origins, naive.late, naive.late_at_windows, naive.ahead,
+        {number: states for number, states in naive.states.items() if states},
+        naive.dropped, naive.evicted, naive.forgotten,
+    )  # fmt: skip
 
 
 class Naive:
@@ -92,6 +99,9 @@ class Naive:
         self.batches = {}  # (node number, key): [events]
         self.ended = {}  # (node number, key): end of the last window that ended
         self.reached = UNSET  # time as the roots have seen it: never goes back
+        self.last_seen = {}  # node number: {key: time of the last event}, oldest first
+        self.began = {}  # node number: the first time that was known
+        self.dropped = self.evicted = self.forgotten = 0
         self.root = None  # what caused the rows that are being made
 
     # --- time -------------------------------------------------------------------------------------
@@ -145,6 +155,9 @@ class Naive:
                 self.close_window(node, number, key, due)
             elif isinstance(node, Session):
                 self.close_session(node, number, key, due)
+            elif self.is_over(number, key, self.reached):
+                self.forget(number, key)
+                self.forgotten += 1
             else:
                 self.states[number][key]["wake_ns"] = UNSET
                 self.call(node, number, node.spec.timer, due, key, over=self.now >= FAR)
@@ -184,6 +197,8 @@ class Naive:
         spec = node.spec
         key = None if spec.state is None else getattr(event, spec.key)
         if key is not None:
+            if not self.is_kept(node, number, key):
+                return
             states = self.states.setdefault(number, {})
             if key not in states:
                 states[key] = fresh(spec.state, spec.initial)
@@ -220,6 +235,45 @@ class Naive:
     def setting(self, node, name):
         return node.settings[name]
 
+    # --- keys -------------------------------------------------------------------------------------
+
+    def is_kept(self, node, number, key):
+        """Is the key one that is known, or may be? Then it is the newest."""
+        seen, now = self.last_seen.setdefault(number, OrderedDict()), self.root.time
+        self.forget_unseen(now, number)
+        limit = node.capacity if isinstance(node.capacity, int) else node.capacity["keys"]
+        if key not in seen and len(seen) >= limit:
+            if node.keeping.when_full == "drop_new":
+                self.dropped += 1
+                return False
+            assert node.keeping.when_full == "evict_oldest"
+            self.forget(number, next(iter(seen)))
+            self.evicted += 1
+        seen[key] = now
+        seen.move_to_end(key)
+        if now > 0:
+            self.began.setdefault(number, now)
+        return True
+
+    def forget_unseen(self, now, only=None):
+        for number, seen in self.last_seen.items():
+            if only in (None, number):
+                over = [key for key in seen if self.is_over(number, key, now)]
+                for key in over:
+                    self.forget(number, key)
+                self.forgotten += len(over)
+
+    def is_over(self, number, key, now):
+        ttl_ns, seen = self.pipeline.nodes[number].keeping.ttl_ns, self.last_seen[number][key]
+        return 0 < ttl_ns <= now - max(seen, self.began.get(number, 0))
+
+    def forget(self, number, key):
+        """As if it had never been seen."""
+        del self.last_seen[number][key]
+        self.states.get(number, {}).pop(key, None)
+        for held in (self.timers, self.panes, self.ended, self.sessions, self.batches):
+            held.pop((number, key), None)
+
     # --- windows ----------------------------------------------------------------------------------
 
     def add_to_window(self, node, number, event):
@@ -227,6 +281,8 @@ class Naive:
         if self.root.late or event.ts_event_ns < self.root.time:
             self.late_at_windows += 1
             self.push(node, "late", event)
+            return
+        if not self.is_kept(node, number, key):
             return
         panes = self.panes.setdefault((number, key), {})
         ring = self.ring(node)
@@ -261,6 +317,8 @@ class Naive:
                 del panes[pane]
         self.ended[number, key] = end_ns
         self.await_window(node, number, key)
+        if (number, key) not in self.timers:
+            self.forget(number, key)
         made = node.spec.result(state, key, end_ns - node.width_ns, end_ns)
         if made is not None:
             self.push(node, "windows", made)
@@ -270,6 +328,8 @@ class Naive:
         if self.root.late or ts < self.root.time:
             self.late_at_windows += 1
             self.push(node, "late", event)
+            return
+        if not self.is_kept(node, number, key):
             return
         open_ = self.sessions.setdefault((number, key), [])
         near = [s for s in open_ if any(abs(ts - other.ts_event_ns) < gap for other in s)]
@@ -292,14 +352,18 @@ class Naive:
         over = next(s for s in self.sessions[number, key] if latest(s) + node.gap_ns == end_ns)
         self.sessions[number, key].remove(over)
         self.await_session(node, number, key)
+        if not self.sessions[number, key]:
+            self.forget(number, key)
         self.tell(node, over, key, earliest(over), end_ns)
 
     def add_to_batch(self, node, number, event):
         key = getattr(event, node.key)
+        if not self.is_kept(node, number, key):
+            return
         some = self.batches.setdefault((number, key), [])
         some.append(event)
         if len(some) == node.rows:
-            self.batches[number, key] = []
+            self.forget(number, key)
             self.tell(node, some, key, some[0].ts_event_ns, event.ts_event_ns)
 
     def tell(self, node, events, key, start_ns, end_ns):

@@ -12,6 +12,12 @@ OUT_FULL = 1  # an output ring is full: drain, call again
 AT_CAPACITY = 2  # operator `node` holds as much state as was reserved: halt
 
 
+# Words that each node counts in.
+LATE, AHEAD = 0, 1  # rows that windows refused
+FORGOTTEN, EVICTED = 2, 3  # keys: not seen for their ttl; the oldest where one too many came
+DROPPED = 4  # rows of keys that were one too many
+NODE_WORDS = 5
+
 LINE = 8  # int64 words of a cache line: shared words stand apart
 FAR = 2**62  # the watermark after the end
 

@@ -5,6 +5,7 @@ import typing
 from dataclasses import dataclass, replace
 from typing import Any
 
+from onetape.engine.keeping import HALT
 from onetape.engine.node import Node
 from onetape.records import DeclarationError
 from onetape.records.options import check_options
@@ -70,17 +71,31 @@ class Stream:
         every: str | int | None = None,
         by: Any,
         capacity: int = 1 << 16,
+        when_full: str = HALT,
     ) -> "Windowed":
         """Event-time windows, [start, end), moved every `every` (default: tumbling), per `by`."""
-        return columns.windows.by_width(self, width, every, by, capacity)
+        kept = {"capacity": capacity, "when_full": when_full}
+        return columns.windows.by_width(self, width, every, by, kept)
 
-    def session(self, gap: str | int, *, by: Any, capacity: int = 1 << 16) -> "Windowed":
+    def session(
+        self, gap: str | int, *, by: Any, capacity: int = 1 << 16, when_full: str = HALT
+    ) -> "Windowed":
         """Sessions per `by`: rows that follow one another with pauses shorter than `gap`."""
-        return columns.windows.by_pause(self, gap, by, capacity)
+        kept = {"capacity": capacity, "when_full": when_full}
+        return columns.windows.by_pause(self, gap, by, kept)
 
-    def batches(self, rows: int, *, by: Any, capacity: int = 1 << 16) -> "Windowed":
+    def batches(
+        self,
+        rows: int,
+        *,
+        by: Any,
+        capacity: int = 1 << 16,
+        when_full: str = HALT,
+        ttl: str | int | None = None,
+    ) -> "Windowed":
         """Every `rows` rows of a `by`, in the order they came."""
-        return columns.windows.by_count(self, rows, by, capacity)
+        kept = {"capacity": capacity, "when_full": when_full, "ttl": ttl}
+        return columns.windows.by_count(self, rows, by, kept)
 
     def asof_join(
         self,
@@ -91,6 +106,8 @@ class Stream:
         strictly: bool = False,
         suffix: str = "_right",
         capacity: int = 1 << 16,
+        when_full: str = HALT,
+        ttl: str | int | None = None,
     ) -> "Stream":
         """Each row with the last row of `other` that came before it, of the same key.
 
@@ -104,6 +121,8 @@ class Stream:
             strictly=strictly,
             suffix=suffix,
             capacity=capacity,
+            when_full=when_full,
+            ttl=ttl,
         )
 
     def alert(
@@ -114,11 +133,12 @@ class Stream:
         once_per: str | int = 0,
         by: Any = "instrument_id",
         capacity: int = 1 << 16,
+        when_full: str = HALT,
+        ttl: str | int | None = None,
     ) -> "Stream":
         """An Alert for each row, at most one a key in `once_per` of event time."""
-        return columns.alerts.alert(
-            self, text, severity=severity, once_per=once_per, by=by, capacity=capacity
-        )
+        kept: Any = {"capacity": capacity, "when_full": when_full, "ttl": ttl}
+        return columns.alerts.alert(self, text, severity=severity, once_per=once_per, by=by, **kept)
 
 
 class Sink:

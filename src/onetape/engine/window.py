@@ -31,10 +31,11 @@ from typing import Any
 
 import numpy as np
 
-from onetape.compiled.index import COUNT
+from onetape.compiled.index import held_slots
 from onetape.compiled.kernel import kernel
 from onetape.engine import checks
 from onetape.engine.checks.subject import Known, Subject
+from onetape.engine.keeping import HALT, keeping
 from onetape.engine.node import Canonical, Node
 from onetape.engine.operator_node import check_key
 from onetape.engine.operators import Handler, _handler, _state, state_fields
@@ -78,7 +79,7 @@ class Aggregating(Node):
     def lines(self, plan: Plan) -> list[str]:
         return [
             f"{self.spans()} by {self.key}",
-            f"at most {self.capacity:,} keys; at capacity the pipeline halts and says so",
+            self.keeping.line(f"{self.capacity:,} keys"),
         ]
 
     def expressions(self) -> list[Any]:
@@ -116,19 +117,20 @@ class Window(Aggregating):
     def canonical(self, engine: Engine, label: str) -> Canonical:
         """Panes with their number; those that no later window needs are left out."""
         arrays = engine.arrays
-        keys = arrays[f"{label}_keys"][: int(arrays[f"{label}_index"][COUNT])]
-        numbers = arrays[f"{label}_numbers"]
-        ring = len(numbers) // len(arrays[f"{label}_keys"])
-        used = numbers[: len(keys) * ring].reshape(-1, ring)
-        timers = arrays[f"{label}_timers"][: len(keys)]
+        held = held_slots(arrays[f"{label}_index"])
+        keys = arrays[f"{label}_keys"][held]
+        numbers = arrays[f"{label}_numbers"].reshape(len(arrays[f"{label}_keys"]), -1)
+        used, ring = numbers[held], numbers.shape[1]
+        timers = arrays[f"{label}_timers"][held]
         first = timers["wake_ns"] // self.every_ns - self.panes_count()
         live = (used > first[:, None]) & (timers["place"] > 0)[:, None] & (used > 0)
-        slots, cells = np.nonzero(live)
-        panes = arrays[f"{label}_panes"][slots * ring + cells]
-        yield keys[slots] * 1_000_003 + used[slots, cells], [panes]
+        at, cells = np.nonzero(live)
+        panes = arrays[f"{label}_panes"][held[at] * ring + cells]
+        yield keys[at] * 1_000_003 + used[at, cells], [panes]
 
     def manifest(self) -> dict[str, Any]:
-        return {"width_ns": self.width_ns, "every_ns": self.every_ns, "key": self.key}
+        said = {"width_ns": self.width_ns, "every_ns": self.every_ns, "key": self.key}
+        return said | self.keeping.facts()
 
     def spans(self) -> str:
         return f"width {self.width_ns} ns every {self.every_ns} ns"
@@ -203,6 +205,7 @@ def window(
     every: str | int | None = None,
     key: str,
     capacity: int = 1 << 16,
+    when_full: str = HALT,
 ) -> WindowStream:
     """Windows of `width`, moved every `every` (default: width, tumbling), per value of `key`.
 
@@ -211,7 +214,8 @@ def window(
     late = average.late  # the stream of events that came too late
     ```
 
-    At most 1 024 panes of `every`, at most `capacity` keys. With columns instead of a class:
+    At most 1 024 panes of `every`; at most `capacity` keys with an open pane, and when there are so
+    many: `when_full`, as for an operator. With columns instead of a class:
     `trades.window("1s", by=c.instrument_id).agg(high=c.price_ticks.max())`.
     """
     check_aggregate("window", stream, spec, key, capacity)
@@ -233,6 +237,7 @@ def window(
         width_ns=width_ns,
         every_ns=every_ns,
         capacity=capacity,
+        keeping=keeping("window", when_full),
     )
     return WindowStream(node, "windows", spec.of)
 

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from onetape.engine import keyed_text
+from onetape.engine.layout import AHEAD, LATE, NODE_WORDS
 from onetape.engine.operator_text import _earliest, call, initial_block
 from onetape.engine.window import Window, next_end
 from onetape.records import DeclarationError
 
 if TYPE_CHECKING:
     from onetape.engine.planner import _Planner
-
-LATE, AHEAD = 0, 1  # words of a node's counts
 
 
 def on_event(planner: _Planner, node: Window, event: str) -> None:
@@ -28,40 +28,45 @@ def on_event(planner: _Planner, node: Window, event: str) -> None:
         "fits = root_late == 0 and root_time <= ts < FAR",
     )
     with text.block("if not fits"):
-        text.add(f"counts[{number * 2 + LATE}] += 1")
+        text.add(f"counts[{number * NODE_WORDS + LATE}] += 1")
     with text.block("else"):
-        text.add(
-            f"key = {event}.{node.key}",
-            f"slot = slot_only({label}_direct, {label}_index, {label}_keys, key)",
-            f"cell = slot * {ring} + (pane & {ring - 1})",
-        )
-        with text.block(f"if {label}_numbers[cell] != pane + 1"):
-            # The cell's pane is still needed if its last window is not before the next to end.
-            timer, last = f"row({label}_timers, slot)", f"{label}_numbers[cell]"
-            if node.panes_count() > 1:
-                last = f"({last} + {node.panes_count() - 1})"
-            with text.block(
-                f"if {label}_numbers[cell] != 0 and {timer}.place > 0 "
-                f"and {last} * {every} >= {timer}.wake_ns"
-            ):
-                text.add(f"counts[{number * 2 + AHEAD}] += 1", "fits = False")
-            with text.block("else"):
-                # A pane that is there has its timer; only the first event in it sets one.
-                text.add(
-                    f"{label}_numbers[cell] = pane + 1",
-                    f"copy_row({label}_panes, cell, x{number}_initial, 0)",
-                    f"wake = rearm_earlier({label}_timers, {label}_heap, slot, key, "
-                    f"(pane + 1) * {every})",
-                    "next_wake = min(next_wake, wake)",
-                )
-        with text.block("if fits"):
-            planner.sample(node)
-            text.add(f"r.node = {number}")
-            call(planner, f"{label}_add", node.spec.add, [f"row({label}_panes, cell)", event], [])
-            planner.sample(node, at_end=True)
+        text.add(f"key = {event}.{node.key}")
+        clear = [f"clear_cells({label}_numbers, slot, {ring})"]
+        with keyed_text.find_slot(planner, node, "slot", node.capacity, clear):
+            _add(planner, node, event, ring)
     if planner.is_wired(node.late()):
         with text.block("if not fits"):
             planner.push(node.late(), event)
+
+
+def _add(planner: _Planner, node: Window, event: str, ring: int) -> None:
+    text, label, every = planner.text, planner.label(node), node.every_ns
+    number = planner.number[id(node)]
+    text.add(f"cell = slot * {ring} + (pane & {ring - 1})")
+    with text.block(f"if {label}_numbers[cell] != pane + 1"):
+        # The cell's pane is still needed if its last window is not before the next to end.
+        timer, last = f"row({label}_timers, slot)", f"{label}_numbers[cell]"
+        if node.panes_count() > 1:
+            last = f"({last} + {node.panes_count() - 1})"
+        with text.block(
+            f"if {label}_numbers[cell] != 0 and {timer}.place > 0 "
+            f"and {last} * {every} >= {timer}.wake_ns"
+        ):
+            text.add(f"counts[{number * NODE_WORDS + AHEAD}] += 1", "fits = False")
+        with text.block("else"):
+            # A pane that is there has its timer; only the first event in it sets one.
+            text.add(
+                f"{label}_numbers[cell] = pane + 1",
+                f"copy_row({label}_panes, cell, x{number}_initial, 0)",
+                f"wake = rearm_earlier({label}_timers, {label}_heap, slot, key, "
+                f"(pane + 1) * {every})",
+                "next_wake = min(next_wake, wake)",
+            )
+    with text.block("if fits"):
+        planner.sample(node)
+        text.add(f"r.node = {number}")
+        call(planner, f"{label}_add", node.spec.add, [f"row({label}_panes, cell)", event], [])
+        planner.sample(node, at_end=True)
 
 
 def on_timer(planner: _Planner, node: Window) -> None:
@@ -97,6 +102,8 @@ def on_timer(planner: _Planner, node: Window) -> None:
     )
     span = [f"{label}_sum", "root_key", f"due - {node.width_ns}", "due"]
     call(planner, f"{label}_result", node.spec.result, span, [], into=f"{block}, {used}")
+    with text.block("if following < 0"):  # no pane is open: the key is as one never seen
+        keyed_text.give_back(planner, node, "slot")
     planner.mark_stale(node, node.spec.of, block, f"{used}[0]", 1)
     planner.push_each(node.windows(), block, f"{used}[0]", 1)
 

@@ -48,33 +48,31 @@ class Windowed:
 
 
 def by_width(
-    stream: Stream, width: str | int, every: str | int | None, by: Any, capacity: int
+    stream: Stream, width: str | int, every: str | int | None, by: Any, kept: dict[str, Any]
 ) -> Windowed:
-    """Windows of time."""
+    """Windows of time. kept: what bounds its keys, as `window` takes it."""
     return Windowed(
         stream,
         by,
-        lambda keyed, spec, key: window(
-            keyed, spec, width=width, every=every, key=key, capacity=capacity
-        ),
+        lambda keyed, spec, key: window(keyed, spec, width=width, every=every, key=key, **kept),
     )
 
 
-def by_pause(stream: Stream, gap: str | int, by: Any, capacity: int) -> Windowed:
+def by_pause(stream: Stream, gap: str | int, by: Any, kept: dict[str, Any]) -> Windowed:
     """Sessions."""
     return Windowed(
         stream,
         by,
-        lambda keyed, spec, key: session(keyed, spec, gap=gap, key=key, capacity=capacity),
+        lambda keyed, spec, key: session(keyed, spec, gap=gap, key=key, **kept),
     )
 
 
-def by_count(stream: Stream, rows: int, by: Any, capacity: int) -> Windowed:
+def by_count(stream: Stream, rows: int, by: Any, kept: dict[str, Any]) -> Windowed:
     """Batches."""
     return Windowed(
         stream,
         by,
-        lambda keyed, spec, key: batches(keyed, spec, rows=rows, key=key, capacity=capacity),
+        lambda keyed, spec, key: batches(keyed, spec, rows=rows, key=key, **kept),
     )
 
 
