@@ -155,7 +155,7 @@ class Naive:
                 self.close_window(node, number, key, due)
             elif isinstance(node, Session):
                 self.close_session(node, number, key, due)
-            elif self.is_over(number, key, self.reached):
+            elif self.is_timed_out(number, key):
                 self.forget(number, key)
                 self.forgotten += 1
             else:
@@ -240,6 +240,7 @@ class Naive:
     def is_kept(self, node, number, key):
         """Is the key one that is known, or may be? Then it is the newest."""
         seen, now = self.last_seen.setdefault(number, OrderedDict()), self.root.time
+        self.begin(number, now)
         self.forget_unseen(now, number)
         limit = node.capacity if isinstance(node.capacity, int) else node.capacity["keys"]
         if key not in seen and len(seen) >= limit:
@@ -251,9 +252,11 @@ class Naive:
             self.evicted += 1
         seen[key] = now
         seen.move_to_end(key)
+        return True
+
+    def begin(self, number, now):
         if now > 0:
             self.began.setdefault(number, now)
-        return True
 
     def forget_unseen(self, now, only=None):
         for number, seen in self.last_seen.items():
@@ -262,6 +265,10 @@ class Naive:
                 for key in over:
                     self.forget(number, key)
                 self.forgotten += len(over)
+
+    def is_timed_out(self, number, key):
+        self.begin(number, self.reached)
+        return self.is_over(number, key, self.reached)
 
     def is_over(self, number, key, now):
         ttl_ns, seen = self.pipeline.nodes[number].keeping.ttl_ns, self.last_seen[number][key]

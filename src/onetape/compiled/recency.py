@@ -12,7 +12,7 @@ import numpy as np
 from onetape.compiled.kernel import kernel
 from onetape.compiled.rows import row
 
-# In row 0, seen_ns is the first time that was known: before it, nothing can have been unseen.
+# In row 0, seen_ns is the first time that was known.
 LINK = np.dtype([("older", "<i8"), ("newer", "<i8"), ("seen_ns", "<i8")])
 
 
@@ -22,11 +22,17 @@ def new_links(slots: int) -> Any:
 
 
 @kernel
-def see(links, slot, now_ns):
-    """The slot is the newest from now on."""
+def begin(links, now_ns):
+    """It is `now_ns`: slots that were seen before any time was known, are seen now."""
     end = row(links, 0)
     if end.seen_ns == 0 and now_ns > 0:
         end.seen_ns = now_ns
+
+
+@kernel
+def see(links, slot, now_ns):
+    """The slot is the newest from now on."""
+    end = row(links, 0)
     own = row(links, slot + 1)
     own.seen_ns = now_ns
     if end.older == slot + 1:

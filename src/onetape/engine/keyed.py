@@ -6,7 +6,7 @@ of the key of each free slot, and the first in the index's word FREE.
 
 from onetape.compiled.index import FREE, count, find, insert, remove
 from onetape.compiled.kernel import kernel
-from onetape.compiled.recency import is_over, leave, new_links, oldest, see
+from onetape.compiled.recency import begin, is_over, leave, new_links, oldest, see
 from onetape.compiled.rows import copy_row, row
 from onetape.compiled.timers import NEVER, set_timer
 from onetape.engine.layout import DROPPED, EVICTED, FORGOTTEN
@@ -66,6 +66,7 @@ def place_of(
     when_full  0 halt (room was reserved), 1 leave out, 2 forget the oldest
     """
     if ttl_ns > 0:  # the oldest is first: if it stays, all do
+        begin(links, now_ns)
         for _ in range(SWEPT_MOST):
             old = oldest(links)
             if old < 0 or not is_over(links, old, now_ns, ttl_ns):
@@ -168,6 +169,7 @@ def rearm_earlier(timers, heap, slot, key, wake_ns):
 __all__ = [
     "DIRECT",
     "NEW_KEY",
+    "begin",
     "clear_cells",
     "forget",
     "give_back",

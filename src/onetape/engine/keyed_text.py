@@ -53,8 +53,9 @@ def forget_if_over(planner: _Planner, node: Node, slot: str) -> AbstractContextM
     if not node.keeping.ttl_ns:
         return nullcontext()
     text, label = planner.text, planner.label(node)
-    for name in ("is_over", "forget"):
+    for name in ("begin", "is_over", "forget"):
         planner.name(name, getattr(keyed, name))
+    text.add(f"begin({label}_links, root_time)")
     with text.block(f"if is_over({label}_links, {slot}, root_time, {node.keeping.ttl_ns})"):
         text.add(
             f"forget({_arrays(planner, node)}, {slot}, 1, 1)",
