@@ -33,6 +33,12 @@ def columns(quick: bool) -> dict[str, Any]:
     return columns.run(events=400_000, rounds=3) if quick else columns.run()
 
 
+def keys(quick: bool) -> dict[str, Any]:
+    from bench import keys
+
+    return keys.run(keys=500_000, events=500_000) if quick else keys.run()
+
+
 def tape(quick: bool) -> dict[str, Any]:
     from bench import recover, tape
 
@@ -84,6 +90,7 @@ BENCHES: dict[str, Callable[..., dict[str, Any]]] = {
     "itch": itch,
     "window": window,
     "columns": columns,
+    "keys": keys,
     "tape": tape,
     "startup": startup,
     "dev": dev,

@@ -12,6 +12,7 @@ import numpy as np
 from onetape.engine.engine import Engine
 from onetape.engine.graph import Pipeline
 from onetape.engine.settings import with_settings
+from onetape.engine.usage import usage
 from onetape.market.grid import refused_by_grids
 from onetape.records import OperatorError
 from onetape.records.declare import raw_rows
@@ -77,6 +78,7 @@ def run(
         digests=result.digests,
         state_digest=result.state_digest,
         counts=result.counts,
+        state=usage(result.engine),
         refused=_refused(pipeline, engine),
         elapsed_s=result.elapsed_s,
     )
