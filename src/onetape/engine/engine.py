@@ -67,6 +67,7 @@ class Counts:
     late: int  # events older than their source's watermark
     late_at_windows: int  # what windows refused as late: those, and what operators date back
     ahead: int  # what windows refused as too far ahead
+    dropped_matches: int  # partial matches that patterns had no room for
     keys_forgotten: int  # not seen for the ttl of their node
     keys_evicted: int  # seen longest ago, when a node was full
     rows_dropped: int  # left out, as of keys that came when a node was full
@@ -234,6 +235,7 @@ class Engine:
             late=int(run["late_events"]),
             late_at_windows=int(words[:, layout.LATE].sum()),
             ahead=int(words[:, layout.AHEAD].sum()),
+            dropped_matches=int(words[:, layout.UNMATCHED].sum()),
             keys_forgotten=int(words[:, layout.FORGOTTEN].sum()),
             keys_evicted=int(words[:, layout.EVICTED].sum()),
             rows_dropped=int(words[:, layout.DROPPED].sum()),

@@ -4,7 +4,6 @@ from collections import defaultdict
 from typing import Any
 
 from onetape.engine.planner import Plan
-from onetape.engine.usage import limits_of
 
 
 def explain(plan: Plan) -> dict[str, Any]:
@@ -62,14 +61,16 @@ def text(plan: Plan, *, driver: bool = False) -> str:
     )
     if driver:
         lines += ["", plan.text]
+        written = {n.name: n.written() for n in plan.pipeline.nodes}
+        lines += [f"# {name}\n\n{text}" for name, text in written.items() if text]
     return "\n".join(lines)
 
 
 def _keys(node: Any, direct: int, reserved: int) -> dict[str, Any]:
     """Of a node that holds keys: how many, what each takes when all are there, and then."""
-    if not direct:
+    if not direct or "keys" not in node.limits():
         return {}
-    keys = limits_of(node)["keys"]
+    keys = node.limits()["keys"]
     said = {"keys_most": keys, "key_bytes": -(-(reserved - direct) // keys)}
     return said | {"ttl_ns": node.keeping.ttl_ns, "when_full": node.keeping.when_full}
 

@@ -33,9 +33,17 @@ def slot_of(direct, index, keys, state, initial, key):
 
 
 @kernel
+def slot_known(direct, index, key):
+    """The key's slot, or -1: of a key that is new nothing is made."""
+    if 0 <= key < DIRECT:
+        return direct[key] - 1
+    return find(index, key)
+
+
+@kernel
 def slot_only(direct, index, keys, key):
     """As `slot_of`, for state that is not one record a key."""
-    slot = _found(direct, index, key)
+    slot = slot_known(direct, index, key)
     return _new_slot(direct, index, keys, key) if slot < 0 else slot
 
 
@@ -73,7 +81,7 @@ def place_of(
                 break
             forget(direct, index, keys, links, timers, heap, old, True, timed)
             counts[words + FORGOTTEN] += 1
-    slot = _found(direct, index, key)
+    slot = slot_known(direct, index, key)
     if slot >= 0 and ttl_ns > 0 and is_over(links, slot, now_ns, ttl_ns):
         forget(direct, index, keys, links, timers, heap, slot, True, timed)
         counts[words + FORGOTTEN] += 1
@@ -120,13 +128,6 @@ def clear_cells(numbers, slot, cells):
     """What an earlier key left in the cells of a slot is not this one's."""
     for cell in range(slot * cells, (slot + 1) * cells):
         numbers[cell] = 0
-
-
-@kernel
-def _found(direct, index, key):
-    if 0 <= key < DIRECT and direct[key] > 0:
-        return direct[key] - 1
-    return find(index, key)
 
 
 @kernel
@@ -179,6 +180,7 @@ __all__ = [
     "place_of",
     "rearm",
     "rearm_earlier",
+    "slot_known",
     "slot_of",
     "slot_only",
 ]

@@ -54,6 +54,10 @@ class Node:
         label = planner.label(self)
         return f"({label}_index[LIMIT] - {label}_index[COUNT])"
 
+    def limits(self) -> dict[str, int]:
+        """How much it may hold, by the name of what; {}: it holds nothing."""
+        return {}
+
     def canonical(self, engine: Engine, label: str) -> Canonical:
         """(keys, blocks): what each key holds. What has no meaning, such as slots, is left out."""
         return iter(())
@@ -61,6 +65,10 @@ class Node:
     def code(self) -> Any:
         """The class or function that a person wrote and that it calls; None: it calls none."""
         return None
+
+    def written(self) -> str:
+        """The text of the module that was written for it alone; empty: it has none."""
+        return ""
 
     def manifest(self) -> dict[str, Any]:
         """What it was declared with, as JSON-ready data."""

@@ -48,6 +48,9 @@ class OperatorNode(Node):
         said = planner.name(f"{planner.label(self)}_headroom", self.spec.headroom)
         return f"{said}({operator_text.tables(planner, self)})"
 
+    def limits(self) -> dict[str, int]:
+        return self.capacity
+
     def canonical(self, engine: Engine, label: str) -> Canonical:
         arrays, spec = engine.arrays, self.spec
         if spec.tables:

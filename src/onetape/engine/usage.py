@@ -15,7 +15,7 @@ def usage(engine: Any) -> dict[str, dict[str, Any]]:
         index = engine.arrays.get(f"n{number}_index")
         if index is None:
             continue
-        limits = limits_of(node)
+        limits = node.limits()
         what = next(iter(limits), "keys")
         limit = limits.get("keys", int(index[LIMIT]))
         found[node.name if node.name not in found else f"{node.name} {number}"] = {
@@ -27,12 +27,6 @@ def usage(engine: Any) -> dict[str, dict[str, Any]]:
             "dropped": int(words[number, DROPPED]),
         }
     return found
-
-
-def limits_of(node: Any) -> dict[str, int]:
-    """What a node may hold at most, by name; {}: it holds nothing a key."""
-    capacity = getattr(node, "capacity", {})
-    return {"keys": capacity} if isinstance(capacity, int) else dict(capacity)
 
 
 def line_of(name: str, facts: dict[str, Any]) -> str:

@@ -82,6 +82,9 @@ class Aggregating(Node):
             self.keeping.line(f"{self.capacity:,} keys"),
         ]
 
+    def limits(self) -> dict[str, int]:
+        return {"keys": self.capacity}
+
     def expressions(self) -> list[Any]:
         return getattr(self.spec.source, "__columns__", [])
 
