@@ -78,8 +78,10 @@ class Aggregating(Node):
         said = [f"{self.spans()} by {self.key}" if self.key else f"{self.spans()}, of all rows"]
         said += ["a row for each event, too"] if self.emit == "each" else []
         held = f"{len(panes) // keys} times {panes.itemsize:,} bytes"
-        limit = f"at most {self.capacity:,} keys, each with {held}"
-        return [*said, f"{limit}; at capacity the pipeline halts and says so"]
+        return [*said, self.keeping.line(f"{self.capacity:,} keys, each with {held}")]
+
+    def limits(self) -> dict[str, int]:
+        return {"keys": self.capacity}
 
     def expressions(self) -> list[Any]:
         return getattr(self.spec.source, "__columns__", [])
