@@ -69,6 +69,10 @@ def number(text):
     return int(text) if text.isdigit() and len(text) <= 18 else None
 
 
+def id_of(text):
+    return hashed(text) if number(text) is None else number(text)
+
+
 def word(text):
     return int.from_bytes(text.ljust(8), "big") if len(text) <= 8 else hashed(text)
 
@@ -127,9 +131,9 @@ def report(fields, sequence):
             raise Refused("price out of range")
     return {
         "ts_event_ns": ts_ns,
-        "order_id": hashed(f[37]) if number(f[37]) is None else number(f[37]),
+        "order_id": id_of(f[37]),
         "account_id": word(f[1]) if 1 in f else 0,
-        "match_id": 0 if 527 not in f else number(f[527]) or hashed(f[527]),
+        "match_id": id_of(f[527]) if 527 in f else 0,
         "symbol_word": word(f[55]),
         "price_ticks": price,
         "qty_lots": qty,

@@ -8,7 +8,7 @@ what it yields are views that are good until the next step.
 """
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -79,8 +79,7 @@ class Counts:
 class Engine:
     """A planned pipeline with its state. One thread at a time.
 
-    rings  rows of the rings of some outputs, in place of `output_rows`. One that holds what a
-           single event can make stops the engine right behind each event that makes a row of it
+    stops  outputs of which each row stops the engine right behind the event that made it
     turn   the driver of another engine of the same plan and mode: nothing is compiled or loaded
     """
 
@@ -89,16 +88,15 @@ class Engine:
         plan: Plan,
         output_rows: int = OUTPUT_ROWS,
         turn: Any = None,
-        rings: dict[str, int] | None = None,
+        stops: Collection[str] = (),
     ) -> None:
-        rows = {name: output_rows for name in plan.outputs} | (rings or {})
+        if output_rows & (output_rows - 1):
+            raise ValueError(f"output_rows was {output_rows}; expected a power of two")
         for name, most in zip(plan.outputs, plan.rows_most, strict=True):
-            if rows[name] & (rows[name] - 1):
-                raise ValueError(f"output_rows was {rows[name]}; expected a power of two")
-            if most > rows[name]:
+            if most > output_rows:
                 raise OperatorError(
                     f"one event of this pipeline can make {most} rows of output {name!r}, and its "
-                    f"ring holds {rows[name]}; give it more, or lower the UpTo of its operators"
+                    f"ring holds {output_rows}; give it more, or lower the UpTo of its operators"
                 )
         self.plan = plan
         self.run = layout.new_run()
@@ -107,10 +105,14 @@ class Engine:
         self.tails = np.zeros_like(self.heads)
         self.counts_words = np.zeros(layout.NODE_WORDS * len(plan.node_names), np.int64)
         self.arrays = {name: make() for name, make in plan.arrays.items()}
+        self._blocked = [0] * len(plan.outputs)
         for k, output in enumerate(plan.outputs):
             if f"o{k}" in self.arrays:
                 for name in (f"o{k}", f"g{k}"):
-                    self.arrays[name] = np.zeros(rows[output], self.arrays[name].dtype)
+                    self.arrays[name] = np.zeros(output_rows, self.arrays[name].dtype)
+                if output in stops:  # the rest of its ring counts as full: no room behind a row
+                    self._blocked[k] = output_rows - plan.rows_most[k]
+                    self.tails[k * layout.LINE] = -self._blocked[k]
         self._midway = False
         self._turn = turn or compiler.driver(plan, self.arguments(np.zeros(8, np.uint8), 0))
 
@@ -176,14 +178,14 @@ class Engine:
         """What is in the output rings, in order; releases it after each step."""
         for k, name in enumerate(self.plan.outputs):
             head = int(peek(self.heads, k * layout.LINE))
-            tail = int(self.tails[k * layout.LINE])
+            tail = int(self.tails[k * layout.LINE]) + self._blocked[k]
             while tail < head:
                 rows, origins = self.arrays[f"o{k}"], self.arrays[f"g{k}"]
                 at = tail & (len(rows) - 1)
                 count = min(head - tail, len(rows) - at)
                 yield name, rows[at : at + count], origins[at : at + count]
                 tail += count
-                poke(self.tails, k * layout.LINE, tail)
+                poke(self.tails, k * layout.LINE, tail - self._blocked[k])
 
     def undrained(self) -> tuple[int, int]:
         """Rows that wait in the fullest output ring, and how many it holds."""

@@ -132,8 +132,11 @@ def look(book, instrument, side, price):
     count, ahead = 0, 0
     for i in range(min(s.count, LOOKED_AT)):
         level = row(book.levels, s.start + s.count - 1 - i)
+        is_ahead = price != UNSET and sign * level.price_ticks > sign * price
+        if count == MEDIAN_OF and not is_ahead:
+            break
         lots = level.qty_lots - own_at(book, instrument, side, level.price_ticks)
-        if price != UNSET and sign * level.price_ticks > sign * price:
+        if is_ahead:
             ahead += lots
         if lots > 0 and count < MEDIAN_OF:
             at = count

@@ -139,7 +139,9 @@ def verify(pipeline: Pipeline, folder: Path) -> tuple[bool, dict[str, Any], list
 
 
 def _engine(pipeline: Pipeline, manifest: dict[str, Any], output_rows: int) -> Engine:
-    engine = Engine(plan(pipeline, manifest["framing"]), output_rows=output_rows)
+    planned = plan(pipeline, manifest["framing"])
+    most = 1 << (max(planned.rows_most) - 1).bit_length()  # that one event may make
+    engine = Engine(planned, output_rows=max(output_rows, most))
     set_midnight(engine, manifest["midnight_ns"])
     return engine
 

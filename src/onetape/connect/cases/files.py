@@ -33,11 +33,12 @@ def read_case(path: Path) -> dict[str, Any]:
     return dict(found)
 
 
-def is_there(path: Path, *, complete: bool) -> bool:
-    """Was this case written before, no less complete?"""
+def is_there(path: Path, document: dict[str, Any]) -> bool:
+    """Was this case written before, complete, or just as this one?"""
     if not (path / CASE).exists():
         return False
-    return not complete or bool(read_case(path)["is_complete"])
+    found = read_case(path)
+    return bool(found["is_complete"]) or found == document
 
 
 def write_case(path: Path, document: dict[str, Any], case: Case, maker: Maker) -> None:

@@ -76,9 +76,7 @@ class Maker:
         events = {f"events of {source.name}": source.stream() for source in self.sources}
         self._names = dict(zip(events, self.sources, strict=True))
         planned = plan(Pipeline(**pipeline.outputs | events), framing)
-        most = planned.rows_most[planned.outputs.index(output)]
-        ring = 1 << (max(most, 1) - 1).bit_length()
-        self.engine = Engine(planned, rings={output: ring})
+        self.engine = Engine(planned, stops=[output])
         for n, source in enumerate(self.sources):
             if source.feed:
                 self.engine.arrays[f"n{n}_feed"]["midnight_ns"] = midnight_ns

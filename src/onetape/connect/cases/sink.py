@@ -155,10 +155,10 @@ class _Opened:
             row = {"ts_event_ns": int(case.row["ts_event_ns"])}
             name = key_of(self._output.name, row, case.origin)
             path = self._folder / name
-            if is_there(path, complete=case.is_complete):
+            document = document_of(name, self._folder.name, self._output, case, self._maker)
+            if is_there(path, document):
                 self.there += 1
                 continue
-            document = document_of(name, self._folder.name, self._output, case, self._maker)
             write_case(path, document, case, self._maker)
             self.written += case.is_complete
             self.incomplete += not case.is_complete
