@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 import onetape as ot
+from onetape import market as mk
 from onetape.market import ADD, CANCEL
 from onetape.sim import write_file
 
@@ -21,7 +22,7 @@ class Large:
     instrument_id: ot.u32
 
 
-def is_large(e):
+def is_large(e: mk.MarketEvent) -> bool:
     return e.action == ADD and e.qty_lots >= 3_000
 
 

@@ -241,17 +241,22 @@ def test_more_than_at_most_halts():
         found(UP.format(how="then", options=""), [1, 1, 1, 1, 2], at_most=2)
 
 
+GOES = """Pattern(by='number', {}capacity=4).begin('a', lambda e: e.value > 3)
+.then('b', lambda e: e.value > 8)
+.emit(lambda m: Ping(m.end_ns, m.a.number, m.b.value, 1)))"""
+
+
 def test_more_keys_than_capacity_halts():
-    pattern = ot.Pattern(by="number", capacity=4).begin("a", lambda e: e.value > 3)
-    pattern = pattern.then("b", lambda e: e.value > 8).emit(
-        lambda m: Ping(m.end_ns, m.a.number, m.b.value, 1)
-    )
+    pattern = made("(" + GOES.format(""), Ping=Ping)
     with mode.running("interpreted"):
         quiet = run_pattern(pattern, [Ping(n, n, 3, 1) for n in range(100)])
         with pytest.raises(OperatorError, match="pattern_ping is at capacity"):
             run_pattern(pattern, [Ping(n, n, 4, 1) for n in range(100)])
 
-    assert quiet.rows["found"] == []  # a key that begins nothing takes no room
+        pattern = made("(" + GOES.format("within=2, "), Ping=Ping)
+        gone = run_pattern(pattern, [Ping(n, n, 4, 1) for n in range(100)])
+
+    assert gone.rows["found"] == quiet.rows["found"] == []  # what has nothing open takes no room
 
 
 def test_a_def_a_kernel_and_a_constant_of_the_file_may_be_a_condition():

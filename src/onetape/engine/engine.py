@@ -233,6 +233,8 @@ class Engine:
 
     def _other_policies(self, number: int) -> str:
         """What else may be said at the node's declaration, where it holds keys."""
+        if self.plan.pipeline.nodes[number].kind == "pattern":
+            return "; of a pattern, ot.Pattern(..., capacity=N)"
         if f"n{number}_index" not in self.arrays:
             return ""
         return (

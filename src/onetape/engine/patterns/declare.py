@@ -81,7 +81,7 @@ class Pattern:
     when_full  what to do with more: 'halt' the pipeline, 'drop_oldest' or 'drop_newest' (counted)
     skip       where to go on after a match: 'none', 'to_next', 'past_last', 'to_first STEP' or
                'to_last STEP'
-    capacity   keys that may have had a partial match; at capacity the pipeline halts
+    capacity   keys that may have a partial match open at once; at capacity the pipeline halts
 
     A condition is given the event, and if it takes two the match so far: `m.STEP.field`; of a step
     that may take several `m.STEP.first.field`, `.last`, `.sum`, `.min` or `.max`, `m.STEP.count`.

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from onetape.compiled.index import COUNT
+from onetape.compiled.index import held_slots
 from onetape.engine.columns.bind import field_name
 from onetape.engine.emit import Emitter
-from onetape.engine.keyed import slot_known
+from onetape.engine.keyed import give_back, slot_known
 from onetape.engine.layout import NODE_WORDS, UNMATCHED
 from onetape.engine.node import Canonical, Node
 from onetape.engine.operator_node import check_key
@@ -91,6 +91,7 @@ class Matcher(Node):
         block = planner.array(f"x{number}_matches", partial(np.zeros, cells, makes.dtype))
         used = planner.array(f"u{number}_matches", lambda: np.zeros(1, np.int64))
         planner.name("Emitter", Emitter)
+        planner.name("give_back", give_back)
         text.add(f"{used}[0] = 0")
         planner.sample(self)
         arguments = [
@@ -105,6 +106,8 @@ class Matcher(Node):
                 f"row({label}_state, {slot}).wake_ns)",
                 "next_wake = min(next_wake, wake)",
             )
+        with text.block(f"if row({label}_state, {slot}).head == 0"):  # nothing of the key is open
+            text.add(f"give_back({label}_direct, {label}_index, {label}_keys, {slot})")
         planner.mark_stale(self, makes, block, f"{used}[0]", cells)
         planner.push_each(self.matches(), block, f"{used}[0]", cells)
 
@@ -122,14 +125,12 @@ class Matcher(Node):
         return {"keys": self.pattern.capacity}
 
     def canonical(self, engine: Engine, label: str) -> Canonical:
-        """The partial matches of each key that has some, in order."""
+        """The partial matches of each key, in order. Events are numbered within a key's own."""
         arrays = engine.arrays
-        keys = arrays[f"{label}_keys"][: int(arrays[f"{label}_index"][COUNT])]
-        state, runs = arrays[f"{label}_state"], arrays[f"{label}_runs"]
-        for slot in np.flatnonzero(state["head"][: len(keys)]).tolist():
-            made = canonical_key(state, runs, slot, self.writing.cells)
+        keys, state = arrays[f"{label}_keys"], arrays[f"{label}_state"]
+        for slot in held_slots(arrays[f"{label}_index"]).tolist():
+            made = canonical_key(state, arrays[f"{label}_runs"], slot, self.writing.cells)
             yield np.full(len(made), keys[slot]), [np.arange(len(made)), made]
-        yield keys, [state["events"][: len(keys)].copy()]
 
     def code(self) -> Any:
         return self.module.on_event
@@ -161,7 +162,7 @@ class Matcher(Node):
             *lines,
             f"within {within}, by {self.key}; skip {p.skip}",
             f"at most {p.at_most:,} partial matches a key, {full[p.when_full]}",
-            f"at most {p.capacity:,} keys; at capacity the pipeline halts and says so",
+            f"at most {p.capacity:,} keys with one open; then the pipeline halts and says so",
         ]
 
 

@@ -102,9 +102,11 @@ class Writing:
         return EACH if every else BEST
 
     def _is_timed(self) -> bool:
-        """Can the end of its time make something a match, or let one that waits be told?"""
+        """Is the end of its time seen? It frees the room of the key, and may make a match."""
         ends = any(s.matches_at is not None and s.matches_at != s.settles_at
                    for s in self.standings)  # fmt: skip
+        if self.pattern.within is not None:
+            return True
         return ends or self.tells == IN_TURN or (self.tells == BEST and self.most_moves > 1)
 
     # --- the parts of the text -------------------------------------------------------------------
