@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from onetape.connect.sinks.taking import Replayed
 from onetape.engine.engine import Engine
 from onetape.engine.graph import Pipeline
 from onetape.engine.partition import BY
@@ -30,7 +31,7 @@ from onetape.runtimes.twin import milliseconds_of
 def run(
     pipeline: Pipeline,
     *,
-    file: str | Path | None = None,
+    file: str | Path | Mapping[str, str | Path] | None = None,
     simulate: str | int | None = None,
     seed: int = 1,
     settings: Mapping[str, Any] | None = None,
@@ -45,7 +46,8 @@ def run(
     assert results.trade.to_dicts()[0]["price_ticks"] == 1000
     ```
 
-    file      ITCH to run over, in place of the one the source names
+    file      to run over, in place of the one the source names; of several feeds, a file each by
+              the source's name: {"fix": "drop.fix", "itch": "day.itch"}
     simulate  how long a market, "5s", of the venues that its sources name is simulated, from `seed`
     settings  {"LeadLag.edge": 5}: in place of what the program says, as `--set` does
     partitions  how many parts by the field `partition_by` run beside each other: the same rows in
@@ -68,7 +70,8 @@ def run(
         parts = Parts(pipeline, partitions, by=partition_by, **about) if partitions != 1 else None
         engine = parts.engines[0] if parts else batch.make_engine(pipeline, **about)
         symbols = inputs.symbols(engine)
-        with Delivery(pipeline, symbols=symbols, ticks=inputs.ticks) as delivery:
+        again = Replayed(pipeline, inputs.framing, inputs.midnight_ns, lambda _: inputs.runs())
+        with Delivery(pipeline, symbols=symbols, ticks=inputs.ticks, replay=again) as delivery:
 
             def take(name: str, rows: Any, origins: Any) -> None:
                 kept[name].append(raw_rows(rows).copy())
