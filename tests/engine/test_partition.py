@@ -1,11 +1,12 @@
 """A pipeline in parts by key gives the rows, origins and digests of a run in one part, in order."""
 
 import random
+import re
 from itertools import pairwise
 
 import numpy as np
 import pytest
-from tests.engine.graphs import cut, random_steps
+from tests.engine.graphs import cut, random_pipeline, random_steps
 from tests.engine.parts import (
     Chain,
     Largest,
@@ -158,6 +159,34 @@ def test_two_stages_give_what_one_part_gives(seed):
 def test_two_stages_give_what_one_part_gives_more(seed):
     with mode.running("interpreted"):
         check(seed, events=200, make=staged_pipeline)
+
+
+def in_parts_or_refused(seed, events):
+    """What random graphs of all kinds of steps come to: 'same', or why they do not go in parts."""
+    rng, pipeline = random.Random(seed), random_pipeline(seed)
+    pieces, feeds = cut(rng, random_steps(seed, pipeline, events), 0.7)
+    whole = run(pipeline, frames(pieces))
+    try:
+        rows, origins, result = in_parts(pipeline, frames(pieces), feeds, 3)
+    except (StepError, DeclarationError) as why:
+        assert re.search("another part owns|name the outputs", str(why))
+        return "refused"
+    assert (rows, origins, result.digests) == (whole.rows, whole.origins, whole.digests)
+    assert {**vars(result.counts), "frames": 0} == {**vars(whole.counts), "frames": 0}
+    return "same"
+
+
+def test_random_graphs_give_the_same_or_say_why_not():
+    with mode.running("interpreted"):
+        came_to = [in_parts_or_refused(seed, 60) for seed in range(100, 125)]
+    assert came_to.count("same") > 10
+
+
+@pytest.mark.slow
+def test_more_random_graphs_give_the_same_or_say_why_not():
+    with mode.running("interpreted"):
+        came_to = [in_parts_or_refused(seed, 150) for seed in range(125, 400)]
+    assert came_to.count("same") > 100
 
 
 @pytest.mark.parametrize("seed", [4, 7])

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from onetape.engine.planner import _Planner
 
 BY = "instrument_id"
-ANOTHER_KEY = "a row of a key that another part owns"
+ANOTHER_KEY = "a row of a key that another part owns; say .repartition(by=...) in front of the step"
 PARTS_MAX = 256
 
 
@@ -144,7 +144,8 @@ def partitioned(pipeline: Pipeline, by: str = BY) -> Partitioned:
         made[id(node)] = replace(node, inputs=tuple(inputs))
         add(made[id(node)], number)
     whole = Pipeline(**{name: taken(stream) for name, stream in pipeline.outputs.items()})
-    whole.nodes[:] = nodes  # in the order of the whole pipeline: rows are made in that order
+    # In the order of the whole pipeline: rows are made in that order, and frames number sources.
+    whole.nodes[:], whole.sources[:] = nodes, pipeline.sources
     return Partitioned(whole, by, np.array(old, np.uint16))
 
 

@@ -95,6 +95,7 @@ class _Planner:
         self.sampled = sampled
         self.apart = apart
         self.placed = placed
+        self._is_handed = any(isinstance(source, Handed) for source in pipeline.sources)
         self.outputs = list(pipeline.outputs)
         self.framing = {
             s.name: framing.get(s.name) or FRAMING_OF.get(s.feed or "itch", "length_prefixed")
@@ -196,8 +197,11 @@ class _Planner:
 
     def time_is_over(self) -> str:
         """An expression: has the input ended, here or in the stage before?"""
-        handed = any(isinstance(source, Handed) for source in self.pipeline.sources)
-        return "watermark >= FAR" + (" or n_over[0] != 0" if handed else "")
+        return "watermark >= FAR" + (" or n_over[0] != 0" if self._is_handed else "")
+
+    def timer_is_due(self) -> str:
+        """An expression: may a timer fire now? Not in the middle of a root."""
+        return "next_wake <= watermark" + (" and n_more[0] == 0" if self._is_handed else "")
 
     def count_call(self, node: Node) -> None:
         """This root can bring one (times the loops around it) new key to the node."""
@@ -265,7 +269,7 @@ class _Planner:
         self.text = Text()
         text = self.text
         with text.block("while True"):
-            with text.block("if next_wake <= watermark or pending != 0"):
+            with text.block(f"if {self.timer_is_due()} or pending != 0"):
                 with text.block("if budget == 0"):
                     self._budget()
                     with text.block("if budget == 0"):
@@ -279,7 +283,7 @@ class _Planner:
 
     def _roots(self) -> Text:
         self.text = Text()
-        with self.text.block("if next_wake <= watermark"):
+        with self.text.block(f"if {self.timer_is_due()}"):
             # Thousands of keys may be due at once: what is made by then leaves in between.
             with self.text.block(f"if fired == {layout.TIMERS_MAX}"):
                 self.text.add("status = PAUSED", "break")

@@ -205,6 +205,7 @@ def _next_handed(planner: _Planner, source: stages.Handed, n: int) -> None:
 
 def _begin_handed(planner: _Planner, source: stages.Handed, n: int) -> None:
     """Go on with the root that another stage began."""
+    more = planner.array("n_more", partial(np.zeros, 1, np.int64))
     planner.text.add(
         f"hand = row_at(x{n}_hands, buffer, event_at - {stages.HAND_BYTES})",
         f"root = (hand.hand_cause >> {stages.ROOT_SHIFT}) & 255",
@@ -215,6 +216,7 @@ def _begin_handed(planner: _Planner, source: stages.Handed, n: int) -> None:
         "root_time = hand.hand_reached_ns",
         "reached_ns = max(reached_ns, root_time)",
         f"made_rows = hand.hand_index << {stages.INDEX_BITS}",
+        f"{more}[0] = hand.hand_cause & {stages.MORE_BIT}",  # timers wait for the root's last row
         "r.index = index",
         *planner.place(layout.AT_EVENT),
         f"{planner.label(source)}_event = fixed(row_at(x{n}_events, buffer, event_at))",

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 # What stands in front of each row that is handed over: all that a root has.
 HAND = ("watermark_ns", "reached_ns", "sequence", "key", "cause", "index")
 HAND_BYTES = 8 * len(HAND)
-LATE_BIT, OVER_BIT, ROOT_SHIFT, SOURCE_SHIFT = 1, 2, 8, 16
+LATE_BIT, OVER_BIT, MORE_BIT, ROOT_SHIFT, SOURCE_SHIFT = 1, 2, 4, 8, 16
 INDEX_BITS = 12  # rows that one row handed over may cause
 
 

@@ -62,7 +62,7 @@ class Parts:
         each = self.first.engines + (self.second.stage.engines if self.second else [])
         added = {
             name: sum(vars(engine.counts())[name] for engine in each)
-            for name in ("late_at_windows", "ahead")
+            for name in ("late_at_windows", "ahead", "dropped_matches")
         }
         made = [engine.counts().rows for engine in each]
         rows = {name: sum(one.get(name, 0) for one in made) for name in self.outputs}
@@ -113,17 +113,18 @@ def _gathered(runs: Iterable[Run], *, ends_apart: bool) -> Iterator[Run]:
 
     ends_apart  the end of a source is a step of its own: what time had come to before it is told
     """
-    pieces: list[Any] = []
-    size = 0
+    kept, size = np.empty(STEP_BYTES, np.uint8), 0
     for buffer, begin, end in runs:
         for first, until, is_end in _cut(buffer, begin, end) if ends_apart else [(begin, end, 0)]:
-            if pieces and (is_end or size >= STEP_BYTES):
-                yield np.concatenate(pieces), 0, size
-                pieces, size = [], 0
-            pieces.append(buffer[first:until].copy())
+            if size and (is_end or size + until - first > len(kept)):
+                yield kept, 0, size
+                kept, size = np.empty(max(STEP_BYTES, until - first), np.uint8), 0
+            elif until - first > len(kept):
+                kept = np.empty(until - first, np.uint8)
+            kept[size : size + until - first] = buffer[first:until]
             size += until - first
-    if pieces:
-        yield np.concatenate(pieces), 0, size
+    if size:
+        yield kept, 0, size
 
 
 def _cut(buffer: Any, begin: int, end: int) -> Iterator[tuple[int, int, bool]]:

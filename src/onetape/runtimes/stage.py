@@ -17,7 +17,7 @@ from onetape.engine.frames import Run
 from onetape.engine.graph import Pipeline
 from onetape.engine.partition import partitioned
 from onetape.engine.planner import plan
-from onetape.engine.stages import INDEX_BITS, Stages
+from onetape.engine.stages import INDEX_BITS, MORE_BIT, Stages
 from onetape.records import UNSET, DeclarationError
 from onetape.records.declare import raw_rows
 from onetape.runtimes.batch import BATCH_OUTPUT_ROWS, set_midnight
@@ -124,13 +124,17 @@ class Second:
         which = np.repeat(np.arange(len(names)), counts)[order]
         edges = np.array([self._edges.get(name, -1) for name in names])[which]
         is_handed = edges >= 0
+        caused = roots[order][is_handed]
+        more = np.append(caused[1:] == caused[:-1], False)[: len(caused)]
+        for name in handed:
+            hands = rows[name][0].view(first.pipeline.outputs[name].of.dtype)
+            hands["hand_cause"] |= more[edges[is_handed] == self._edges[name]] * MORE_BIT
         frames = self._frames(
             edges[is_handed], {self._edges[name]: rows[name][0] for name in handed}, watermark_ns
         )
         with ThreadPoolExecutor(len(self.stage.engines)) as pool:
             done = list(pool.map(lambda engine: self.stage.fed(engine, frames), self.stage.engines))
         behind = self.stage.in_order([part for part, _ in done])
-        caused = roots[order][is_handed]
         kept = {name: rows[name] for name in names if name not in self._edges}
         self._number(kept, of, behind, caused)
         self._handed += len(caused)
