@@ -27,10 +27,35 @@ def window(quick: bool) -> dict[str, Any]:
     return window.run(events=500_000, rounds=3) if quick else window.run()
 
 
+def closing(quick: bool) -> dict[str, Any]:
+    from bench import closing
+
+    return closing.run(keys=5_000, rounds=1) if quick else closing.run()
+
+
+def nexmark(quick: bool) -> dict[str, Any]:
+    from bench import peers
+
+    given: dict[str, Any] = {"share": 0.05, "seconds": 0.5} if quick else {}
+    return peers.run(**given, suite="bench.nexmark")
+
+
+def pattern(quick: bool) -> dict[str, Any]:
+    from bench import pattern
+
+    return pattern.run(events=200_000, rounds=2) if quick else pattern.run()
+
+
 def debs(quick: bool) -> dict[str, Any]:
     from bench import debs
 
     return debs.run(events=500_000, rounds=2) if quick else debs.run()
+
+
+def partitions(quick: bool) -> dict[str, Any]:
+    from bench import partitions
+
+    return partitions.run(200_000, 500_000, rounds=2) if quick else partitions.run()
 
 
 def columns(quick: bool) -> dict[str, Any]:
@@ -45,6 +70,12 @@ def keys(quick: bool) -> dict[str, Any]:
     return keys.run(keys=500_000, events=500_000) if quick else keys.run()
 
 
+def own_orders(quick: bool) -> dict[str, Any]:
+    from bench import own_orders
+
+    return own_orders.run(messages=100_000, rounds=2) if quick else own_orders.run()
+
+
 def tape(quick: bool) -> dict[str, Any]:
     from bench import recover, tape
 
@@ -52,6 +83,12 @@ def tape(quick: bool) -> dict[str, Any]:
     again = recover.run(1_000_000 if quick else 10_000_000)
     answer_ok = written.pop("answer_ok", True) and again.pop("answer_ok")
     return {"answer_ok": answer_ok, **written, **again}
+
+
+def checkpoint(quick: bool, **given: Any) -> dict[str, Any]:
+    from bench import checkpoint
+
+    return checkpoint.run(**({"sizes": (4, 16), "seconds": 2.0} if quick else {}) | given)
 
 
 def startup(quick: bool) -> dict[str, Any]:
@@ -95,10 +132,16 @@ def soak(quick: bool, **given: Any) -> dict[str, Any]:
 BENCHES: dict[str, Callable[..., dict[str, Any]]] = {
     "itch": itch,
     "window": window,
+    "closing": closing,
+    "nexmark": nexmark,
     "columns": columns,
     "keys": keys,
+    "pattern": pattern,
     "debs": debs,
+    "own_orders": own_orders,
+    "partitions": partitions,
     "tape": tape,
+    "checkpoint": checkpoint,
     "startup": startup,
     "dev": dev,
     "peers": peers,
@@ -160,10 +203,16 @@ def _options(args: argparse.Namespace, name: str) -> dict[str, Any]:
         "rates": args.rate and (args.rate,),
         "wait": args.wait,
         "seconds": args.seconds,
+        "sizes": args.sizes,
     }
     if args.commit_every is not None:
         given["commit_every_ns"] = int(args.commit_every * 1e6)
-    takes = {"wire": given.keys(), "soak": {"wait", "seconds"}}.get(name, set())
+    of = {
+        "wire": given.keys() - {"sizes"},
+        "soak": {"wait", "seconds"},
+        "checkpoint": {"sizes", "seconds"},
+    }
+    takes = of.get(name, set())
     return {key: given[key] for key in takes if given[key] is not None}
 
 

@@ -11,9 +11,13 @@ from tests.engine.parts import (
     Split,
     Summary,
     Tick,
+    Trail,
     closed,
     every_other,
     noted,
+    pairs,
+    quiet,
+    rises,
     scaled,
     some,
     ticked,
@@ -71,7 +75,7 @@ def _node(rng, keeping, streams):
         return rng.choice(streams[record][-4:])  # rather long chains than wide fans
 
     every = rng.choice([4, 10])
-    width = every * rng.choice([1, 1, 2, 5])
+    width, late = every * rng.choice([1, 1, 2, 5]), rng.choice([3, 25])
     kept, windowed = _kept(keeping, True), _kept(keeping, False)
     of = {"key": "key"} | windowed | {"capacity": windowed["capacity"]["keys"]}
     batched = {"key": "key"} | kept | {"capacity": kept["capacity"]["keys"]}
@@ -90,6 +94,19 @@ def _node(rng, keeping, streams):
         lambda: [(w := window(a(Note), Largest, width=width, every=every, **of)), w.late],
         lambda: [(w := ot.session(a(Tick), Chain, gap=every, **of)), w.late],
         lambda: [batches(a(Note), Largest, rows=3, **batched)],
+        lambda: [a(Tick) >> rng.choice([rises, pairs, quiet])],
+        lambda: [(w := window(a(Tick), Trail, width=width, every=every, **of)), w.late],
+        lambda: [
+            (w := window(a(Tick), Chain, width=2 * every, early=2, lateness=late, **of)),
+            w.late,
+        ],
+        lambda: [
+            (w := window(a(Tick), Chain, width=width, every=every, lateness=late, **of)),
+            w.late,
+        ],
+        lambda: [(w := window(a(Tick), Chain, width=every, emit="each", lateness=late)), w.late],
+        lambda: [ot.session(a(Tick), Trail, gap=every, emit="each")],
+        lambda: [batches(a(Tick), Chain, rows=4, emit="each", **batched)],
     ]
     if streams[Summary]:
         kinds.append(lambda: [closed(a(Summary), at_least=rng.choice([1, 2]))])

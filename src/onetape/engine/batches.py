@@ -8,6 +8,7 @@ nothing. The row's ts_event_ns is that of the last row in it.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,9 @@ from onetape.engine.node import Canonical
 from onetape.engine.operator_text import call, initial_block
 from onetape.engine.stream import Stream
 from onetape.engine.window import AggregateSpec, Aggregating, WindowStream, check_aggregate
+from onetape.engine.window_text import before_none
 from onetape.records import DeclarationError
+from onetape.records.market import EARLY
 
 if TYPE_CHECKING:
     from onetape.engine.engine import Engine
@@ -56,24 +59,26 @@ def batches(
     spec: AggregateSpec,
     *,
     rows: int,
-    key: str,
+    key: str | None = None,
     capacity: int = 1 << 16,
     when_full: str = HALT,
     ttl: str | int | None = None,
+    emit: str = "end",
 ) -> WindowStream:
-    """Every `rows` rows of `stream` per value of `key`.
+    """Every `rows` rows of `stream` per value of `key`; emit="each": and what there is by each.
 
     At most `capacity` keys with a batch begun; `when_full` and `ttl` as for an operator.
     """
-    check_aggregate("batches", stream, spec, key, capacity)
+    check_aggregate("batches", stream, spec, key, capacity, emit)
     if not isinstance(rows, int) or isinstance(rows, bool) or rows < 1:
         raise DeclarationError(f"batches of {rows!r} rows; expected a whole number, 1 or more")
     node = Batches(
         name=f"{spec.name}_{rows}_rows",
         inputs=(("events", stream),),
         spec=spec,
-        key=key,
-        capacity=capacity,
+        key=key or "",
+        capacity=capacity if key else 1,
+        emit=emit,
         keeping=keeping("batches", when_full, ttl),
         rows=rows,
     )
@@ -87,13 +92,13 @@ def on_event(planner: _Planner, node: Batches, event: str) -> None:
     _arrays(planner, node)
     block = planner.array(f"x{number}_window", lambda: np.zeros(1, node.spec.of.dtype))
     used = planner.array(f"u{number}_window", lambda: np.zeros(1, np.int64))
-    text.add(f"key = {event}.{node.key}", f"{used}[0] = 0")
+    text.add(f"key = {node.key_of(event)}", f"{used}[0] = 0")
     with find_slot(planner, node, "slot", node.capacity, [f"{label}_rows[slot] = 0"]):
-        _add(planner, node, event, f"{block}, {used}")
+        _add(planner, node, event, block, used)
     planner.push_each(node.windows(), block, f"{used}[0]", 1)
 
 
-def _add(planner: _Planner, node: Batches, event: str, into: str) -> None:
+def _add(planner: _Planner, node: Batches, event: str, block: str, used: str) -> None:
     text, label, number = planner.text, planner.label(node), planner.number[id(node)]
     with text.block(f"if {label}_rows[slot] == 0"):
         text.add(
@@ -104,12 +109,16 @@ def _add(planner: _Planner, node: Batches, event: str, into: str) -> None:
     planner.sample(node)
     call(planner, f"{label}_add", node.spec.add, [f"row({label}_panes, slot)", event], [])
     planner.sample(node, at_end=True)
-    with text.block(f"if {label}_rows[slot] == {node.rows}"):
-        text.add(f"{label}_rows[slot] = 0")
+    text.add(f"is_full = {label}_rows[slot] == {node.rows}")
+    text.add("if is_full:", f"    {label}_rows[slot] = 0")
+    with text.block("if is_full") if node.emit == "end" else nullcontext():
         span = [f"row({label}_panes, slot)", "key", f"{label}_began[slot]", f"{event}.ts_event_ns"]
-        call(planner, f"{label}_result", node.spec.result, span, [], into=into)
-        give_back(planner, node, "slot")  # it holds nothing now
-        block, used = into.split(", ")
+        span += before_none(planner, node)
+        call(planner, f"{label}_result", node.spec.result, span, [], into=f"{block}, {used}")
+        if node.emit == "each":
+            text.add("if not is_full:", f"    row({block}, 0).flags |= {EARLY}")
+        with text.block("if is_full"):  # it holds nothing now
+            give_back(planner, node, "slot")
         planner.mark_stale(node, node.spec.of, block, f"{used}[0]", 1)
 
 
