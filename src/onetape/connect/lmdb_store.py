@@ -15,6 +15,7 @@ from onetape.records import OperatorError
 
 KEY_BYTES = 8
 LEAST_BYTES = 1 << 26
+PUT_KEYS = 2048  # in one transaction, which has a page of memory for each page that it changes
 
 
 class LmdbStore:
@@ -43,14 +44,16 @@ class LmdbStore:
 
     def put(self, keys: Any, rows: Any) -> None:
         order = np.argsort(_sortable(keys))
-        names, data = _sortable(keys)[order].tobytes(), rows[order].tobytes()
-        size = self.size
-        pairs = [
-            (names[n * KEY_BYTES : (n + 1) * KEY_BYTES], data[n * size : (n + 1) * size])
-            for n in range(len(keys))
-        ]
-        with self._env.begin(write=True) as change:
-            change.cursor().putmulti(pairs)
+        for at in range(0, len(keys), PUT_KEYS):
+            some = order[at : at + PUT_KEYS]
+            names, data = _sortable(keys[some]).tobytes(), rows[some].tobytes()
+            size = self.size
+            pairs = [
+                (names[n * KEY_BYTES : (n + 1) * KEY_BYTES], data[n * size : (n + 1) * size])
+                for n in range(len(some))
+            ]
+            with self._env.begin(write=True) as change:
+                change.cursor().putmulti(pairs)
 
     def get(self, keys: Any) -> tuple[Any, Any]:
         names, found, rows = _sortable(keys).tobytes(), [], []
