@@ -5,6 +5,7 @@ from bench import keys
 
 
 def check(count):
+    pytest.importorskip("lmdb")
     found = keys.run(keys=count, events=count)
 
     assert found["answer_ok"]

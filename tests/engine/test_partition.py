@@ -219,6 +219,11 @@ def test_a_step_of_another_key_is_refused_with_its_name():
     by_value = ot.window(ticks, Chain, width=4, key="value")
     with pytest.raises(DeclarationError, match="is keyed by 'value', and the parts are by 'key'"):
         partitioned(ot.Pipeline(w=by_value), "key")
+    few = every_other(ot.source(Tick), when_full="evict_oldest")
+    with pytest.raises(
+        DeclarationError, match="every_other: memory=, and what when_full leaves out"
+    ):
+        partitioned(ot.Pipeline(out=few), "key")
     with pytest.raises(DeclarationError, match="no source has a field 'instrument_id'"):
         partitioned(ot.Pipeline(w=by_value))
     with pytest.raises(OperatorError, match="expected 1 to 256"):

@@ -370,7 +370,8 @@ def test_results_are_found_by_name(tmp_path):
     from onetape.engine.engine import Counts
     from onetape.runtimes.results import Results
 
-    counts = Counts(12, 1, 0, 0, 0, 0, 0, 0, {"bar": 12})
+    none = dict.fromkeys(Counts.__dataclass_fields__, 0)
+    counts = Counts(**none | {"events": 12, "frames": 1, "rows": {"bar": 12}})
     results = Results(
         {"bar": table}, digests={}, state_digest="", counts=counts, refused={}, elapsed_s=0.5
     )

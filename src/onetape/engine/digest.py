@@ -115,7 +115,9 @@ def state_digest(engine: Any) -> str:
     from onetape.engine.state import canonical_state
 
     total = [0, 0]
-    for number, (name, keys, blocks) in enumerate(canonical_state(engine)):
+    number = -1
+    for name, keys, blocks in canonical_state(engine):
+        number += name[0] != "+"
         for block in blocks:
             data = np.ascontiguousarray(block).view(np.uint8).reshape(-1)
             size = len(data) // max(len(keys), 1)
@@ -124,7 +126,10 @@ def state_digest(engine: Any) -> str:
             padded = -(-size // 8) * 8
             flat = np.zeros((len(keys), padded), np.uint8)
             flat[:, :size] = data.reshape(len(keys), size)
-            salt = int.from_bytes(name.encode()[:5].ljust(5, b"."), "little") << 16 | number
+            salt = (
+                int.from_bytes(name.lstrip("+").encode()[:5].ljust(5, b"."), "little") << 16
+                | number
+            )
             a, b = add_entries(keys, flat.reshape(-1), padded, salt)
             total[0] += int(a)
             total[1] += int(b)

@@ -8,7 +8,7 @@ what it yields are views that are good until the next step.
 """
 
 import inspect
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +23,7 @@ from onetape.engine import layout
 from onetape.engine.columns.expr import is_arithmetic
 from onetape.engine.columns.values import TOO_LARGE
 from onetape.engine.planner import OUTPUT_ROWS, Plan
+from onetape.engine.spill import DictStore, Spill, Store, row_and_keys
 from onetape.records import OnetapeError, OperatorError
 from onetape.records.places import OWN, Place
 
@@ -76,11 +77,17 @@ class Counts:
     rows: dict[str, int]
 
 
+def _in_memory(size: int, keys: int) -> Store:
+    return DictStore(size)
+
+
 class Engine:
     """A planned pipeline with its state. One thread at a time.
 
     stops  outputs of which each row stops the engine right behind the event that made it
     turn   the driver of another engine of the same plan and mode: nothing is compiled or loaded
+    store  (bytes of a row, keys at most) -> where a node with `memory=` puts state away; in a dict,
+           where none is given
     """
 
     def __init__(
@@ -89,6 +96,7 @@ class Engine:
         output_rows: int = OUTPUT_ROWS,
         turn: Any = None,
         stops: Collection[str] = (),
+        store: Callable[[int, int], Store] | None = None,
     ) -> None:
         if output_rows & (output_rows - 1):
             raise ValueError(f"output_rows was {output_rows}; expected a power of two")
@@ -113,6 +121,11 @@ class Engine:
                 if output in stops:  # the rest of its ring counts as full: no room behind a row
                     self._blocked[k] = output_rows - plan.rows_most[k]
                     self.tails[k * layout.LINE] = -self._blocked[k]
+        self.spills = {
+            number: Spill(self, number, (store or _in_memory)(*row_and_keys(node)))
+            for number, node in enumerate(plan.pipeline.nodes)
+            if node.keeping.memory_bytes
+        }
         self._midway = False
         self._turn = turn or compiler.driver(plan, self.arguments(np.zeros(8, np.uint8), 0))
 
@@ -157,8 +170,24 @@ class Engine:
             if status == layout.DONE:
                 self._midway = False
                 return
-            if status == layout.AT_CAPACITY:
+            if status == layout.AT_CAPACITY and not self._has_made_room():
                 raise self.capacity_error()
+            if status == layout.FETCH and not self._has_fetched(buffer):
+                raise self.capacity_error()
+
+    def _has_made_room(self) -> bool:
+        spill = self.spills.get(int(self.run["node"][0]))
+        return spill is not None and spill.make_room()
+
+    def _has_fetched(self, buffer: Any) -> bool:
+        """The state of the key that an event waits for, and of those of its frame that follow."""
+        run, spill = self.run[0], self.spills[int(self.run["node"][0])]
+        source = self.plan.pipeline.sources[int(run["source"])]
+        ahead = np.zeros(0, np.int64)
+        if not source.feed:
+            rows = buffer[int(run["event_at"]) : int(run["stop"])].view(source.of.dtype)
+            ahead = rows[spill.node.spec.key].astype(np.int64)
+        return spill.fetch(ahead)
 
     @contextmanager
     def in_plain_python(self, plan: Plan) -> Iterator[None]:
@@ -237,6 +266,9 @@ class Engine:
             return "; of a pattern, ot.Pattern(..., capacity=N)"
         if f"n{number}_index" not in self.arrays:
             return ""
+        spill = self.spills.get(number)
+        if spill is not None and spill.has_room():
+            return "; its memory= is full of keys that have a timer, which stay: give it more"
         return (
             ", or say what else to do: when_full='evict_oldest' forgets the key seen longest ago, "
             "'drop_new' leaves events of further keys out; both are counted"

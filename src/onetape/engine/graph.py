@@ -43,6 +43,9 @@ class Merge(Node):
 
     kind = "merge"
 
+    def passes(self, field: str) -> bool:
+        return True
+
     def keyed_by(self) -> str | None:
         return ""
 

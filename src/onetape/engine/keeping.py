@@ -7,6 +7,7 @@ Both are decided by what is on the tape alone: time is the pipeline's (the water
 finds it), and old is what was seen longest ago in the order of the tape.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,10 +25,12 @@ _MEANING = {
 
 @dataclass(frozen=True)
 class Keeping:
-    """What bounds the keys of a node. ttl_ns 0: a key is kept for good."""
+    """What bounds the keys of a node. ttl_ns 0: a key is kept for good; memory_bytes 0: all are at
+    hand."""
 
     ttl_ns: int = 0
     when_full: str = HALT
+    memory_bytes: int = 0
 
     @property
     def is_ordered(self) -> bool:
@@ -37,23 +40,30 @@ class Keeping:
     @property
     def is_plain(self) -> bool:
         """Nothing is said: keys stay, and the pipeline halts when there are too many."""
-        return self == PLAIN
+        return not self.ttl_ns and self.when_full == HALT
 
     def line(self, limits: str) -> str:
         """For a person."""
         ttl = f"; a key not seen for {self.ttl_ns:,} ns is forgotten" if self.ttl_ns else ""
-        return f"at most {limits}; {_MEANING[self.when_full]}{ttl}"
+        away = f"; beyond {self.memory_bytes:,} bytes, to the disk" if self.memory_bytes else ""
+        return f"at most {limits}; {_MEANING[self.when_full]}{ttl}{away}"
 
     def facts(self) -> dict[str, Any]:
         """For a manifest: what was said."""
         said = {"ttl_ns": self.ttl_ns} if self.ttl_ns else {}
+        said |= {"memory_bytes": self.memory_bytes} if self.memory_bytes else {}
         return said | ({"when_full": self.when_full} if self.when_full != HALT else {})
 
 
 PLAIN = Keeping()
 
 
-def keeping(name: str, when_full: str = HALT, ttl: str | int | None = None) -> Keeping:
+def keeping(
+    name: str,
+    when_full: str = HALT,
+    ttl: str | int | None = None,
+    memory: str | int | None = None,
+) -> Keeping:
     """As declared for the node `name`; DeclarationError if it cannot be."""
     if when_full not in WHEN_FULL:
         raise DeclarationError(
@@ -62,4 +72,11 @@ def keeping(name: str, when_full: str = HALT, ttl: str | int | None = None) -> K
     ttl_ns = 0 if ttl is None else parse_duration_ns(ttl)
     if ttl is not None and not 0 < ttl_ns < 1 << 62:
         raise DeclarationError(f"{name}: ttl was {ttl!r}; expected a time, such as '10m'")
-    return Keeping(ttl_ns, when_full)
+    return Keeping(ttl_ns, when_full, 0 if memory is None else _bytes(name, memory))
+
+
+def _bytes(name: str, memory: str | int) -> int:
+    found = re.fullmatch(r"(\d+) *([kMG]?)B?", str(memory))
+    if isinstance(memory, bool) or not found or not int(found[1]):
+        raise DeclarationError(f"{name}: memory was {memory!r}; expected bytes, or '256MB', '4GB'")
+    return int(found[1]) * {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}[found[2]]

@@ -9,7 +9,8 @@ from onetape.records import UNSET
 # What a turn came back with.
 DONE = 0  # all frames are consumed
 OUT_FULL = 1  # an output ring is full: drain, call again
-AT_CAPACITY = 2  # operator `node` holds as much state as was reserved: halt
+AT_CAPACITY = 2  # operator `node` holds as much state as was reserved: halt, or put some away
+FETCH = 4  # the state of a key of operator `node` may be in its store: bring it, call again
 PAUSED = 3  # many timers have fired: drain, call again
 
 TIMERS_MAX = 1024  # that fire in one turn and frame

@@ -62,6 +62,10 @@ class Node:
         label = planner.label(self)
         return f"({label}_index[LIMIT] - {label}_index[COUNT])"
 
+    def passes(self, field: str) -> bool:
+        """Do its rows have this field of the row they come from, and has it no state itself?"""
+        return False
+
     def limits(self) -> dict[str, int]:
         """How much it may hold, by the name of what; {}: it holds nothing."""
         return {}

@@ -49,6 +49,8 @@ class OperatorNode(Node):
         operator_text.on_timer(planner, self)
 
     def write_headroom(self, planner: _Planner) -> str:
+        if self.keeping.memory_bytes:
+            return spill_text.headroom(planner, self)
         if not self.spec.tables:
             return super().write_headroom(planner)
         said = planner.name(f"{planner.label(self)}_headroom", self.spec.headroom)
@@ -150,7 +152,7 @@ class Operator:
             raise DeclarationError(f"{spec.name} needs a stream for input {missing[0]!r}")
         for name, stream in wired.items():
             _check_input(spec, name, stream)
-        return OperatorNode(
+        made = OperatorNode(
             name=spec.name,
             inputs=tuple(wired.items()),
             spec=spec,
@@ -158,6 +160,9 @@ class Operator:
             capacity=capacity,
             keeping=_kept(spec, kept),
         )
+        if made.keeping.memory_bytes:
+            spill_text.check(made)
+        return made
 
 
 class Outputs:
@@ -184,6 +189,7 @@ def operator(
     key: str | None = None,
     ttl: str | int | None = None,
     when_full: str | None = None,
+    memory: str | int | None = None,
 ) -> Any:
     """An operator, of a function, or of a class whose annotated attributes are one key's state.
 
@@ -208,10 +214,12 @@ def operator(
     ttl        of event time: a key not seen for so long is forgotten, with its timer
     when_full  at `capacity` keys: "halt", "drop_new" (events of further keys are left out) or
                "evict_oldest" (the key seen longest ago is forgotten)
+    memory     bytes, or "256MB": keys that do not fit are put away on the disk until they are seen
 
-    Both may be said where it is used, too: `Jumps(trades, ttl="10m", capacity={"keys": 1_000})`.
+    All may be said where it is used, too: `Jumps(trades, ttl="10m", capacity={"keys": 1_000})`.
     """
-    given = {n: v for n, v in (("ttl", ttl), ("when_full", when_full)) if v is not None}
+    said = {"ttl": ttl, "when_full": when_full, "memory": memory}
+    given = {name: value for name, value in said.items() if value is not None}
 
     def declared(of: Any) -> Operator:
         spec = describe(of, key)
@@ -220,7 +228,7 @@ def operator(
     return declared if thing is None else declared(thing)
 
 
-_KEEPING = ("ttl", "when_full")
+_KEEPING = ("ttl", "when_full", "memory")
 
 
 def _kept(spec: OperatorSpec, given: dict[str, Any]) -> Keeping:
@@ -230,8 +238,14 @@ def _kept(spec: OperatorSpec, given: dict[str, Any]) -> Keeping:
             f"{spec.name}: {' and '.join(given)} bounds keys, each with a state; this operator has "
             + ("tables" if spec.tables else "no state")
         )
-    said = keeping(spec.name, given.get("when_full", spec.keeping.when_full), given.get("ttl"))
-    return said if said.ttl_ns else replace(said, ttl_ns=spec.keeping.ttl_ns)
+    declared = spec.keeping
+    when_full = given.get("when_full", declared.when_full)
+    said = keeping(spec.name, when_full, given.get("ttl"), given.get("memory"))
+    return replace(
+        said,
+        ttl_ns=said.ttl_ns or declared.ttl_ns,
+        memory_bytes=said.memory_bytes or declared.memory_bytes,
+    )
 
 
 def _check_input(spec: OperatorSpec, name: str, stream: Any) -> None:
@@ -292,4 +306,4 @@ def resolved(spec: OperatorSpec, given: dict[str, Any]) -> dict[str, int]:
 
 
 # Last: the text of an operator knows this node.
-from onetape.engine import operator_text  # noqa: E402
+from onetape.engine import operator_text, spill_text  # noqa: E402

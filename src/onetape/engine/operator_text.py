@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from onetape.compiled.kernel import is_ours
-from onetape.engine import keyed_text
+from onetape.engine import keyed_text, spill_text
 from onetape.engine.apart import Apart
 from onetape.engine.emit import Emitter, put
 from onetape.engine.operator_node import OperatorNode
@@ -64,6 +64,8 @@ def _find_slot(planner: _Planner, node: OperatorNode) -> AbstractContextManager[
         f"{slot} = slot_of({label}_direct, {label}_index, {label}_keys, "
         f"{label}_state, {initial}, key)"
     )
+    if node.keeping.memory_bytes:
+        planner.text.add(f"{label}_seen[{slot}] = events")
     return nullcontext()
 
 
@@ -79,8 +81,11 @@ def tables(planner: _Planner, node: OperatorNode) -> str:
 
 def _keyed_arrays(planner: _Planner, node: OperatorNode) -> None:
     spec, label, keys = node.spec, planner.label(node), node.capacity["keys"]
-    slots = planner.keyed_arrays(node, keys)
-    planner.array(f"{label}_state", lambda: np.zeros(slots(), spec.state))
+    if node.keeping.memory_bytes:
+        spill_text.arrays(planner, node)
+    else:
+        slots = planner.keyed_arrays(node, keys)
+        planner.array(f"{label}_state", lambda: np.zeros(slots(), spec.state))
     initial = f"x{planner.number[id(node)]}_initial"
     planner.array(initial, lambda: initial_block(spec.state, spec.initial))
 

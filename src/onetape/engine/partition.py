@@ -23,6 +23,7 @@ from onetape.compiled.kernel import kernel
 from onetape.engine import layout
 from onetape.engine.columns.rows import Symbols
 from onetape.engine.graph import Pipeline
+from onetape.engine.keeping import HALT
 from onetape.engine.node import Node
 from onetape.engine.sources import Source
 from onetape.engine.stream import Stream
@@ -133,6 +134,11 @@ def partitioned(pipeline: Pipeline, by: str = BY) -> Partitioned:
         keyed = node.keyed_by()
         if keyed is None or (keyed and keyed != by):
             raise DeclarationError(_why_not(node, keyed, by))
+        if node.keeping.when_full != HALT or node.keeping.memory_bytes:
+            raise DeclarationError(
+                f"{node.name}: memory=, and what when_full leaves out or forgets, go by all keys "
+                "together, of which a part knows its own; run it in one part, or say a ttl"
+            )
         inputs = []
         for name, stream in node.inputs:
             source = taken(stream)

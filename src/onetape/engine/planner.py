@@ -21,7 +21,7 @@ from onetape.compiled.counts import CELLS
 from onetape.compiled.index import new_index
 from onetape.compiled.ticks import record_at, ticks
 from onetape.compiled.timers import new_timers
-from onetape.engine import closure, layout, operator_text, source_text
+from onetape.engine import closure, layout, operator_text, source_text, spill_text
 from onetape.engine.columns import values
 from onetape.engine.graph import Node, Pipeline, Source, Stream
 from onetape.engine.keeping import HALT
@@ -293,6 +293,7 @@ class _Planner:
         for n, source in enumerate(self.pipeline.sources):
             head = "if" if n == 0 else "elif"
             with self.text.block(f"{head} pending == {n + 1}"):
+                spill_text.fetch_first(self, source, n)
                 source_text.begin_root(self, source, n)
                 self.push(source.stream(), f"{self.label(source)}_event")
                 self.root_done()

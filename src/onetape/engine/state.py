@@ -14,19 +14,29 @@ from onetape.compiled.recency import ranks
 from onetape.compiled.timers import NEVER
 from onetape.records import UNSET, OperatorError
 
+_AWAY = ("_away_keys", "_away_state")
+
 
 def canonical_state(engine: Any) -> Iterator[tuple[str, Any, list[Any]]]:
-    """(node, keys, blocks): per node its keys and, entry by entry, what each key holds."""
+    """(node, keys, blocks): per node its keys and, entry by entry, what each key holds.
+
+    With a + before the node: more entries of the same kind as those before.
+    """
     arrays = engine.arrays
     for number, node in enumerate(engine.plan.pipeline.nodes):
         label = f"n{number}"
         for keys, blocks in node.canonical(engine, label):
             yield label, keys, blocks
+        spill = engine.spills.get(number)
+        for keys, states in spill.chunks() if spill else ():
+            yield f"+{label}", keys, [states]
         if f"{label}_timers" in arrays:
             held = held_slots(arrays[f"{label}_index"])
             timers = arrays[f"{label}_timers"][held]
             wakes = np.where(timers["place"] > 0, timers["wake_ns"], NEVER)
             yield label, arrays[f"{label}_keys"][held], [wakes]
+            for keys, _ in spill.chunks() if spill else ():  # what has a timer is never put away
+                yield f"+{label}", keys, [np.full(len(keys), NEVER)]
         if f"{label}_links" in arrays:
             held = held_slots(arrays[f"{label}_index"])
             links, place = (
@@ -49,6 +59,9 @@ def save(engine: Any) -> dict[str, Any]:
     for name, array in engine.arrays.items():
         if name[0] == "n":
             arrays[name] = array
+    for number, spill in engine.spills.items():  # copies, these: they come from the store
+        for part, array in zip(_AWAY, spill.saved(), strict=True):
+            arrays[f"n{number}{part}"] = array
     return arrays
 
 
@@ -70,7 +83,9 @@ def restore(
 
     copy  (target, given): how; a shell knows a way that leaves untouched memory untouched
     """
-    expected = save(engine)
+    away = {n: [arrays.get(f"n{n}{part}") for part in _AWAY] for n in engine.spills}
+    arrays = {name: array for name, array in arrays.items() if not name.endswith(_AWAY)}
+    expected = {n: array for n, array in save(engine).items() if not n.endswith(_AWAY)}
     if set(arrays) != set(expected):
         odd = sorted(set(arrays) ^ set(expected))
         raise OperatorError(f"the checkpoint is of another pipeline: it differs in {odd[:4]}")
@@ -84,3 +99,5 @@ def restore(
     for name, array in expected.items():
         copy(array, arrays[name])
     engine.tails[...] = engine.heads
+    for number, (keys, states) in away.items():
+        engine.spills[number].put_back(keys, states)

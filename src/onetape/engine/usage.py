@@ -4,6 +4,7 @@ from typing import Any
 
 from onetape.compiled.index import COUNT, LIMIT
 from onetape.engine.layout import DROPPED, EVICTED, FORGOTTEN, NODE_WORDS
+from onetape.engine.spill import SPILLED
 
 
 def usage(engine: Any) -> dict[str, dict[str, Any]]:
@@ -16,21 +17,29 @@ def usage(engine: Any) -> dict[str, dict[str, Any]]:
         if index is None:
             continue
         limits = node.limits()
+        spilled = engine.arrays.get(f"n{number}_spill")
+        away = 0 if spilled is None else int(spilled[SPILLED])
         what = next(iter(limits), "keys")
         limit = limits.get("keys", int(index[LIMIT]))
         found[node.name if node.name not in found else f"{node.name} {number}"] = {
-            "used": int(index[COUNT]),
+            "used": int(index[COUNT]) + away,
             "limit": limit,
             "of": what,
             "forgotten": int(words[number, FORGOTTEN]),
             "evicted": int(words[number, EVICTED]),
             "dropped": int(words[number, DROPPED]),
+            "away": away,
         }
     return found
 
 
 def line_of(name: str, facts: dict[str, Any]) -> str:
     """`Sums: 5 of 100 keys, 3 forgotten` for a person."""
-    went = {"forgotten": "forgotten", "evicted": "evicted", "dropped": "rows of others left out"}
+    went = {
+        "away": "put away",
+        "forgotten": "forgotten",
+        "evicted": "evicted",
+        "dropped": "rows of others left out",
+    }
     said = [f"{facts[n]:,} {words}" for n, words in went.items() if facts[n]]
     return ", ".join([f"{name}: {facts['used']:,} of {facts['limit']:,} {facts['of']}", *said])

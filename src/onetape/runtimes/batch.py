@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from onetape.connect.lmdb_store import LmdbStore
 from onetape.engine.digest import OutputDigest, digests_of, state_digest
 from onetape.engine.engine import Counts, Engine
 from onetape.engine.frames import Run
@@ -34,7 +35,7 @@ def make_engine(
     pipeline: Pipeline, framing: dict[str, str] | None = None, midnight_ns: int = 0
 ) -> Engine:
     """An engine for `pipeline`: compiled, or found on disk. Seconds the first time."""
-    engine = Engine(plan(pipeline, framing), output_rows=BATCH_OUTPUT_ROWS)
+    engine = Engine(plan(pipeline, framing), output_rows=BATCH_OUTPUT_ROWS, store=LmdbStore)
     set_midnight(engine, midnight_ns)
     return engine
 

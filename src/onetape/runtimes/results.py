@@ -127,13 +127,13 @@ class Results:
         digests: dict[str, str],
         state_digest: str,
         counts: Counts,
-        state: dict[str, dict[str, Any]],
         refused: dict[str, dict[str, int]],
         elapsed_s: float,
+        state: dict[str, dict[str, Any]] | None = None,
     ) -> None:
         self._tables = tables
         self.digests, self.state_digest, self.counts = digests, state_digest, counts
-        self.refused, self.elapsed_s, self.state = refused, elapsed_s, state
+        self.refused, self.elapsed_s, self.state = refused, elapsed_s, state or {}
 
     def __getitem__(self, name: str) -> Table:
         if name not in self._tables:

@@ -37,6 +37,9 @@ class Filter(Node):
 
     conditions: tuple[Expr, ...] = ()
 
+    def passes(self, field: str) -> bool:
+        return True
+
     def write(self, planner: _Planner, name: str, event: str) -> None:
         of = self.inputs[0][1].of
         texts = [condition(expr, of, event) for expr in self.conditions]
@@ -65,6 +68,9 @@ class Symbols(Node):
 
     words: tuple[int, ...] = ()
 
+    def passes(self, field: str) -> bool:
+        return True
+
     def write(self, planner: _Planner, name: str, event: str) -> None:
         feed = f"{planner.label(self.inputs[0][1].node)}_feed"
         planner.text.add(f"word = row({feed}, 0).symbols[{event}.instrument_id]")
@@ -87,6 +93,13 @@ class Select(Node):
 
     of: Any = None
     fields: tuple[tuple[str, Expr | None], ...] = ()  # None: the same field, an array perhaps
+
+    def passes(self, field: str) -> bool:
+        made = dict(self.fields)
+        if field not in made:
+            return False
+        expr = made[field]
+        return expr is None or (expr.op == "field" and expr.args == (field,))
 
     def write(self, planner: _Planner, name: str, event: str) -> None:
         number = planner.number[id(self)]

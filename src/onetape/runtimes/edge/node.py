@@ -95,6 +95,13 @@ class EdgeNode:
         cpu: int | None = None,
         priority: int | None = None,
     ) -> None:
+        for node in pipeline.nodes:
+            if node.keeping.memory_bytes:
+                raise OperatorError(
+                    f"{node.name} has memory=: what does not fit is put away on the disk, for "
+                    "which the hot loop would have to stop and wait; give it room for all its keys "
+                    "(capacity), or say what it forgets (ttl, when_full). ot.run over a file has it"
+                )
         uploader = Uploader(checkpoints, folder, retention) if checkpoints else None
         self.plan = plan(pipeline, framing, sampled=bool(lines))
         self.engine = Engine(self.plan, output_rows=OUTPUT_ROWS)

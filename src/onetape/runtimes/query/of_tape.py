@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from onetape.compiled.index import COUNT
+from onetape.compiled.index import held_slots
 from onetape.connect.arrow import arrow_table
 from onetape.engine.engine import Engine
 from onetape.engine.graph import Pipeline, Stream
@@ -172,15 +172,15 @@ def _states(path: str, manifest: dict[str, Any], end: int) -> list[QueryTable]:
         label, arrays = operator["id"], kept.arrays
         if not {f"{label}_index", f"{label}_state"} <= set(arrays):
             continue  # no keys, or tables of its own
-        used = int(arrays[f"{label}_index"][COUNT])
-        state = arrays[f"{label}_state"][:used]
-        columns = {"key": pa.array(arrays[f"{label}_keys"][:used])}
+        held = held_slots(arrays[f"{label}_index"])
+        state = arrays[f"{label}_state"][held]
+        columns = {"key": pa.array(arrays[f"{label}_keys"][held])}
         columns |= {name: _column(state[name]) for name in state.dtype.names or ()}
         name = "state_" + re.sub("(?<!^)(?=[A-Z])", "_", operator["name"]).lower()
         name = f"{name}_{label}" if name in found else name
         table = pa.table(columns)
         where = f"{path}, checkpoint before frame {kept.offset}"
-        found[name] = QueryTable(name, table.schema, table, where, used)
+        found[name] = QueryTable(name, table.schema, table, where, len(held))
     return list(found.values())
 
 
