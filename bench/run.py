@@ -27,16 +27,47 @@ def window(quick: bool) -> dict[str, Any]:
     return window.run(events=500_000, rounds=3) if quick else window.run()
 
 
+def closing(quick: bool) -> dict[str, Any]:
+    from bench import closing
+
+    return closing.run(keys=5_000, rounds=1) if quick else closing.run()
+
+
+def nexmark(quick: bool) -> dict[str, Any]:
+    from bench import peers
+
+    given: dict[str, Any] = {"share": 0.05, "seconds": 0.5} if quick else {}
+    return peers.run(**given, suite="bench.nexmark")
+
+
+def pattern(quick: bool) -> dict[str, Any]:
+    from bench import pattern
+
+    return pattern.run(events=200_000, rounds=2) if quick else pattern.run()
+
+
 def debs(quick: bool) -> dict[str, Any]:
     from bench import debs
 
     return debs.run(events=500_000, rounds=2) if quick else debs.run()
 
 
+def partitions(quick: bool) -> dict[str, Any]:
+    from bench import partitions
+
+    return partitions.run(200_000, 500_000, rounds=2) if quick else partitions.run()
+
+
 def columns(quick: bool) -> dict[str, Any]:
     from bench import columns
 
     return columns.run(events=400_000, rounds=3) if quick else columns.run()
+
+
+def own_orders(quick: bool) -> dict[str, Any]:
+    from bench import own_orders
+
+    return own_orders.run(messages=100_000, rounds=2) if quick else own_orders.run()
 
 
 def tape(quick: bool) -> dict[str, Any]:
@@ -95,8 +126,13 @@ def soak(quick: bool, **given: Any) -> dict[str, Any]:
 BENCHES: dict[str, Callable[..., dict[str, Any]]] = {
     "itch": itch,
     "window": window,
+    "closing": closing,
+    "nexmark": nexmark,
     "columns": columns,
+    "pattern": pattern,
     "debs": debs,
+    "own_orders": own_orders,
+    "partitions": partitions,
     "tape": tape,
     "checkpoint": checkpoint,
     "startup": startup,

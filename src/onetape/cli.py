@@ -59,6 +59,10 @@ COMMANDS = {
         "tell what led to a row: events and state changes, step by step",
         "runtimes.dev.why:add_parser",
     ),
+    "cases": (
+        "list the cases that rows have opened, or show one with its evidence",
+        "runtimes.cases:add_parser",
+    ),
     "state": (
         "show what a pipeline held at a moment of its tape: the book at 10:31:07.2",
         "runtimes.state:add_parser",
@@ -70,6 +74,10 @@ COMMANDS = {
     "restore": (
         "make a tape's folder of the newest checkpoint in an object store",
         "runtimes.checkpoints:add_parser",
+    ),
+    "query": (
+        "ask in SQL for what runs left behind: outputs, tapes, checkpoints",
+        "runtimes.query.query:add_parser",
     ),
     "tape": ("look at a recorded tape: ls, cat, verify", "tape.commands:add_tape_parser"),
     "sim": (
@@ -85,7 +93,7 @@ COMMANDS = {
         "sim.venue.commands:add_parsers",
     ),
     "bench": (
-        "measure this machine: itch, window, tape, checkpoint, wire and others",
+        "measure this machine: itch, window, columns, tape, wire and others",
         "runtimes.bench:add_parser",
     ),
     "completion": ("print what makes a shell complete onetape", "runtimes.completion:add_parser"),

@@ -34,6 +34,7 @@ class Summary:
     key: ot.i64
     chain: ot.i64
     count: ot.i32
+    flags: ot.u32
 
 
 @aggregate
@@ -57,7 +58,29 @@ class Chain:
     def result(self, key: int, start_ns: int, end_ns: int) -> Summary | None:
         if self.count == 0:
             return None
-        return Summary(end_ns, start_ns, key, self.chain, self.count)
+        return Summary(end_ns, start_ns, key, self.chain, self.count, 0)
+
+
+@aggregate
+class Trail:
+    """As Chain, with what was before a window in front of it."""
+
+    chain: ot.i64 = 0
+    power: ot.i64 = 1
+
+    def add(self, t: Tick) -> None:
+        self.chain = (self.chain * 31 + t.value * 5 + t.ts_event_ns) % PRIME
+        self.power = self.power * 31 % PRIME
+
+    def merge(self, later: "Trail") -> None:
+        self.chain = (self.chain * later.power + later.chain) % PRIME
+        self.power = self.power * later.power % PRIME
+
+    def carry(self, pane: "Trail") -> None:
+        self.chain = (self.chain * 7 + pane.chain) % PRIME
+
+    def result(self, key: int, start_ns: int, end_ns: int, before: "Trail") -> Summary | None:
+        return Summary(end_ns, start_ns, key, self.chain, before.chain, 0)
 
 
 @aggregate
@@ -210,6 +233,7 @@ __all__ = [
     "Split",
     "Summary",
     "Tick",
+    "Trail",
     "closed",
     "every_other",
     "noted",
@@ -217,3 +241,23 @@ __all__ = [
     "some",
     "ticked",
 ]
+
+
+rises = (  # of one beginning after the other, the longest that two decide
+    ot.Pattern(by="key", within=30, at_most=2, when_full="drop_oldest", skip="past_last")
+    .begin("low", lambda t: t.value < 4)
+    .then("up", lambda t, m: t.value > m.low.value, times=(1, 3), greedy=True)
+    .emit(lambda m: Tick(m.end_ns, m.low.key, m.up.last.value + m.up.count))
+)
+pairs = (  # every one
+    ot.Pattern(by="key", within=12, at_most=3, when_full="drop_newest")
+    .begin("one", lambda t: t.value % 2 == 0)
+    .then_any("other", lambda t, m: t.value < m.one.value)
+    .emit(lambda m: Tick(m.other.ts_event_ns, m.one.key, m.other.value))
+)
+quiet = (  # told by time
+    ot.Pattern(by="key", within=10, at_most=2, when_full="drop_oldest")
+    .begin("high", lambda t: t.value > 6)
+    .without("low", lambda t, m: t.value < m.high.value - 3)
+    .emit(lambda m: Tick(m.end_ns, m.high.key, m.high.value))
+)

@@ -10,6 +10,9 @@ from onetape.records import UNSET
 DONE = 0  # all frames are consumed
 OUT_FULL = 1  # an output ring is full: drain, call again
 AT_CAPACITY = 2  # operator `node` holds as much state as was reserved: halt
+PAUSED = 3  # many timers have fired: drain, call again
+
+TIMERS_MAX = 1024  # that fire in one turn and frame
 
 
 LINE = 8  # int64 words of a cache line: shared words stand apart
@@ -54,6 +57,12 @@ SOURCE = np.dtype(
 )
 
 EVENT_ROOT, TIMER_ROOT, GAP_ROOT = 0, 1, 2
+
+# In a part of a pipeline `tape_offset` holds the root's place among all roots instead: how many
+# events had been read, then what came of the last of them, then the step whose timer it was. Timers
+# fire before the event that moved the watermark; what it set, and is due, fires after it.
+BEFORE_EVENT, AT_EVENT, AFTER_EVENT, AT_GAP = 0, 1, 2, 3
+ROOT_NODES_MAX = 1 << 10
 
 ORIGIN = np.dtype(
     [

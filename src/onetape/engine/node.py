@@ -37,6 +37,10 @@ class Node:
         """The text of what happens to `event`, a row at the input `name`."""
         raise NotImplementedError(f"{type(self).__name__} takes no rows")
 
+    def keyed_by(self) -> str | None:
+        """The field by which it keeps rows apart; '': it keeps nothing; None: it sees all rows."""
+        return None
+
     def is_timed(self) -> bool:
         """Has it timers, one a key?"""
         return False
@@ -44,6 +48,10 @@ class Node:
     def write_timer(self, planner: _Planner) -> None:
         """The text of what happens at `due` to the key in `slot`."""
         raise NotImplementedError(f"{type(self).__name__} has no timers")
+
+    def comes_with_time(self, output: str) -> bool:
+        """Do the rows of this output come just when time reaches them, as those of windows do?"""
+        return False
 
     def write_headroom(self, planner: _Planner) -> str:
         """An expression: how many calls surely find room in its state."""

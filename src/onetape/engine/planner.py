@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from onetape.codecs import FRAMING_OF
 from onetape.compiled.counts import CELLS
 from onetape.compiled.index import new_index
 from onetape.compiled.ticks import record_at, ticks
@@ -24,6 +25,7 @@ from onetape.engine import closure, layout, operator_text, source_text
 from onetape.engine.columns import values
 from onetape.engine.graph import Node, Pipeline, Source, Stream
 from onetape.engine.keyed import DIRECT
+from onetape.engine.stages import Handed
 from onetape.engine.text import Text
 from onetape.records import DeclarationError
 
@@ -51,14 +53,16 @@ def plan(
     *,
     sampled: bool = False,
     apart: bool = False,
+    placed: bool = False,
 ) -> Plan:
     """Plan `pipeline`. `framing` says how the bytes of each feed source are framed.
 
     sampled  the driver can also count how long each operator takes, where run.sampled says so. It
              costs some 3 %, and the answer is the same
     apart    operators are compiled apart from the driver: see onetape/engine/apart.py
+    placed   origins tell a root's place among all roots in place of its tape offset: see `layout`
     """
-    made = _Planner(pipeline, framing or {}, sampled, apart).plan()
+    made = _Planner(pipeline, framing or {}, sampled, apart, placed).plan()
     made.driver = closure.fingerprint(made.text, made.names | _initial_state(pipeline))
     if sampled:
         made.driver = plan(pipeline, framing).driver
@@ -79,13 +83,22 @@ class _Planner:
     """The state of writing one driver; `*_text` modules write the parts through it."""
 
     def __init__(
-        self, pipeline: Pipeline, framing: dict[str, str], sampled: bool, apart: bool
+        self,
+        pipeline: Pipeline,
+        framing: dict[str, str],
+        sampled: bool,
+        apart: bool,
+        placed: bool = False,
     ) -> None:
         self.pipeline = pipeline
         self.sampled = sampled
         self.apart = apart
+        self.placed = placed
         self.outputs = list(pipeline.outputs)
-        self.framing = {s.name: framing.get(s.name, "length_prefixed") for s in pipeline.sources}
+        self.framing = {
+            s.name: framing.get(s.name) or FRAMING_OF.get(s.feed or "itch", "length_prefixed")
+            for s in pipeline.sources
+        }
         self.names: dict[str, Any] = {}
         self.arrays: dict[str, Callable[[], Any]] = {}
         self.number = {id(node): n for n, node in enumerate(pipeline.nodes)}
@@ -172,6 +185,17 @@ class _Planner:
             return [self.number[id(node)]] if node.feed else []
         return sorted({n for _, s in node.inputs for n in self._feeds_of(s.node)})
 
+    def place(self, moment: str | int, node: int = 0) -> list[str]:
+        """The text that notes a root's place among all roots, where that is asked for."""
+        bits = layout.ROOT_NODES_MAX.bit_length() - 1
+        line = f"place = (events << {bits + 2}) | ({moment} << {bits}) | {node}"
+        return [line] if self.placed else []
+
+    def time_is_over(self) -> str:
+        """An expression: has the input ended, here or in the stage before?"""
+        handed = any(isinstance(source, Handed) for source in self.pipeline.sources)
+        return "watermark >= FAR" + (" or n_over[0] != 0" if handed else "")
+
     def count_call(self, node: Node) -> None:
         """This root can bring one (times the loops around it) new key to the node."""
         number = self.number[id(node)]
@@ -253,6 +277,10 @@ class _Planner:
     def _roots(self) -> Text:
         self.text = Text()
         with self.text.block("if next_wake <= watermark"):
+            # Thousands of keys may be due at once: what is made by then leaves in between.
+            with self.text.block(f"if fired == {layout.TIMERS_MAX}"):
+                self.text.add("status = PAUSED", "break")
+            self.text.add("fired += 1")
             self._timer_roots()
             self.text.add("continue")
         for n, source in enumerate(self.pipeline.sources):
@@ -297,6 +325,10 @@ class _Planner:
             head = "if" if n == 0 else "elif"
             with text.block(f"{head} which == {self.number[id(node)]} and due <= watermark"):
                 text.add(
+                    *self.place(
+                        f"({layout.BEFORE_EVENT} if pending > 0 else {layout.AFTER_EVENT})",
+                        self.number[id(node)],
+                    ),
                     f"slot = first({label}_heap)",
                     f"key = row({label}_timers, slot).key",
                     "root_key = key",
@@ -333,7 +365,7 @@ class _Planner:
         self.text.add(
             f"put_row({rows}, h{k} & m{k}, {event})",
             f"g = row({origins}, h{k} & m{k})",
-            "g.tape_offset = offset",
+            f"g.tape_offset = {'place' if self.placed else 'offset'}",
             "g.sequence = root_sequence",
             "g.key = root_key",
             "g.index = made_rows",
@@ -369,7 +401,7 @@ def _loads(planner: _Planner) -> list[str]:
             lines += [f"h{k} = heads[{k * layout.LINE}]", f"m{k} = o{k}.shape[0] - 1"]
     if planner.sampled:
         lines += ["sampled = r.sampled", "began = 0"]
-    return [*lines, "budget = 0", "status = DONE"]
+    return [*lines, "budget = 0", "fired = 0", "status = DONE"]
 
 
 def _saves(planner: _Planner) -> list[str]:

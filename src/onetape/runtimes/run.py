@@ -15,6 +15,7 @@ from onetape.connect.udp import LOOPBACK, RECEIVE_BUFFER_BYTES, Address, parse_a
 from onetape.engine import explain
 from onetape.engine.digest import digests_of
 from onetape.engine.graph import Pipeline, UdpSink
+from onetape.engine.partition import BY
 from onetape.engine.planner import plan
 from onetape.records import OperatorError, PeerError
 from onetape.runtimes.account import lines_of
@@ -24,10 +25,13 @@ from onetape.runtimes.edge.network import Network
 from onetape.runtimes.edge.node import DRAIN_PAUSE_S, EdgeNode
 from onetape.runtimes.edge.words import STRATEGIES
 from onetape.runtimes.ending import end_run
-from onetape.runtimes.inputs import has_tables
+from onetape.runtimes.inputs import feed_files, has_several_feeds, has_tables, inputs_of
 from onetape.runtimes.listen import print_facts, run_network
 from onetape.runtimes.progress import Progress
 from onetape.runtimes.replay import note_date, parse_date, parse_zero_or_more
+from onetape.runtimes.run_feeds import run_feeds
+from onetape.runtimes.run_parts import lines_of as lines_of_parts
+from onetape.runtimes.run_parts import run_parts
 from onetape.runtimes.run_tables import run_tables
 from onetape.runtimes.run_twin import run_twin, tape_of
 from onetape.runtimes.same_run import origin_of, same_run
@@ -87,7 +91,13 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("pipeline", metavar="PIPELINE", help="a Python file, or 'standard'")
     source = parser.add_mutually_exclusive_group()
-    source.add_argument("--file", type=Path, metavar="FILE", help="ITCH 5.0 to feed")
+    source.add_argument(
+        "--file",
+        action="append",
+        metavar="FILE",
+        help="ITCH 5.0 to feed, or FIX 4.4 of a drop copy; of several feeds NAME=FILE, again for "
+        "each (--file fix=drop.fix --file itch=day.itch)",
+    )
     source.add_argument(
         "--udp",
         action="append",
@@ -136,6 +146,13 @@ def add_parser(subparsers: Any) -> None:
     )
     add_options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parts = parser.add_argument_group(
+        "in parts, over recorded input: the same rows on several cores"
+    )
+    parts.add_argument("--partitions", type=int, metavar="N", help="parts by key, a thread each")
+    parts.add_argument(
+        "--partition-by", default=BY, metavar="FIELD", help="the key (default: %(default)s)"
+    )
     live = parser.add_argument_group("a live feed")
     live.add_argument("--rerequest", metavar="ADDRESS", help="ask here for what is missing")
     live.add_argument(
@@ -169,10 +186,18 @@ def run(args: argparse.Namespace) -> int:
     pipeline = load_with_settings(args)
     if args.simulate:
         return _run_twin(pipeline, args)
-    check_no_venue(pipeline, f"onetape run {args.pipeline} --simulate --seconds 5")
-    path = None if args.udp else args.file or _declared_file(pipeline)
+    given = _given(args.file)
+    if not (given and has_several_feeds(pipeline)):
+        check_no_venue(pipeline, f"onetape run {args.pipeline} --simulate --seconds 5")
+    if has_several_feeds(pipeline) and not args.udp:
+        return _run_feeds(pipeline, given, args)
+    if isinstance(given, dict):
+        (given,) = feed_files(pipeline, given).paths
+    path = None if args.udp else given or _declared_file(pipeline)
     lines = args.udp or _live_addresses(pipeline)
     _check_needed(args.tape, has_input=has_tables(pipeline) or bool(path or lines))
+    if args.partitions is not None:
+        return _run_parts(pipeline, path, args)
     if has_tables(pipeline):
         _check_tape(args.tape, args.resume)
         return _run_tables(pipeline, args)
@@ -255,6 +280,38 @@ def _run_twin(pipeline: Pipeline, args: argparse.Namespace) -> int:
     return 0
 
 
+def _run_feeds(pipeline: Pipeline, given: Any, args: argparse.Namespace) -> int:
+    _check_options(args, is_live=False)
+    if args.speed:
+        raise OperatorError("--speed is of one ITCH file; files of several feeds are not paced")
+    if args.tape is None:
+        raise OperatorError("there is no folder for the tape: give a new one (--tape DIR)")
+    _check_tape(args.tape, args.resume)
+    facts = run_feeds(
+        pipeline,
+        args.tape,
+        given,
+        out=args.out,
+        resume=args.resume,
+        checkpoint_every_s=args.checkpoint,
+        progress=Progress(quiet=args.json),
+    )
+    _print_facts(facts, args)
+    return 0
+
+
+def _given(files: list[str] | None) -> Any:
+    """What --file says: None, a path, or {source: path}."""
+    if not files:
+        return None
+    if len(files) == 1 and ("=" not in files[0] or Path(files[0]).exists()):
+        return Path(files[0])
+    pairs = [text.partition("=") for text in files]
+    if bad := [name for name, equals, path in pairs if not (name and equals and path)]:
+        raise OperatorError(f"--file was {bad[0]!r} among several; expected NAME=FILE for each")
+    return {name: Path(path) for name, _, path in pairs}
+
+
 def _run_tables(pipeline: Pipeline, args: argparse.Namespace) -> int:
     if args.udp or args.file:
         raise OperatorError(
@@ -269,6 +326,33 @@ def _run_tables(pipeline: Pipeline, args: argparse.Namespace) -> int:
         progress=Progress(quiet=args.json),
     )
     _print_facts(facts, args)
+    return 0
+
+
+def _run_parts(pipeline: Pipeline, path: Any, args: argparse.Namespace) -> int:
+    given = [
+        name for name, default in (OF_FILE | OF_LIVE).items() if getattr(args, name) != default
+    ]
+    given += [name for name in ("resume", "udp") if getattr(args, name)]
+    if given or (path is None and not has_tables(pipeline)):
+        option = f"--{(given or ['udp'])[0].replace('_', '-')}"
+        raise OperatorError(
+            f"{option} does not go with --partitions: parts run over recorded input (a file, "
+            "tables), as fast as it goes, from its beginning"
+        )
+    _check_tape(args.tape, False)
+    inputs = inputs_of(pipeline, None if has_tables(pipeline) else path, args.date)
+    facts = run_parts(
+        pipeline,
+        inputs,
+        args.tape,
+        count=args.partitions,
+        by=args.partition_by,
+        origin={"file": str(Path(path).resolve())} if path else {"tables": True},
+        out=args.out,
+        progress=Progress(quiet=args.json),
+    )
+    print(json.dumps(facts) if args.json else "\n".join(lines_of_parts(facts)))
     return 0
 
 

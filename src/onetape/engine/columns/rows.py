@@ -32,6 +32,9 @@ class Filter(Node):
 
     kind = "filter"
 
+    def keyed_by(self) -> str | None:
+        return ""
+
     conditions: tuple[Expr, ...] = ()
 
     def write(self, planner: _Planner, name: str, event: str) -> None:
@@ -44,6 +47,9 @@ class Filter(Node):
         """What it does, for a person."""
         return [repr(expr) for expr in self.conditions]
 
+    def comes_with_time(self, output: str) -> bool:
+        return _comes_with_time(self)
+
     def expressions(self) -> list[Expr]:
         return list(self.conditions)
 
@@ -53,6 +59,9 @@ class Symbols(Node):
     """Events of a feed that are of these instruments, by the words of their symbols."""
 
     kind = "symbols"
+
+    def keyed_by(self) -> str | None:
+        return ""
 
     words: tuple[int, ...] = ()
 
@@ -72,6 +81,9 @@ class Select(Node):
     """New rows, each field an expression over the old."""
 
     kind = "select"
+
+    def keyed_by(self) -> str | None:
+        return ""
 
     of: Any = None
     fields: tuple[tuple[str, Expr | None], ...] = ()  # None: the same field, an array perhaps
@@ -98,8 +110,16 @@ class Select(Node):
         """What it makes, for a person."""
         return [f"{n} = {expr!r}" for n, expr in self.fields if expr is not None]
 
+    def comes_with_time(self, output: str) -> bool:
+        return ("ts_event_ns", None) in self.fields and _comes_with_time(self)
+
     def expressions(self) -> list[Expr]:
         return [expr for _, expr in self.fields if expr is not None]
+
+
+def _comes_with_time(node: Node) -> bool:
+    stream = node.inputs[0][1]
+    return stream.node.comes_with_time(stream.output)
 
 
 def filter_rows(stream: Stream, *conditions: Expr) -> Stream:
