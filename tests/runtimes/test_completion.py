@@ -8,7 +8,7 @@ import pytest
 from onetape import cli
 
 OFFERS = [
-    ("onetape re", ["relay", "replay"]),
+    ("onetape re", ["relay", "replay", "restore"]),
     ("onetape --tr", ["--traceback"]),
     ("onetape run --wai", ["--wait"]),
     ("onetape run --wait s", ["sleep", "spin"]),

@@ -8,14 +8,19 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.engine.graphs import random_pipeline, random_steps
+from tests.engine.running import frames, make, run_engine
 
 import onetape as ot
 from onetape import market as mk
 from onetape.cli import main
+from onetape.compiled import mode
 from onetape.compiled.frame import DATA, END
+from onetape.compiled.index import COUNT
 from onetape.connect.itch_file import open_itch
 from onetape.engine.frames import FramePacker
 from onetape.engine.planner import plan
+from onetape.engine.window import Aggregating
 from onetape.records import OperatorError
 from onetape.runtimes import batch
 from onetape.runtimes.edge.follower import Follower
@@ -24,6 +29,7 @@ from onetape.runtimes.manifest import manifest_of
 from onetape.runtimes.state_tables import tables_of
 from onetape.sim.exchange import write_file
 from onetape.tape import checkpoint
+from onetape.tape.reader import frames as tape_frames
 from onetape.tape.tape import Tape
 
 SMALL = {"ring_bytes": 1 << 16, "segment_bytes": 1 << 22}
@@ -156,9 +162,8 @@ def test_before_any_frame_it_is_what_the_frames_before_it_have_made(numbers):
 
 
 def frame_sizes(tape):
-    from onetape.tape.reader import frames
-
-    return [len(p) // 24 if h.kind == DATA else 0 for h, p in frames(tape) if h.kind != END]
+    held = [(h.kind, len(payload)) for h, payload in tape_frames(tape)]
+    return [size // 24 if kind == DATA else 0 for kind, size in held if kind != END]
 
 
 def test_it_starts_from_the_checkpoint_before_and_a_damaged_one_is_passed_over(numbers, capsys):
@@ -217,6 +222,24 @@ def test_what_cannot_be_shown_is_said(numbers, capsys, more, said):
 def test_a_time_and_an_offset_are_one_too_many(numbers):
     with pytest.raises(OperatorError, match="expected one of the two"):
         ot.state_at(numbers[2], numbers[1], time=DAY_NS, offset=3)
+
+
+@pytest.mark.parametrize("seed", range(300, 312))
+def test_of_any_graph_each_keyed_operator_and_window_is_shown(seed):
+    pipeline = random_pipeline(seed)
+    with mode.running("interpreted"):
+        engine = make(pipeline)
+        run_engine(engine, frames(random_steps(seed, pipeline, 40)))
+        tables = tables_of(engine)
+
+    shown = {name.partition(" ")[0] for name in tables}
+    for number, node in enumerate(pipeline.nodes):
+        index = engine.arrays.get(f"n{number}_index")
+        if index is not None and f"n{number}_state" in engine.arrays:
+            name = node.name if node.name in tables else f"{node.name} n{number}"
+            assert tables[name].num_rows == index[COUNT]
+        elif index is not None and isinstance(node, Aggregating):
+            assert node.name in shown
 
 
 # --- a venue's book ---------------------------------------------------------------------------

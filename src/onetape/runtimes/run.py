@@ -335,7 +335,7 @@ def _run_parts(pipeline: Pipeline, path: Any, args: argparse.Namespace) -> int:
     given = [
         name for name, default in (OF_FILE | OF_LIVE).items() if getattr(args, name) != default
     ]
-    given += [name for name in ("resume", "udp") if getattr(args, name)]
+    given += [name for name in ("resume", "udp", "checkpoints") if getattr(args, name)]
     if given or (path is None and not has_tables(pipeline)):
         option = f"--{(given or ['udp'])[0].replace('_', '-')}"
         raise OperatorError(

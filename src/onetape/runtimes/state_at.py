@@ -56,8 +56,8 @@ def state_at(
     levels  of each side of a book
 
     A book has a row a level, best first; an operator one a key; a window one for each pane that is
-    open. From the checkpoint before, so a moment of a long day takes as long as the tape from
-    there takes to run.
+    open; what a pattern holds is not told. It is run from the checkpoint before: a moment of a long
+    day takes as long as the tape from there takes.
 
     ```python
     import pyarrow.compute as pc

@@ -22,13 +22,10 @@ LEVELS = 10
 BOOK_TABLES = {"sides", "levels", "tops"}
 
 
-def tables_of(
-    engine: Engine, levels: int = LEVELS, nodes: list[int] | None = None
-) -> dict[str, Any]:
+def tables_of(engine: Engine, levels: int = LEVELS) -> dict[str, Any]:
     """{name of the node: pyarrow Table}, of the nodes that hold something a person can read.
 
     levels  of each side of a book
-    nodes   only these, by number
     """
     names = [node.name for node in engine.plan.pipeline.nodes]
     found = {}
@@ -50,8 +47,8 @@ def _columns(engine: Engine, number: int, node: Node, levels: int) -> dict[str, 
     if f"{label}index" not in arrays:
         return None
     keys, slots = entries(arrays[f"{label}index"])
-    key = str(node.key if hasattr(node, "key") else node.spec.key)  # type: ignore[attr-defined]
-    key = key or "key"  # a window of all rows has the key 0
+    of = node if hasattr(node, "key") else getattr(node, "spec", None)
+    key = str(getattr(of, "key", None) or "key")  # a window of all rows has the key 0
     if isinstance(node, Window):
         return _windows(node, key, keys, slots, lambda name: arrays[label + name])
     if isinstance(node, Session):
