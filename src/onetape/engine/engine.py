@@ -75,10 +75,17 @@ class Counts:
 class Engine:
     """A planned pipeline with its state. One thread at a time.
 
-    turn  the driver of another engine of the same plan and mode: nothing is compiled or loaded
+    turn   the driver of another engine of the same plan and mode: nothing is compiled or loaded
+    given  arrays to work on, by name ("run", "sources" and those of nodes), in place of new ones
     """
 
-    def __init__(self, plan: Plan, output_rows: int = OUTPUT_ROWS, turn: Any = None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        output_rows: int = OUTPUT_ROWS,
+        turn: Any = None,
+        given: dict[str, Any] | None = None,
+    ) -> None:
         if output_rows & (output_rows - 1):
             raise ValueError(f"output_rows was {output_rows}; expected a power of two")
         for name, most in zip(plan.outputs, plan.rows_most, strict=True):
@@ -88,12 +95,14 @@ class Engine:
                     f"ring holds {output_rows}; give it more, or lower the UpTo of its operators"
                 )
         self.plan = plan
-        self.run = layout.new_run()
-        self.sources = layout.new_sources(len(plan.pipeline.sources))
+        given = given or {}
+        self.run = given.get("run", layout.new_run())
+        self.sources = given.get("sources", layout.new_sources(len(plan.pipeline.sources)))
         self.heads = np.zeros(layout.LINE * max(len(plan.outputs), 1), np.int64)
         self.tails = np.zeros_like(self.heads)
         self.counts_words = np.zeros(2 * len(plan.node_names), np.int64)
-        self.arrays = {name: make() for name, make in plan.arrays.items()}
+        makers = plan.arrays.items()
+        self.arrays = {name: given[name] if name in given else make() for name, make in makers}
         for k, _ in enumerate(plan.outputs):
             if f"o{k}" in self.arrays:
                 for name in (f"o{k}", f"g{k}"):

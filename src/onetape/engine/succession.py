@@ -1,0 +1,402 @@
+"""One version of a pipeline after another, on the same input: which state goes on, and how.
+
+    succession = succeed(engine, plan(new_pipeline))
+    succession.take_over()                  # between two frames
+    succession.engine.feed(...)             # goes on where the old engine was
+
+A node of the new version takes over the state of a node of the old one: of the same kind and name,
+with the same parameters at the same place in the graph, if there is one; else at the same place;
+else of the same name, in order.
+
+    same layout      kept: both engines have the very same arrays, nothing is copied
+    more capacity    keys and state are copied into the larger arrays
+    other layout     each key's row is filled by the rule that the operator declares (`migrate`), or
+                     on the way back by the one that the version before declares (`migrate_back`)
+    a new node       begins empty
+    a node is gone   its state is dropped, if that was allowed
+
+Everything else is refused, before anything has changed. What is left to do between two frames is
+one function, generated for the two versions: a hot loop calls it, and every replay does.
+"""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from onetape.compiled.index import COUNT, insert
+from onetape.compiled.rows import copy_row, row
+from onetape.compiled.timers import NEVER, new_timers, next_wake
+from onetape.engine import compile as compiler
+from onetape.engine import layout
+from onetape.engine.engine import Engine
+from onetape.engine.graph import Node, OperatorNode, Pipeline, Source
+from onetape.engine.keyed import DIRECT, rearm
+from onetape.engine.operators import BY_NAME, WAKE
+from onetape.engine.planner import Plan
+from onetape.engine.text import Text
+from onetape.records import OperatorError
+
+
+@dataclass
+class Succession:
+    """The new engine, and what is to be done before its first frame.
+
+    engine   of the new version; it shares arrays with the old one, which must not run again
+    outputs  int64[outputs]: the old version's number of each output, -1: there was none
+    steps    {node: what becomes of its state}, of nodes that have any
+    """
+
+    engine: Engine
+    outputs: Any
+    steps: dict[str, str]
+    text: str
+    names: dict[str, Any]
+    arguments: list[Any]
+
+    def function(self) -> Any:
+        """`take_over` of these two versions, compiled for its arguments."""
+        return compiler.generated(self.text, self.names, "take_over", self.arguments)
+
+    def take_over(self) -> None:
+        """Bring the new engine to where the old one is. O(keys whose rows are migrated)."""
+        self.function()(*self.arguments)
+
+
+def succeed(
+    old: Engine,
+    plan: Plan,
+    *,
+    back: bool = False,
+    drop_state: bool = False,
+    output_rows: int | None = None,
+) -> Succession:
+    """A new engine of `plan` in the place of `old`; OperatorError names all that cannot go on.
+
+    back         the new version is the one before: rules are the old one's `migrate_back`
+    drop_state   state of nodes that are gone, or that no rule takes over, may be lost
+    """
+    before, after = old.plan.pipeline, plan.pipeline
+    work = _Work(old, {name: make() for name, make in plan.arrays.items()}, back, drop_state)
+    work.refused += _sources(old.plan, plan) + _records(before, after)
+    if not work.refused:
+        pairs = matched(before, after)
+        for number, node in enumerate(after.nodes):
+            work.take(number, node, pairs.get(number))
+        gone = set(range(len(before.nodes))) - set(pairs.values())
+        for number in sorted(gone):
+            if _state_of(old.arrays, number):
+                work.lose(before.nodes[number].name, "is not in the new version")
+    if work.refused:
+        raise OperatorError(
+            "the new version cannot take over: " + "; ".join(work.refused)
+            + ("; --drop-state lets state go" if work.droppable else "")
+        )
+    rows = output_rows or max((len(a) for n, a in old.arrays.items() if n[0] == "o"), default=1)
+    shared = {"run": old.run, "sources": old.sources}
+    engine = Engine(plan, output_rows=rows, given=work.arrays | shared)
+    names = list(before.outputs)
+    outputs = np.array(
+        [names.index(n) if n in names else -1 for n in after.outputs] or [-1], np.int64
+    )
+    nodes = np.array([pairs.get(n, -1) for n in range(len(after.nodes))], np.int64)
+    fixed = {
+        "run": old.run,
+        "old_heads": old.heads,
+        "heads": engine.heads,
+        "tails": engine.tails,
+        "old_counts": old.counts_words,
+        "counts": engine.counts_words,
+        "outputs": outputs,
+        "nodes": nodes,
+    }
+    text, arguments = _take_over(work, engine, fixed)
+    return Succession(engine, outputs, work.steps, text, _NAMES | work.names, arguments)
+
+
+def matched(before: Pipeline, after: Pipeline) -> dict[int, int]:
+    """{number of a node: number of the node before that it succeeds}."""
+    known: dict[Any, int] = {}
+    old, new = _places(before, known), _places(after, known)
+    pairs: dict[int, int] = {}
+    for precision in range(3):
+        left: dict[Any, list[int]] = {}
+        for number, keys in enumerate(old):
+            if number not in pairs.values():
+                left.setdefault(keys[precision], []).append(number)
+        for number, keys in enumerate(new):
+            if number not in pairs and left.get(keys[precision]):
+                pairs[number] = left[keys[precision]].pop(0)
+    return pairs
+
+
+def _places(pipeline: Pipeline, known: dict[Any, int]) -> list[tuple[Any, Any, Any]]:
+    """Of each node what it is known by, the most exact first."""
+    at: dict[int, int] = {}
+    found = []
+    for node in pipeline.nodes:
+        inputs = tuple((name, s.output, at[id(s.node)]) for name, s in node.inputs)
+        kind = (type(node).__name__, node.name)
+        place = known.setdefault((*kind, inputs), len(known))
+        at[id(node)] = place
+        given = node.settings if isinstance(node, OperatorNode) else parameters(node)
+        found.append(((place, tuple(sorted(given.items()))), place, kind))
+    return found
+
+
+def parameters(node: Node) -> dict[str, Any]:
+    """What a window or the like was made with, by which its state is laid out."""
+    values = {f.name: getattr(node, f.name) for f in dataclasses.fields(node)}
+    left_out = ("name", "tick", "capacity")
+    return {n: v for n, v in values.items() if isinstance(v, int | str) and n not in left_out}
+
+
+def _sources(old: Plan, new: Plan) -> list[str]:
+    """The tape's frames are for the sources that it began with."""
+    was, now = ([_source(plan, s) for s in plan.pipeline.sources] for plan in (old, new))
+    if was == now:
+        return []
+    return [f"its sources are {now}, of the running one {was}: a tape keeps its sources"]
+
+
+def _source(plan: Plan, source: Source) -> str:
+    kind = f"{source.feed} in {plan.framing[source.name]}" if source.feed else _said(source.of)
+    return f"{source.name} ({kind}, patience {source.patience_ns} ns)"
+
+
+def _records(before: Pipeline, after: Pipeline) -> list[str]:
+    """An output's name stands for its record: who reads it knows no other."""
+    said = []
+    for name in before.outputs.keys() & after.outputs.keys():
+        was, now = before.outputs[name].of, after.outputs[name].of
+        if was.dtype != now.dtype:
+            said.append(
+                f"output {name!r} was {_said(was)} and is {_said(now)}: give it another name"
+            )
+    return sorted(said)
+
+
+def _said(of: Any) -> str:
+    return f"{of.__name__}({', '.join(of.dtype.names)})"
+
+
+def _state_of(arrays: dict[str, Any], number: int) -> dict[str, Any]:
+    """{name without the node's label: array} of a node."""
+    label = f"n{number}_"
+    return {name[len(label) :]: a for name, a in arrays.items() if name.startswith(label)}
+
+
+@dataclass
+class _Work:
+    """What is found out, node by node."""
+
+    old: Engine
+    arrays: dict[str, Any]  # of the new engine; those that are kept are the old one's
+    back: bool
+    drop_state: bool
+    refused: list[str] = field(default_factory=list)
+    droppable: bool = False
+    steps: dict[str, str] = field(default_factory=dict)
+    body: Text = field(default_factory=Text)
+    used: dict[str, Any] = field(default_factory=dict)  # arrays that the body names
+    names: dict[str, Any] = field(default_factory=dict)
+
+    def take(self, number: int, node: Node, was: int | None) -> None:
+        """Decide about one node of the new version."""
+        mine = _state_of(self.arrays, number)
+        if not mine:
+            return
+        theirs = _state_of(self.old.arrays, was) if was is not None else {}
+        if was is None or not theirs:
+            self.say(node.name, "begins empty")
+            return
+        before = self.old.plan.pipeline.nodes[was]
+        if why := _differs(before, node):
+            self.lose(node.name, why)
+            return
+        rule = None
+        if "state" in mine and mine["state"].dtype != theirs["state"].dtype:
+            rule, why = self._rule(before, node, mine["state"].dtype, theirs["state"].dtype)
+            if why:
+                self.lose(node.name, why)
+                return
+        others = [n for n in mine if n in theirs and not (rule and n == "state")]
+        odd = [n for n in others if mine[n].dtype != theirs[n].dtype]
+        if odd or ({*mine} ^ {*theirs}) - {"timers", "heap"}:
+            self.lose(node.name, f"holds other state than before ({', '.join(odd) or 'its kind'})")
+            return
+        grown = any(len(mine[n]) > len(theirs[n]) for n in others)
+        if grown and not self._can_grow(mine, theirs, others):
+            self.lose(node.name, "was made for another capacity")
+            return
+        if grown:
+            self._grow(number, was, mine, theirs, others)
+        else:
+            self._keep(number, theirs, others, rule)
+        if rule:
+            self._migrate(number, was, rule)
+        if "timers" in mine and (rule or "timers" not in theirs):
+            self._rearm(number)
+        how = "is kept" if not grown else f"is copied: {len(mine['keys']):,} keys have room"
+        self.say(node.name, "is migrated, key by key" if rule else how)
+
+    def say(self, name: str, what: str) -> None:
+        many = sum(said.partition(" #")[0] == name for said in self.steps)
+        self.steps[f"{name} #{many + 1}" if many else name] = what
+
+    def lose(self, name: str, why: str) -> None:
+        """State that cannot go on: dropped, or the new version is refused."""
+        if self.drop_state:
+            self.say(name, f"is dropped: it {why}")
+        else:
+            self.droppable = True
+            self.refused.append(f"the state of {name}: it {why}")
+
+    def _rule(self, before: Any, node: Any, now: Any, was: Any) -> tuple[Any, str]:
+        """How a row is filled from the old one: (rule, why not)."""
+        spec, name = (before.spec, "migrate_back") if self.back else (node.spec, "migrate")
+        rule = getattr(spec, name, None)
+        both = [n for n in now.names if n in was.names]
+        if rule == BY_NAME:
+            odd = [n for n in both if not _fits(was[n], now[n])]
+            return [n for n in both if n not in odd], (
+                f"has other types of {', '.join(odd)}: write def {name}(self, old)" if odd else ""
+            )
+        if rule is not None:
+            return rule, ""
+        new = [f"{n}: {now[n]}" for n in now.names if n not in was.names or now[n] != was[n]]
+        gone = [n for n in was.names if n not in now.names]
+        changes = [f"has {', '.join(new)}"] * bool(new) + [f"lost {', '.join(gone)}"] * bool(gone)
+        return None, (
+            f"{' and '.join(changes) or 'has its fields in another order'}; declare how a key's row "
+            f"is filled: {name} = {BY_NAME!r}, or def {name}(self, old), in {spec.name}"
+        )
+
+    def _can_grow(self, mine: Any, theirs: Any, others: list[str]) -> bool:
+        """Are all arrays so many entries a key, or the index of the keys?"""
+        if "keys" not in others:
+            return False
+        now, was = len(mine["keys"]), len(theirs["keys"])
+        each = set(others) - {"direct", "index", "heap"}
+        return now > was and all(len(mine[n]) * was == len(theirs[n]) * now for n in each)
+
+    def _keep(self, number: int, theirs: Any, others: list[str], rule: Any) -> None:
+        """The old arrays, which may have room for more keys than the new version asks for."""
+        label = f"n{number}_"
+        self.arrays |= {f"{label}{name}": theirs[name] for name in others}
+        if rule:
+            state = self.arrays[f"{label}state"]
+            self.arrays[f"{label}state"] = np.zeros(len(theirs["state"]), state.dtype)
+        if f"{label}timers" in self.arrays and "timers" not in theirs:
+            timers, heap = new_timers(len(theirs["keys"]))
+            self.arrays |= {f"{label}timers": timers, f"{label}heap": heap}
+
+    def _name(self, prefix: str, number: int, name: str) -> str:
+        arrays = self.arrays if prefix == "n" else self.old.arrays
+        self.used[f"{prefix}{number}_{name}"] = (arrays, f"n{number}_{name}")
+        return f"{prefix}{number}_{name}"
+
+    def _grow(self, number: int, was: int, mine: Any, theirs: Any, others: list[str]) -> None:
+        index, keys = self._name("was", was, "index"), self._name("was", was, "keys")
+        new = {name: self._name("n", number, name) for name in ("index", "keys", "direct")}
+        with self.body.block(f"for slot in range({index}[COUNT])"):
+            self.body.add(
+                f"key = {keys}[slot]",
+                f"insert({new['index']}, key, slot)",
+                f"{new['keys']}[slot] = key",
+                "if 0 <= key < DIRECT:",
+                f"    {new['direct']}[key] = slot + 1",
+            )
+        for name in others:
+            if name in new:
+                continue
+            to, source = self._name("n", number, name), self._name("was", was, name)
+            each = len(mine[name]) // len(mine["keys"])
+            count = f"{source}[0] + 1" if name == "heap" else f"{index}[COUNT] * {each}"
+            with self.body.block(f"for i in range({count})"):
+                is_rows = mine[name].dtype.names
+                self.body.add(
+                    f"copy_row({to}, i, {source}, i)" if is_rows else f"{to}[i] = {source}[i]"
+                )
+
+    def _migrate(self, number: int, was: int, rule: Any) -> None:
+        new, old = self._name("n", number, "state"), self._name("was", was, "state")
+        index, initial = self._name("n", number, "index"), f"x{number}_initial"
+        self.used[initial] = (self.arrays, initial)
+        state, count = self.arrays[new], int(self.old.arrays[f"n{was}_index"][COUNT])
+        state[: count + count // 4 + 1024] = np.zeros(1, state.dtype)  # its memory is there by then
+        mine, theirs = f"row({new}, slot)", f"row({old}, slot)"
+        with self.body.block(f"for slot in range({index}[COUNT])"):
+            self.body.add(f"copy_row({new}, slot, {initial}, 0)")
+            if isinstance(rule, list):
+                for name in rule:
+                    cells = state.dtype[name].shape
+                    with self.body.block(f"for i in range({cells[0] if cells else 1})"):
+                        at = "[i]" if cells else ""
+                        self.body.add(f"{mine}.{name}{at} = {theirs}.{name}{at}")
+            else:
+                self.names[f"n{number}_migrate"] = rule
+                given = f"{theirs}, {mine}" if self.back else f"{mine}, {theirs}"
+                self.body.add(f"n{number}_migrate({given})")
+
+    def _rearm(self, number: int) -> None:
+        index, keys, state, timers, heap = (
+            self._name("n", number, n) for n in ("index", "keys", "state", "timers", "heap")
+        )
+        with self.body.block(f"for slot in range({index}[COUNT])"):
+            wake = f"row({state}, slot).{WAKE}"
+            self.body.add(f"rearm({timers}, {heap}, slot, {keys}[slot], {wake})")
+
+
+def _differs(before: Any, node: Any) -> str:
+    """Why a node's state means something else than that of the node before it, if it does."""
+    if isinstance(node, OperatorNode):
+        was, now = before.spec.key, node.spec.key
+        return "" if was == now else f"was kept by {was} and is by {now}"
+    was, now = parameters(before), parameters(node)
+    odd = [f"{n} was {was.get(n)} and is {now.get(n)}" for n in now if was.get(n) != now.get(n)]
+    return "" if isinstance(node, Source) else ", ".join(odd)
+
+
+def _fits(was: Any, now: Any) -> bool:
+    return bool(was.shape == now.shape and np.can_cast(was.base, now.base, "safe"))
+
+
+def _take_over(work: _Work, engine: Engine, fixed: dict[str, Any]) -> tuple[str, list[Any]]:
+    timed = [n[:-7] for n in engine.arrays if n[0] == "n" and n.endswith("_timers")]
+    for label in timed:
+        for name in (f"{label}_timers", f"{label}_heap"):
+            work.used[name] = (engine.arrays, name)
+    text = Text()
+    text.add('"""One version takes over from another: see onetape/engine/succession.py."""', "", "")
+    with text.block(f"def take_over({', '.join([*fixed, *work.used])})"):
+        with text.block("for k in range(outputs.shape[0])"):
+            with text.block("if outputs[k] >= 0"):
+                text.add("heads[k * LINE] = tails[k * LINE] = old_heads[outputs[k] * LINE]")
+        with text.block("for n in range(nodes.shape[0])"):
+            with text.block("if nodes[n] >= 0"):
+                text.add(
+                    "counts[2 * n] = old_counts[2 * nodes[n]]",
+                    "counts[2 * n + 1] = old_counts[2 * nodes[n] + 1]",
+                )
+        text.add(*work.body.lines)
+        text.add("r = row(run, 0)", "r.next_wake_ns = NEVER")
+        for label in timed:
+            wake = f"next_wake_of({label}_timers, {label}_heap)"
+            text.add(f"r.next_wake_ns = min(r.next_wake_ns, {wake})")
+        text.add("return 0")
+    return str(text), [*fixed.values(), *(arrays[name] for arrays, name in work.used.values())]
+
+
+_NAMES: dict[str, Any] = {
+    "COUNT": COUNT,
+    "DIRECT": DIRECT,
+    "LINE": layout.LINE,
+    "NEVER": NEVER,
+    "copy_row": copy_row,
+    "insert": insert,
+    "next_wake_of": next_wake,
+    "rearm": rearm,
+    "row": row,
+}
