@@ -12,8 +12,9 @@ from typing import Any
 
 from onetape.engine.columns.bind import field_name
 from onetape.engine.columns.written import written
-from onetape.engine.graph import Stream, operator
+from onetape.engine.operator_node import operator
 from onetape.engine.operators import UpTo
+from onetape.engine.stream import Stream
 from onetape.records import UNSET, DeclarationError
 from onetape.records.declare import made_record
 from onetape.records.types import f64, i64, parse_duration_ns, u64
