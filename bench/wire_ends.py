@@ -235,7 +235,7 @@ def _facts(running: EdgeNode, network: Network) -> dict[str, Any]:
     """All but the memory only grows, so a difference tells of the time between two askings."""
     feed = running.engine.feed_state("itch")
     around, line = running.around, running.line_statistics()[0]
-    loop_ns, ready_ns = _scheduled_ns(running._thread.native_id)
+    loop_ns, ready_ns = _scheduled_ns(running.threads[-1].native_id)
     return {
         "service": around.service.copy(),
         "to_sink": around.to_sink.copy(),

@@ -90,7 +90,8 @@ def succeed(
                 work.lose(before.nodes[number].name, "is not in the new version")
     if work.refused:
         raise OperatorError(
-            "the new version cannot take over: " + "; ".join(work.refused)
+            "the new version cannot take over: "
+            + "; ".join(work.refused)
             + ("; --drop-state lets state go" if work.droppable else "")
         )
     rows = output_rows or max((len(a) for n, a in old.arrays.items() if n[0] == "o"), default=1)
@@ -269,8 +270,8 @@ class _Work:
         gone = [n for n in was.names if n not in now.names]
         changes = [f"has {', '.join(new)}"] * bool(new) + [f"lost {', '.join(gone)}"] * bool(gone)
         return None, (
-            f"{' and '.join(changes) or 'has its fields in another order'}; declare how a key's row "
-            f"is filled: {name} = {BY_NAME!r}, or def {name}(self, old), in {spec.name}"
+            f"{' and '.join(changes) or 'has its fields in another order'}; declare how a key's "
+            f"row is filled: {name} = {BY_NAME!r}, or def {name}(self, old), in {spec.name}"
         )
 
     def _can_grow(self, mine: Any, theirs: Any, others: list[str]) -> bool:
@@ -371,15 +372,15 @@ def _take_over(work: _Work, engine: Engine, fixed: dict[str, Any]) -> tuple[str,
     text = Text()
     text.add('"""One version takes over from another: see onetape/engine/succession.py."""', "", "")
     with text.block(f"def take_over({', '.join([*fixed, *work.used])})"):
-        with text.block("for k in range(outputs.shape[0])"):
-            with text.block("if outputs[k] >= 0"):
-                text.add("heads[k * LINE] = tails[k * LINE] = old_heads[outputs[k] * LINE]")
-        with text.block("for n in range(nodes.shape[0])"):
-            with text.block("if nodes[n] >= 0"):
-                text.add(
-                    "counts[2 * n] = old_counts[2 * nodes[n]]",
-                    "counts[2 * n + 1] = old_counts[2 * nodes[n] + 1]",
-                )
+        text.add(
+            "for k in range(outputs.shape[0]):",
+            "    if outputs[k] >= 0:",
+            "        heads[k * LINE] = tails[k * LINE] = old_heads[outputs[k] * LINE]",
+            "for n in range(nodes.shape[0]):",
+            "    if nodes[n] >= 0:",
+            "        counts[2 * n] = old_counts[2 * nodes[n]]",
+            "        counts[2 * n + 1] = old_counts[2 * nodes[n] + 1]",
+        )
         text.add(*work.body.lines)
         text.add("r = row(run, 0)", "r.next_wake_ns = NEVER")
         for label in timed:

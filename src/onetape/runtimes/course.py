@@ -115,16 +115,25 @@ class Course:
             tell(succession)
         return succession
 
-    def restore(self, found: Checkpoint, output_rows: int = OUTPUT_ROWS) -> None:
+    def restore(self, found: Checkpoint) -> None:
         """Go to a checkpoint, of whichever version of the tape."""
-        name = found.header.get("version", "")
-        planned = self.engine.plan
-        if name != self.name and self.versions is not None:
-            planned, self.name = self.versions.plan(name), name
+        planned, header = self.engine.plan, found.header
+        if self.versions is not None:
+            self.name = header.get("version", self.versions.drivers[header["driver"]])
+            if header["driver"] != planned.driver:
+                planned = self.versions.plan(self.name)
         arrays = {n: a for n, a in found.arrays.items() if not n.startswith("digest ")}
-        nodes = {n: a for n, a in arrays.items() if n in planned.arrays and n[0] == "n"}
-        self.engine = Engine(planned, output_rows=output_rows, given=nodes)
+        own = {n: a for n, a in arrays.items() if n in planned.arrays}
+        rows = max((len(a) for n, a in self.engine.arrays.items() if n[0] == "o"), default=1)
+        self.engine = Engine(planned, output_rows=rows, given=own | of_sources(self.engine))
         state.restore(self.engine, arrays)
+
+
+def of_sources(engine: Engine) -> dict[str, Any]:
+    """The arrays that belong to sources, which are the same ones in every version."""
+    labels = {f"n{number}" for number in range(len(engine.plan.pipeline.sources))}
+    found = {n: a for n, a in engine.arrays.items() if n.partition("_")[0] in labels}
+    return found | {"run": engine.run, "sources": engine.sources}
 
 
 def begin(

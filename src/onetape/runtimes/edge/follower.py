@@ -13,6 +13,7 @@ it costs time at the next start, and nothing else.
 """
 
 import threading
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -23,29 +24,39 @@ from onetape.engine.digest import OutputDigest, digests_of
 from onetape.engine.engine import Engine
 from onetape.engine.planner import Plan
 from onetape.records import OnetapeError, OperatorError
+from onetape.runtimes.course import Course
 from onetape.runtimes.edge.outlet import last_sent
 from onetape.tape import checkpoint
 from onetape.tape.checkpoint import Checkpoint
 from onetape.tape.reader import runs_at
 
+OUTPUTS_MAX = 256
 _DIGEST = "digest "
 
 
 class Follower:
-    """Follows the tape in `folder` and saves a checkpoint every `every_s` seconds."""
+    """Follows the tape in `folder` and saves a checkpoint every `every_s` seconds.
 
-    def __init__(self, plan: Plan, folder: Path, driver: str, *, every_s: float = 30.0) -> None:
-        self.engine = Engine(plan)
-        self.digests = digests_of(plan)
-        self.folder, self.driver, self.every_s = folder, driver, every_s
+    course   of that tape, from its first frame on
+    """
+
+    def __init__(self, course: Course, folder: Path, *, every_s: float = 30.0) -> None:
+        self.course = course
+        self.digests = digests_of(course.engine.plan)
+        course.when_swapped.append(lambda made: follow(self.digests, made.engine.plan))
+        self.folder, self.every_s = folder, every_s
         self.offset = 0  # of the next frame to follow
         self.position = 0
-        self.sent = np.zeros(len(plan.outputs), np.int64)  # rows that SENT frames speak of
+        self.sent = np.zeros(OUTPUTS_MAX, np.int64)  # rows that SENT frames speak of
         self.saved_offset = -1
         self.failures = 0
         self.last_failure = ""
         self._leave = threading.Event()
         self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
+
+    @property
+    def engine(self) -> Engine:
+        return self.course.engine
 
     def start(self) -> None:
         self._thread.start()
@@ -58,9 +69,12 @@ class Follower:
 
     def begin(self) -> None:
         """Take up the newest checkpoint there is, instead of the tape from its first frame on."""
-        found, _ = newest(self.folder, self.driver)
+        versions = self.course.versions
+        drivers = versions.drivers if versions is not None else [self.engine.plan.driver]
+        found, _ = newest(self.folder, drivers)
         if found is not None:
-            put_back(found, self.engine, self.digests)
+            self.course.restore(found)
+            put_back(found, self.digests, self.engine.plan)
             self.sent[:] = sent_of(found, len(self.sent))
             self.offset = self.saved_offset = found.offset
 
@@ -68,7 +82,7 @@ class Follower:
         """Run every frame that is durable by now."""
         for buffer, begin, end, base in runs_at(self.folder, self.offset):
             last_sent(buffer, begin, end, self.sent)
-            for name, rows, origins in self.engine.feed(buffer, begin, end):
+            for name, rows, origins in self.course.feed(buffer, begin, end):
                 self.digests[name].update(rows, origins)
             self.offset = int(self.engine.run["offset"][0]) + 1
             self.position = base + end
@@ -84,7 +98,12 @@ class Follower:
         checkpoint.write(
             self.folder,
             arrays,
-            {"driver": self.driver, "rows": counts, "sent": self.sent.tolist()},
+            {
+                "driver": self.engine.plan.driver,
+                "version": self.course.name,
+                "rows": counts,
+                "sent": self.sent[: len(self.engine.plan.outputs)].tolist(),
+            },
             position=self.position,
             offset=self.offset,
         )
@@ -121,35 +140,43 @@ def digest_arrays(digests: dict[str, OutputDigest]) -> dict[str, Any]:
 
 
 def newest(
-    folder: Path, driver: str, at_most: int | None = None
+    folder: Path, drivers: Container[str], at_most: int | None = None
 ) -> tuple[Checkpoint | None, list[str]]:
-    """The newest checkpoint of this driver, and what is to be said of newer ones.
+    """The newest checkpoint of one of these drivers, and what is to be said of newer ones.
 
-    None when there is none, or none of this driver: then the whole tape is replayed.
+    None when there is none, or none of these: then the whole tape is replayed.
     """
     found, damaged = checkpoint.latest_valid(folder, at_most)
-    if found is not None and found.header.get("driver") != driver:
+    if found is not None and found.header.get("driver") not in drivers:
         said = f"the checkpoint at {found.offset} is of other code; the whole tape is replayed"
         return None, [*damaged, said]
     return found, damaged
 
 
-def put_back(found: Checkpoint, engine: Engine, digests: dict[str, OutputDigest]) -> None:
-    """Engine and digests as they were at the checkpoint."""
-    arrays = dict(found.arrays)
-    for name, digest in digests.items():
-        for part, array in (("index", digest.index), ("chains", digest.chains)):
-            given = arrays.pop(f"{_DIGEST}{name} {part}", None)
-            if given is None or given.shape != array.shape:
+def put_back(found: Checkpoint, digests: dict[str, OutputDigest], plan: Plan) -> None:
+    """Digests as they were at the checkpoint, also those of outputs that were gone by then."""
+    follow(digests, plan)
+    for name, count in found.header["rows"].items():
+        digest = digests.setdefault(name, next(iter(digests_of(plan).values())))
+        for part in ("index", "chains"):
+            given = found.arrays.get(f"{_DIGEST}{name} {part}")
+            if given is None:
                 raise OperatorError(
                     f"the checkpoint at {found.offset} has no digest of output {name}"
                 )
-            array[...] = given
-        digest.rows_count = int(found.header["rows"][name])
-    state.restore(engine, arrays)
+            setattr(digest, part, given)
+        digest.rows_count = int(count)
+
+
+def follow(digests: dict[str, OutputDigest], plan: Plan) -> None:
+    """A version took over: a digest for each of its outputs; those of older ones stay."""
+    for name, digest in digests_of(plan).items():
+        digests.setdefault(name, digest)
 
 
 def sent_of(found: Checkpoint | None, outputs: int) -> Any:
     """Rows of each output that had been sent where the checkpoint was made."""
     sent = found.header.get("sent") if found is not None else None
-    return np.array(sent if sent is not None else [0] * outputs, np.int64)
+    made = np.zeros(outputs, np.int64)
+    made[: len(sent or [])] = sent or []
+    return made
