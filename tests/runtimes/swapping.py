@@ -55,7 +55,7 @@ class Adds:
     def on_number(self, n: Number) -> Sum | None:
         self.sum += 3
         self.count += 1
-        self.wake_ns = n.ts_event_ns + 1_000
+        self.wake_ns = n.ts_event_ns + 5
         return Sum(n.ts_event_ns, n.key, self.sum)
 
     def on_timer(self, now_ns: int) -> Sum | None:

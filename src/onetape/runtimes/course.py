@@ -49,7 +49,7 @@ class Versions:
     def __init__(self, folder: str | Path, manifest: dict[str, Any], *, sampled: bool = False):
         self.folder, self.manifest, self.sampled = Path(folder), manifest, sampled
         self.first: str = manifest.get("version", "")
-        self.drivers = code.all_stored(folder) | {manifest["driver"]: self.first}
+        self.drivers = code.all_stored(folder) | {manifest.get("driver", ""): self.first}
         self._plans: dict[str, Plan] = {}
 
     def add(self, name: str, planned: Plan) -> None:
@@ -123,7 +123,9 @@ class Course:
             if header["driver"] != planned.driver:
                 planned = self.versions.plan(self.name)
         arrays = {n: a for n, a in found.arrays.items() if not n.startswith("digest ")}
-        own = {n: a for n, a in arrays.items() if n in planned.arrays}
+        own = {  # of the very type that the driver is compiled for
+            n: a.view(planned.arrays[n]().dtype) for n, a in arrays.items() if n in planned.arrays
+        }
         rows = max((len(a) for n, a in self.engine.arrays.items() if n[0] == "o"), default=1)
         self.engine = Engine(planned, output_rows=rows, given=own | of_sources(self.engine))
         state.restore(self.engine, arrays)
@@ -152,7 +154,7 @@ def begin(
         versions = None
     else:
         name = versions.first
-        if planned.driver != manifest["driver"]:  # a later one
+        if planned.driver != manifest.get("driver"):  # a later one
             planned = versions.plan(name)
         versions.add(name, planned)
     engine = Engine(planned, output_rows=output_rows)

@@ -8,19 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from onetape.compiled.frame import frame_bytes, frame_length, frame_offset
-from onetape.engine import state
 from onetape.engine.engine import Engine, Rows
 from onetape.engine.graph import Pipeline
-from onetape.engine.planner import plan
 from onetape.records import OperatorError
-from onetape.runtimes.batch import set_midnight
+from onetape.runtimes import course
 from onetape.runtimes.dev.watch import Watch
 from onetape.runtimes.progress import Progress
 from onetape.tape import checkpoint
 from onetape.tape.layout import read_facts
 from onetape.tape.reader import Run, durable_end, read_segments
-
-_DIGEST = "digest "  # what a checkpoint holds beside the state
 
 
 class Replay:
@@ -35,19 +31,23 @@ class Replay:
         self._progress = progress
         self.manifest = facts.manifest
         with progress.compiling():
-            self.engine = Engine(plan(pipeline, self.manifest["framing"]))
-        set_midnight(self.engine, self.manifest["midnight_ns"])
+            self._course = course.begin(pipeline, self.folder, self.manifest)
         self.offset = 0
+
+    @property
+    def engine(self) -> Engine:
+        """Of the version that runs where the replay stands."""
+        return self._course.engine
 
     def restore(self, offset: int) -> None:
         """Put back the newest checkpoint of this code at or before frame `offset`, if any."""
-        driver = self.engine.plan.driver
+        versions = self._course.versions
+        drivers = versions.drivers if versions is not None else [self.engine.plan.driver]
         for at in reversed(checkpoint.offsets(self.folder)):
             if at <= offset:
                 found = checkpoint.read(self.folder, at)
-                if found.header.get("driver") == driver:
-                    arrays = found.arrays.items()
-                    state.restore(self.engine, {n: a for n, a in arrays if n[:7] != _DIGEST})
+                if found.header.get("driver") in drivers:
+                    self._course.restore(found)
                     self.offset = at
                     return
         if self.first > 0:
@@ -87,7 +87,7 @@ class Replay:
 
     def run(self, frame: Run) -> Iterator[Rows]:
         """Run one frame, compiled."""
-        return self.engine.feed(*frame)
+        return self._course.feed(*frame)
 
     def watched(self, frame: Run, watch: Watch) -> Iterator[Rows]:
         """Run one frame in plain Python; `watch` sees each call of an operator."""

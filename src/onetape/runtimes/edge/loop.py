@@ -14,6 +14,7 @@ cannot hold is counted by the kernel and missing in the numbers. Each wait is co
 `turn` is called on the frame where it lies in the tape's ring: no copy.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,8 +41,9 @@ from onetape.runtimes.edge.handover import (
     taken_over,
 )
 from onetape.runtimes.edge.intake import NOTHING, take, wait
+from onetape.runtimes.edge.lines import new_clocks, new_intake
 from onetape.runtimes.edge.outlet import mark_durable, send_rows
-from onetape.tape.ring import OFFSET
+from onetape.tape.ring import OFFSET, RING_BYTES_MIN, new_ring
 
 
 @dataclass
@@ -92,6 +94,26 @@ def ways_out(plan: Plan, sinks: dict[str, int]) -> dict[str, Any]:
         "sent": np.zeros(len(plan.outputs), np.int64),
         "packet": new_packet(max(of.dtype.itemsize for of in records), plan.driver),
     }
+
+
+def stand_in(plan: Plan, sinks: Iterable[str]) -> Surroundings:
+    """Surroundings of the types a node has, to compile for; nothing is in them."""
+    ring, control = new_ring(RING_BYTES_MIN)
+    lines, headers, batch, watch = new_intake([])
+    return Surroundings(
+        words=w.new_words(),
+        inbox=ring,
+        inbox_control=control,
+        ring=ring,
+        control=control,
+        lines=lines,
+        headers=headers,
+        batch=batch,
+        watch=watch,
+        clocks=new_clocks(plan.pipeline.sources),
+        ask_fds=np.zeros(len(plan.pipeline.sources), np.int64),
+        **ways_out(plan, dict.fromkeys(sinks, 0)),
+    )
 
 
 def build_entry(
