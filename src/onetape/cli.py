@@ -74,7 +74,7 @@ COMMANDS = {
         "sim.venue.commands:add_parsers",
     ),
     "bench": (
-        "measure: itch, window, columns, tape, startup, wire, wire_faults, soak, peers, dev",
+        "measure: itch, window, tape, startup, wire, soak, swap, peers and more",
         "runtimes.bench:add_parser",
     ),
     "completion": ("print what makes a shell complete onetape", "runtimes.completion:add_parser"),

@@ -158,7 +158,10 @@ def _sources(old: Plan, new: Plan) -> list[str]:
     was, now = ([_source(plan, s) for s in plan.pipeline.sources] for plan in (old, new))
     if was == now:
         return []
-    return [f"its sources are {now}, of the running one {was}: a tape keeps its sources"]
+    return [
+        f"its sources are {'; '.join(now)}, of the running one {'; '.join(was)}: a tape keeps its "
+        "sources, in their order (that of the outputs that need them)"
+    ]
 
 
 def _source(plan: Plan, source: Source) -> str:

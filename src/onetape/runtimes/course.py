@@ -119,7 +119,7 @@ class Course:
         """Go to a checkpoint, of whichever version of the tape."""
         planned, header = self.engine.plan, found.header
         if self.versions is not None:
-            self.name = header.get("version", self.versions.drivers[header["driver"]])
+            self.name = str(header.get("version") or self.versions.drivers[header["driver"]])
             if header["driver"] != planned.driver:
                 planned = self.versions.plan(self.name)
         arrays = {n: a for n, a in found.arrays.items() if not n.startswith("digest ")}

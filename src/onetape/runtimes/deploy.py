@@ -123,7 +123,7 @@ def _named(args: argparse.Namespace) -> tuple[str | None, Path]:
     """(the new file or None, the run)."""
     path, folder = args.pipeline, args.to
     if folder is None and path is not None and Path(path).is_dir():
-        path, folder = None, Path(path)
+        path, folder = None, Path(args.pipeline)
     if folder is None:
         raise OperatorError("which node? onetape deploy PIPELINE --to RUN, the folder of its tape")
     if args.rollback and (path or args.set or args.settings):

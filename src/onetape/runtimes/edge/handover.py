@@ -11,7 +11,7 @@ What has come meanwhile waits where it always does: in the batch, the inbox, the
 from onetape.compiled.atomics import load_acquire, store_release
 from onetape.compiled.frame import CONTROL
 from onetape.compiled.kernel import kernel
-from onetape.native.clock import clock_ns, monotonic_ns, sleep_ns, yield_thread
+from onetape.native.clock import clock_ns, monotonic_ns, sleep_ns
 from onetape.runtimes.edge.words import (
     DONE_OFFSET,
     HANDED,
@@ -26,8 +26,7 @@ from onetape.runtimes.edge.words import (
 from onetape.tape.ring import OFFSET, append
 
 ORDER_BYTES = 512
-EAGER_NS = 20_000_000  # so long the new loop looks without sleeping; it is ordered within that
-NAP_NS = 20_000
+NAP_NS = 20_000  # a thread that sleeps is let in at once when it wakes; one that yields is not
 
 
 @kernel
@@ -48,14 +47,10 @@ def hand_over(words, ring, control, order):
 def await_hand_over(words, turn):
     """Wait for hand-over number `turn`; False: the old loop has ended without one."""
     store_release(words, READY, turn)
-    began_ns = monotonic_ns()
     while load_acquire(words, HANDED) != turn:
         if load_acquire(words, STATE) != 0 or load_acquire(words, HANDED) < 0:
             return False
-        if monotonic_ns() - began_ns < EAGER_NS:
-            yield_thread()
-        else:
-            sleep_ns(NAP_NS)
+        sleep_ns(NAP_NS)
     return True
 
 

@@ -59,7 +59,8 @@ def swap(node: EdgeNode, version: str, *, back: bool = False, drop_state: bool =
         _begin(node, made, lambda turn: _run(node, enter, turn, arguments), order)
         before = node.version
         node.go_on_with(made.engine, around, version)
-        node.place(node.threads[0])
+        if node.priority is not None:
+            node.place(node.threads[0])
     offset, pause_ns = (int(node.words[w]) for w in (words.SWAP_OFFSET, words.PAUSE_NS_OF_SWAP))
     return Swapped(version, before, offset, pause_ns, made.steps)
 
@@ -72,6 +73,8 @@ def _begin(node: EdgeNode, made: Succession, enter: Callable[[int], Any], order:
     thread = node.new_thread(made.engine, lambda: enter(turn))
     node.threads.append(thread)
     thread.start()
+    if node.priority is None:  # else it would wait behind the very loop it is to follow
+        node.place(thread)
     _until(lambda: peek(node.words, words.READY) == turn, READY_S)
     node.around.order[: len(order)] = np.frombuffer(order, np.uint8)
     poke(node.words, words.ORDERED, len(order))
