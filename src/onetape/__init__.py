@@ -18,6 +18,7 @@ from onetape.connect.sinks import StdoutSink as stdout
 from onetape.connect.sinks import TcpSink as tcp
 from onetape.connect.sinks import WebhookSink as webhook
 from onetape.engine import (
+    Pattern,
     Pipeline,
     Stream,
     UpTo,
@@ -59,6 +60,7 @@ __all__ = [
     "Duration",
     "Lots",
     "OnetapeError",
+    "Pattern",
     "Pipeline",
     "Stream",
     "Ticks",

@@ -29,6 +29,8 @@ def check(seed, events, after, is_same=True):
     pipeline = random_pipeline(seed)
     pieces = frames(cut(rng, random_steps(seed, pipeline, events), 0.5)[0])
     whole = run_engine(make(pipeline), pieces)
+    if not is_same and run_engine(make(after()), pieces).rows != whole.rows:
+        return None  # what happens at one time happens in the order of the steps
     at = rng.randrange(len(pieces) + 1)
     old = make(pipeline)
     first = run_engine(old, pieces[:at])
@@ -55,8 +57,7 @@ def check_all(seed, events, monkeypatch):
     pipeline = random_pipeline(seed)
     outputs = dict(reversed(pipeline.outputs.items()))
     turned = ot.Pipeline(**outputs)
-    timed = [n for n in pipeline.nodes if n.is_timed()]  # at one time: in their order
-    if [s.name for s in turned.sources] == [s.name for s in pipeline.sources] and len(timed) < 2:
+    if [s.name for s in turned.sources] == [s.name for s in pipeline.sources]:
         check(seed, events, lambda: turned, is_same=False)
     with monkeypatch.context() as patch:
         patch.setattr(graphs, "KEYS", {"keys": 1 << 11})

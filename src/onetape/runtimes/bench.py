@@ -10,7 +10,7 @@ import onetape.runtimes
 from onetape.records import OperatorError
 
 DESCRIPTION = """\
-Measure on this machine: one bench by NAME (itch, window, columns, tape, startup, wire,
+Measure on this machine: one bench by NAME (itch, window, columns, debs, tape, startup, wire,
 wire_faults, soak, swap, dev, peers), or all that are short. Each checks its answer before it prints
 figures. They are part of the source checkout.
 """
