@@ -19,8 +19,8 @@ from onetape.engine.succession import matched, succeed
 from onetape.records import OperatorError
 
 COMPILED = (0, 13)
-INTERPRETED = range(300, 330)
-INTERPRETED_SLOW = range(330, 600)
+INTERPRETED = range(300, 308)
+INTERPRETED_SLOW = range(308, 600)
 
 
 def check(seed, events, after, is_same=True):

@@ -21,7 +21,6 @@ def main(folder):
         ]
         back = [False, True, False, False]
         count, turn = 0, 0
-        print("ready", flush=True)
         while True:
             for _ in range(3):
                 while not node.push(numbers(count, 100)):
@@ -30,6 +29,8 @@ def main(folder):
                 list(node.drain())
             swap(node, names[turn % 4], back=back[turn % 4])
             turn += 1
+            if turn == len(names):  # all is compiled
+                print("ready", flush=True)
             time.sleep(0.002)
 
 

@@ -111,3 +111,18 @@ def test_what_is_refused_says_why_and_deploys_nothing(live, tmp_path, capsys):
     assert "sum                       0      500" in out
     assert "caused by sequence 1 of source 0" in out
     assert node.version == node.manifest["version"]
+
+
+def test_why_tells_of_a_row_with_the_version_that_made_it(live, tmp_path, capsys):
+    node, kept = live
+    push(node, kept, 0)
+    deployed(capsys, node.folder, "--set", "Adds.times=1000")
+    push(node, kept, BLOCK)
+    kept.take(node.stop())
+    node.tape.sync()
+
+    words = ["why", str(tmp_path / "a" / "pipeline.py"), str(node.folder), "--output", "sum"]
+    assert cli.main([*words, "--row", str(BLOCK), "--json"]) == 0
+    story = json.loads(capsys.readouterr().out)
+    assert story["row"]["sum"] == 50 + 1000
+    assert (story["operator"], story["key"]) == ("Adds", 0)

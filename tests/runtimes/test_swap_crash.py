@@ -30,7 +30,7 @@ def killed(folder, after_s):
 
 @pytest.mark.parametrize("seed", range(KILLS))
 def test_a_killed_node_goes_on_with_the_version_that_its_tape_says(tmp_path, seed):
-    killed(tmp_path, random.Random(seed).uniform(0.2, 1.5))
+    killed(tmp_path, random.Random(seed).uniform(0, 0.6))
     pipeline = version(tmp_path / "a", ADDS.format(times=1))
     node = EdgeNode(pipeline, tmp_path / "tape", resume=True)
     from_checkpoint = digests_of(node.plan)
@@ -49,7 +49,7 @@ def test_a_killed_node_goes_on_with_the_version_that_its_tape_says(tmp_path, see
         last = node.version
 
     again, state_again, ran = replayed(pipeline, tmp_path / "tape")
-    assert swaps and ran.swaps == len(swaps)
+    assert ran.swaps == len(swaps) > 0
     assert ran.name == last
     assert state_again == state
     assert again.hexes() == {n: d.hexdigest() for n, d in from_checkpoint.items()}

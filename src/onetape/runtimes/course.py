@@ -13,7 +13,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from onetape.compiled.frame import CONTROL, HEADER_BYTES, frame_bytes, frame_kind, frame_length
+from onetape.compiled.frame import (
+    CONTROL,
+    HEADER_BYTES,
+    frame_bytes,
+    frame_kind,
+    frame_length,
+    frame_offset,
+)
 from onetape.compiled.kernel import kernel
 from onetape.engine import state
 from onetape.engine.engine import Engine, Rows
@@ -80,7 +87,7 @@ class Course:
 
     def __init__(self, engine: Engine, versions: Versions | None, name: str = "") -> None:
         self.engine, self.versions, self.name = engine, versions, name
-        self.swaps = 0
+        self.swaps, self.since = 0, 0  # how many there were; the frame of the last one
         self.when_swapped: list[Callable[[Succession], None]] = []
 
     def feed(self, buffer: Any, begin: int, end: int) -> Iterator[Rows]:
@@ -93,7 +100,7 @@ class Course:
                 break
             if order is not None:
                 yield from self.engine.feed(buffer, begin, found)
-                begin = found
+                begin, self.since = found, int(frame_offset(buffer, found))
                 self.swap(order)
             at = found + int(frame_bytes(frame_length(buffer, found)))
         if begin < end:

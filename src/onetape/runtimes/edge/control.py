@@ -42,12 +42,11 @@ class Control:
             path.unlink(missing_ok=True)
         before = _read(self._folder / NODE) or {}
         history, version = before.get("history", []), self._node.version
-        since = before.get("since", 0) if before.get("version") == version else 0
         if version in history:
             history = history[: len(history) - history[::-1].index(version)]
         else:
             history = [*history, version]
-        self._tell(history, since)
+        self._tell(history)
         self._thread.start()
         return self
 
@@ -55,14 +54,14 @@ class Control:
         self._leave.set()
         self._thread.join()
 
-    def _tell(self, history: list[str], since: int) -> None:
+    def _tell(self, history: list[str]) -> None:
         node = self._node
         self._history = history
         facts = {
             "pid": os.getpid(),
             "version": node.version,
             "history": history,
-            "since": since,
+            "since": node.since,
             "sampled": node.versions.sampled,
             "sinks": sorted(node.sinks),
         }
@@ -93,7 +92,7 @@ class Control:
             return {"error": f"{type(error).__name__}: {error}"}
         history = self._history
         back = request.get("back", False) and made.version in history
-        self._tell(history[:-1] if back else [*history, made.version], made.offset)
+        self._tell(history[:-1] if back else [*history, made.version])
         return vars(made) | {"compiled": compiled_count() - before}
 
 

@@ -129,6 +129,7 @@ class EdgeNode:
         self.around = self._surroundings(lines, asks or {})
         self.began = (int(read_ticks()), time.monotonic_ns())  # tells how long a tick is
         self._fault: BaseException | None = None
+        self.since = 0  # the frame at which this version took over
         self.is_ending = False
         self.turnover = threading.Lock()  # held from the order of a swap until all have followed
         self._become(self.engine)
@@ -248,7 +249,7 @@ class EdgeNode:
                 f"the tape goes on with version {course.name[:12]}, the last one that was deployed "
                 "on it; onetape deploy puts another in its place"
             )
-        self.version = course.name
+        self.version, self.since = course.name, course.since
         self._become(course.engine)
         return said
 
@@ -362,8 +363,7 @@ class EdgeNode:
 
     def stop(self) -> Iterator[Rows]:
         """Let the loop finish what is in the inbox, and drain it; then it has ended."""
-        with self.turnover:
-            self.is_ending = True
+        yield from self._ending()
         poke(self.words, words.STOP, 1)
         while self._is_alive():
             yield from self._rows()
@@ -371,13 +371,21 @@ class EdgeNode:
         yield from self._rows()
         self._check()
 
+    def _ending(self) -> Iterator[Rows]:
+        """From here on no version takes over; one that is about to may need room for rows."""
+        while not self.turnover.acquire(blocking=False):
+            yield from self._rows()
+            time.sleep(DRAIN_PAUSE_S)
+        self.is_ending = True
+        self.turnover.release()
+
     def _is_alive(self) -> bool:
         return any(thread.is_alive() for thread in self.threads)
 
     def close(self) -> None:
         """End the loop without waiting for the inbox; what is on the tape becomes durable."""
-        with self.turnover:
-            self.is_ending = True
+        for _ in self._ending():
+            pass
         poke(self.words, words.STOP, 2)
         if self.follower is not None:
             self.follower.stop()  # reads the tape
@@ -418,10 +426,12 @@ class EdgeNode:
             for line, row in zip(self.lines, self.around.lines, strict=True)
         ]
 
-    def go_on_with(self, engine: Engine, around: loop.Surroundings, version: str) -> None:
-        """Another version has taken over: see `swap.py`."""
+    def go_on_with(
+        self, engine: Engine, around: loop.Surroundings, version: str, since: int
+    ) -> None:
+        """Another version has taken over at frame `since`: see `swap.py`."""
         self.engine, self.plan, self.around = engine, engine.plan, around
-        self.version = version
+        self.version, self.since = version, since
         self._undrained.append(engine)
         self.threads = self.threads[-1:]
 

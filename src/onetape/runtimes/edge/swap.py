@@ -57,11 +57,11 @@ def swap(node: EdgeNode, version: str, *, back: bool = False, drop_state: bool =
     order = order_of(version, planned.driver, back=back, drop_state=drop_state)
     with node.turnover:
         _begin(node, made, lambda turn: _run(node, enter, turn, arguments), order)
-        before = node.version
-        node.go_on_with(made.engine, around, version)
+        before, offset = node.version, int(node.words[words.SWAP_OFFSET])
+        pause_ns = int(node.words[words.PAUSE_NS_OF_SWAP])
+        node.go_on_with(made.engine, around, version, offset)
         if node.priority is not None:
             node.place(node.threads[0])
-    offset, pause_ns = (int(node.words[w]) for w in (words.SWAP_OFFSET, words.PAUSE_NS_OF_SWAP))
     return Swapped(version, before, offset, pause_ns, made.steps)
 
 
