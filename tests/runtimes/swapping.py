@@ -2,11 +2,9 @@
 
 import numpy as np
 
-import onetape as ot
 from onetape.engine.digest import digests_of, state_digest
 from onetape.runtimes import course
 from onetape.runtimes.code import code_at, store
-from onetape.runtimes.course import Versions
 from onetape.runtimes.edge.follower import follow
 from onetape.runtimes.load import load_pipeline
 from onetape.tape.layout import read_facts
@@ -39,7 +37,8 @@ class Adds:
         self.sum += times
         return Sum(n.ts_event_ns, n.key, self.sum)
 
-pipeline = ot.Pipeline(sum=Adds(ot.source(Number, name="numbers")))
+numbers = ot.source(Number, name="numbers")
+pipeline = ot.Pipeline(sum=Adds(numbers))
 """
 )
 # With another field of state, and a timer of it, by a rule that says what becomes of the old one.
@@ -61,7 +60,8 @@ class Adds:
     def on_timer(self, now_ns: int) -> Sum | None:
         return Sum(now_ns, -self.count, self.sum)
 
-pipeline = ot.Pipeline(sum=Adds(ot.source(Number, name="numbers")))
+numbers = ot.source(Number, name="numbers")
+pipeline = ot.Pipeline(sum=Adds(numbers))
 """
 )
 BY_NAME = "    migrate = migrate_back = 'by_name'\n"
@@ -135,6 +135,3 @@ def replayed(pipeline, folder):
     for buffer, begin, end in read_segments(folder):
         kept.take(ran.feed(buffer, begin, end))
     return kept, state_digest(ran.engine), ran
-
-
-__all__ = ["Versions", "ot"]

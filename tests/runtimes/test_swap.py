@@ -1,5 +1,9 @@
 """A hot swap: nothing lost or doubled, state goes on by rule, a replay switches where it did."""
 
+import itertools
+import socket
+import threading
+
 import pytest
 from tests.runtimes.swapping import (
     ADDS,
@@ -14,8 +18,10 @@ from tests.runtimes.swapping import (
     version,
 )
 
+from onetape.codecs.rows_datagram import ROWS, read_datagram
 from onetape.engine.digest import state_digest
 from onetape.records import OperatorError
+from onetape.runtimes.delivery import Delivery
 from onetape.runtimes.edge.node import EdgeNode
 from onetape.runtimes.edge.swap import swap
 
@@ -141,3 +147,77 @@ def test_state_may_be_let_go(live, tmp_path):
     assert {k: v for k, v in sums(kept).items() if k >= 0} == dict.fromkeys(range(10), 150)
     again, state_again, _ = replayed(version(tmp_path / "a", ADDS.format(times=1)), node.folder)
     assert (again.hexes(), state_again) == (digests, state)
+
+
+def test_swaps_while_events_come_lose_and_double_none(live, tmp_path):
+    node, kept, push = live
+    push()
+    names = [
+        stored(node, tmp_path / "b", WIDER.format(migrate=BY_NAME)),
+        node.version,
+        stored(node, tmp_path / "c", ADDS.format(times=5)),
+        node.version,
+    ]
+    made = []
+
+    def swaps():
+        for name, back in zip(names * 3, (False, True, False, False) * 3):
+            made.append(swap(node, name, back=back))
+
+    thread = threading.Thread(target=swaps)
+    thread.start()
+    while thread.is_alive():
+        push()
+    thread.join()
+    push()
+    digests, state = push.end()
+
+    again, state_again, ran = replayed(version(tmp_path / "a", ADDS.format(times=1)), node.folder)
+    assert (again.hexes(), state_again) == (digests, state)
+    assert again.rows == kept.rows
+    events = [ts for ts, key, _ in kept.rows["sum"] if key >= 0]
+    assert events == list(range(1_000_000, 1_000_000 + push.count))
+    assert ran.swaps == len({one.offset for one in made}) == 12
+    assert all(one.pause_ns > 0 for one in made)
+
+
+def test_rows_that_leave_as_datagrams_go_on_with_their_numbers(tmp_path):
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as rx,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as tx,
+    ):
+        rx.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+        rx.bind(("127.0.0.1", 0))
+        rx.settimeout(20)
+        tx.connect(rx.getsockname())
+        pipeline = version(tmp_path / "a", ADDS.format(times=1))
+        with EdgeNode(pipeline, tmp_path / "tape", sinks={"sum": tx.fileno()}) as node:
+            push = Push(node, Kept(node.plan))
+            push()
+            named = ADDS.format(times=2).replace("Pipeline(sum", "Pipeline(more=Adds(numbers), sum")
+            with pytest.raises(OperatorError, match="is sent as datagrams under number 0"):
+                swap(node, stored(node, tmp_path / "b", named))
+            swap(node, stored(node, tmp_path / "c", ADDS.format(times=2)))
+            push()
+            push.end()
+            of = pipeline.outputs["sum"].of
+            first_rows, drivers = [], set()
+            while sum(count for _, count in first_rows) < 2 * BLOCK:
+                header, _ = read_datagram(rx.recv(65536), [of])
+                if header.kind == ROWS:
+                    first_rows.append((header.first_row, header.count))
+                    drivers.add(header.driver)
+    assert all(a + n == b for (a, n), (b, _) in itertools.pairwise(first_rows))
+    assert first_rows[0][0] == 0
+    assert len(drivers) == 2
+
+
+def test_an_output_that_comes_has_its_file_and_one_that_goes_keeps_it(tmp_path):
+    more = ADDS.format(times=2).replace("Pipeline(sum=", "Pipeline(more=Adds(numbers), other=")
+    old = version(tmp_path / "a", ADDS.format(times=1))
+    with Delivery(old, out=tmp_path / "out") as delivery:
+        delivery.follow(version(tmp_path / "b", more))
+        delivery.finish()
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "sum.parquet", "more.parquet", "other.parquet",
+    }  # fmt: skip
