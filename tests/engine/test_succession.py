@@ -15,7 +15,8 @@ import onetape as ot
 from onetape.compiled import mode
 from onetape.engine import planner
 from onetape.engine.digest import state_digest
-from onetape.engine.succession import matched, succeed
+from onetape.engine.matching import matched
+from onetape.engine.succession import succeed
 from onetape.records import OperatorError
 
 COMPILED = (0, 13)

@@ -4,9 +4,7 @@
     succession.take_over()                  # between two frames
     succession.engine.feed(...)             # goes on where the old engine was
 
-A node of the new version takes over the state of a node of the old one: of the same kind and name,
-with the same parameters at the same place in the graph, if there is one; else at the same place;
-else of the same name, in order.
+Each node of the new version takes over from the one that `matching` finds for it in the old.
 
     same layout      kept: both engines have the very same arrays, nothing is copied
     more capacity    keys and state are copied into the larger arrays
@@ -19,7 +17,6 @@ Everything else is refused, before anything has changed. What is left to do betw
 one function, generated for the two versions: a hot loop calls it, and every replay does.
 """
 
-import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,8 +28,9 @@ from onetape.compiled.timers import NEVER, new_timers, next_wake
 from onetape.engine import compile as compiler
 from onetape.engine import layout
 from onetape.engine.engine import Engine
-from onetape.engine.graph import Node, OperatorNode, Pipeline, Source
+from onetape.engine.graph import Node
 from onetape.engine.keyed import DIRECT, rearm
+from onetape.engine.matching import differs, matched, other_records, other_sources
 from onetape.engine.operators import BY_NAME, WAKE
 from onetape.engine.planner import Plan
 from onetape.engine.text import Text
@@ -79,7 +77,7 @@ def succeed(
     """
     before, after = old.plan.pipeline, plan.pipeline
     work = _Work(old, {name: make() for name, make in plan.arrays.items()}, back, drop_state)
-    work.refused += _sources(old.plan, plan) + _records(before, after)
+    work.refused += other_sources(old.plan, plan) + other_records(before, after)
     if not work.refused:
         pairs = matched(before, after)
         for number, node in enumerate(after.nodes):
@@ -87,7 +85,10 @@ def succeed(
         gone = set(range(len(before.nodes))) - set(pairs.values())
         for number in sorted(gone):
             if _state_of(old.arrays, number):
-                work.lose(before.nodes[number].name, "is not in the new version")
+                work.lose(
+                    before.nodes[number].name,
+                    "is not in the new version, or could be one of several there",
+                )
     if work.refused:
         raise OperatorError(
             "the new version cannot take over: "
@@ -114,75 +115,6 @@ def succeed(
     }
     text, arguments = _take_over(work, engine, fixed)
     return Succession(engine, outputs, work.steps, text, _NAMES | work.names, arguments)
-
-
-def matched(before: Pipeline, after: Pipeline) -> dict[int, int]:
-    """{number of a node: number of the node before that it succeeds}."""
-    known: dict[Any, int] = {}
-    old, new = _places(before, known), _places(after, known)
-    pairs: dict[int, int] = {}
-    for precision in range(3):
-        left: dict[Any, list[int]] = {}
-        for number, keys in enumerate(old):
-            if number not in pairs.values():
-                left.setdefault(keys[precision], []).append(number)
-        for number, keys in enumerate(new):
-            if number not in pairs and left.get(keys[precision]):
-                pairs[number] = left[keys[precision]].pop(0)
-    return pairs
-
-
-def _places(pipeline: Pipeline, known: dict[Any, int]) -> list[tuple[Any, Any, Any]]:
-    """Of each node what it is known by, the most exact first."""
-    at: dict[int, int] = {}
-    found = []
-    for node in pipeline.nodes:
-        inputs = tuple((name, s.output, at[id(s.node)]) for name, s in node.inputs)
-        kind = (type(node).__name__, node.name)
-        place = known.setdefault((*kind, inputs), len(known))
-        at[id(node)] = place
-        given = node.settings if isinstance(node, OperatorNode) else parameters(node)
-        found.append(((place, tuple(sorted(given.items()))), place, kind))
-    return found
-
-
-def parameters(node: Node) -> dict[str, Any]:
-    """What a window or the like was made with, by which its state is laid out."""
-    values = {f.name: getattr(node, f.name) for f in dataclasses.fields(node)}
-    left_out = ("name", "tick", "capacity")
-    return {n: v for n, v in values.items() if isinstance(v, int | str) and n not in left_out}
-
-
-def _sources(old: Plan, new: Plan) -> list[str]:
-    """The tape's frames are for the sources that it began with."""
-    was, now = ([_source(plan, s) for s in plan.pipeline.sources] for plan in (old, new))
-    if was == now:
-        return []
-    return [
-        f"its sources are {'; '.join(now)}, of the running one {'; '.join(was)}: a tape keeps its "
-        "sources, in their order (that of the outputs that need them)"
-    ]
-
-
-def _source(plan: Plan, source: Source) -> str:
-    kind = f"{source.feed} in {plan.framing[source.name]}" if source.feed else _said(source.of)
-    return f"{source.name} ({kind}, patience {source.patience_ns} ns)"
-
-
-def _records(before: Pipeline, after: Pipeline) -> list[str]:
-    """An output's name stands for its record: who reads it knows no other."""
-    said = []
-    for name in before.outputs.keys() & after.outputs.keys():
-        was, now = before.outputs[name].of, after.outputs[name].of
-        if was.dtype != now.dtype:
-            said.append(
-                f"output {name!r} was {_said(was)} and is {_said(now)}: give it another name"
-            )
-    return sorted(said)
-
-
-def _said(of: Any) -> str:
-    return f"{of.__name__}({', '.join(of.dtype.names)})"
 
 
 def _state_of(arrays: dict[str, Any], number: int) -> dict[str, Any]:
@@ -216,7 +148,7 @@ class _Work:
             self.say(node.name, "begins empty")
             return
         before = self.old.plan.pipeline.nodes[was]
-        if why := _differs(before, node):
+        if why := differs(before, node):
             self.lose(node.name, why)
             return
         rule = None
@@ -351,16 +283,6 @@ class _Work:
         with self.body.block(f"for slot in range({index}[COUNT])"):
             wake = f"row({state}, slot).{WAKE}"
             self.body.add(f"rearm({timers}, {heap}, slot, {keys}[slot], {wake})")
-
-
-def _differs(before: Any, node: Any) -> str:
-    """Why a node's state means something else than that of the node before it, if it does."""
-    if isinstance(node, OperatorNode):
-        was, now = before.spec.key, node.spec.key
-        return "" if was == now else f"was kept by {was} and is by {now}"
-    was, now = parameters(before), parameters(node)
-    odd = [f"{n} was {was.get(n)} and is {now.get(n)}" for n in now if was.get(n) != now.get(n)]
-    return "" if isinstance(node, Source) else ", ".join(odd)
 
 
 def _fits(was: Any, now: Any) -> bool:
