@@ -22,6 +22,7 @@ from onetape.runtimes.edge.words import (
     STATE,
     SWAP_OFFSET,
     TAKEN,
+    TURN,
 )
 from onetape.tape.ring import OFFSET, append
 
@@ -39,7 +40,7 @@ def hand_over(words, ring, control, order):
     words[ORDERED] = 0
     words[SWAP_OFFSET] = control[OFFSET] - 1
     words[PAUSE_BEGAN_NS] = began_ns
-    store_release(words, HANDED, words[HANDED] + 1)
+    store_release(words, HANDED, words[TURN])
     return True
 
 

@@ -69,13 +69,18 @@ def _begin(node: EdgeNode, made: Succession, enter: Callable[[int], Any], order:
     """Start the new loop's thread, give the order, and wait until it runs."""
     if node.is_ending or not node.threads[0].is_alive():
         raise OperatorError("the node is ending; nothing was changed")
-    turn = int(node.words[words.HANDED]) + 1
+    turn = int(node.words[words.TURN]) + 1
+    node.words[words.TURN] = turn
     thread = node.new_thread(made.engine, lambda: enter(turn))
     node.threads.append(thread)
     thread.start()
     if node.priority is None:  # else it would wait behind the very loop it is to follow
         node.place(thread)
-    _until(lambda: peek(node.words, words.READY) == turn, READY_S)
+    try:
+        _until(lambda: peek(node.words, words.READY) == turn, READY_S)
+    except OperatorError:
+        node.threads.pop()  # nobody hands over to it; it ends when the node does
+        raise
     node.around.order[: len(order)] = np.frombuffer(order, np.uint8)
     poke(node.words, words.ORDERED, len(order))
     while peek(node.words, words.HANDED) != turn:

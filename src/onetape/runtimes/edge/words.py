@@ -38,8 +38,9 @@ TOLD_OFFSET = 16 * LINE  # the offset behind the last frame that rows were sent 
 
 # A hot swap: see handover.py.
 ORDERED = 17 * LINE  # Python: length of the order; the loop sets it back to 0
+TURN = 17 * LINE + 1  # Python: the number of the hand-over that is ordered
 READY = 18 * LINE  # the new loop: the number of the hand-over that it waits for
-HANDED = 19 * LINE  # the old loop: how many hand-overs there were; Python: -1, there is none
+HANDED = 19 * LINE  # the old loop: the number of the last hand-over; Python: -1, there is none
 TAKEN = 20 * LINE  # the new loop: the same, when it goes on
 SWAP_OFFSET = 21 * LINE  # the old loop: of the frame at which the new version took over
 PAUSE_BEGAN_NS = 21 * LINE + 1  # the old loop: by the monotonic clock
