@@ -17,7 +17,7 @@ from onetape.compiled import mode
 from onetape.engine.graph import OperatorNode
 from onetape.engine.window import Window
 
-COMPILED = (0, 13, 51, 52, 55)  # chosen so that together they have every part
+COMPILED = (717, 803, 807, 871, 1037)  # chosen so that together they have every part
 COMPILED_SLOW = range(60, 84)
 INTERPRETED = range(100, 140)
 INTERPRETED_SLOW = range(140, 640)
@@ -105,14 +105,17 @@ def test_interpreted_more(seed):
 
 
 def test_the_compiled_graphs_have_every_part():
-    seen, sources, late, ahead = set(), set(), 0, 0
+    seen, triggers, sources, late, ahead = set(), set(), set(), 0, 0
     for seed in COMPILED:
         pipeline = random_pipeline(seed)
         made = naive.run(pipeline, random_steps(seed, pipeline, 300))
         assert min(map(len, made.rows.values())) > 0
         for node in pipeline.nodes:
-            sliding = isinstance(node, Window) and node.panes_count() > 1
+            is_window = isinstance(node, Window)
+            sliding = is_window and node.panes_count() > 1
             seen.add((type(node).__name__, node.name.split("_")[0], sliding))
+            if is_window:
+                triggers.add((node.emit, node.early_ns > 0, node.lateness_ns > 0, sliding))
         sources.add(len(pipeline.sources))
         late, ahead = late + made.late, ahead + made.ahead
 
@@ -120,8 +123,12 @@ def test_the_compiled_graphs_have_every_part():
     assert ahead > 0
     assert {2, 3} <= sources
     assert {"Session", "Batches"} <= {kind for kind, _, _ in seen}
-    windows = {("Chain", False), ("Chain", True), ("Largest", False), ("Largest", True)}
+    windows = {(name, slides) for name in ("Chain", "Largest", "Trail") for slides in (True, False)}
     assert {(name, sliding) for kind, name, sliding in seen if kind == "Window"} == windows
+    assert triggers == {
+        ("end", False, False, False), ("end", False, False, True), ("end", False, True, False),
+        ("end", False, True, True), ("end", True, True, False), ("each", False, True, False),
+    }  # fmt: skip
     assert {name for kind, name, _ in seen if kind in ("OperatorNode", "Merge")} == {
         "Pair", "Sleeper", "Split", "closed", "every", "merge", "noted", "scaled", "some", "ticked",
     }  # fmt: skip

@@ -162,10 +162,10 @@ class _Work:
         if odd or ({*mine} ^ {*theirs}) - {"timers", "heap"}:
             self.lose(node.name, f"holds other state than before ({', '.join(odd) or 'its kind'})")
             return
-        grown = any(len(mine[n]) > len(theirs[n]) for n in others)
-        if grown and not self._can_grow(mine, theirs, others):
-            self.lose(node.name, "was made for another capacity")
+        if not _is_even(mine, theirs, others):
+            self.lose(node.name, "has room for another number of entries, of each key or in all")
             return
+        grown = any(len(mine[n]) > len(theirs[n]) for n in others)
         if grown:
             self._grow(number, was, mine, theirs, others)
         else:
@@ -208,14 +208,6 @@ class _Work:
             f"{' and '.join(changes) or 'has its fields in another order'}; declare how a key's "
             f"row is filled: {name} = {BY_NAME!r}, or def {name}(self, old), in {spec.name}"
         )
-
-    def _can_grow(self, mine: Any, theirs: Any, others: list[str]) -> bool:
-        """Are all arrays so many entries a key, or the index of the keys?"""
-        if "keys" not in others:
-            return False
-        now, was = len(mine["keys"]), len(theirs["keys"])
-        each = set(others) - {"direct", "index", "heap"}
-        return now > was and all(len(mine[n]) * was == len(theirs[n]) * now for n in each)
 
     def _keep(self, number: int, theirs: Any, others: list[str], rule: Any) -> None:
         """The old arrays, which may have room for more keys than the new version asks for."""
@@ -283,6 +275,13 @@ class _Work:
         with self.body.block(f"for slot in range({index}[COUNT])"):
             wake = f"row({state}, slot).{WAKE}"
             self.body.add(f"rearm({timers}, {heap}, slot, {keys}[slot], {wake})")
+
+
+def _is_even(mine: Any, theirs: Any, others: list[str]) -> bool:
+    """Are all arrays as long as before, for each key or, without keys, in all?"""
+    each = set(others) - {"direct", "index", "heap"}
+    now, was = (len(of.get("keys", [0])) for of in (mine, theirs))
+    return all(len(mine[n]) * was == len(theirs[n]) * now for n in each)
 
 
 def _fits(was: Any, now: Any) -> bool:
