@@ -2,6 +2,7 @@
 
 import itertools
 import socket
+import sys
 import threading
 
 import pytest
@@ -221,3 +222,25 @@ def test_an_output_that_comes_has_its_file_and_one_that_goes_keeps_it(tmp_path):
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "sum.parquet", "more.parquet", "other.parquet",
     }  # fmt: skip
+
+
+def test_modules_beside_the_file_are_part_of_a_version(live, tmp_path):
+    node, kept, push = live
+    push()
+    with_step = ADDS.format(times=1).replace("\n", "\nfrom swapped_step import STEP\n", 1)
+    with_step = with_step.replace("self.sum += times", "self.sum += STEP")
+    names = []
+    for folder, step in (("b", 10), ("c", 1000)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "swapped_step.py").write_text(f"STEP = {step}\n")
+        sys.modules.pop("swapped_step", None)
+        names.append(stored(node, tmp_path / folder, with_step))
+        (tmp_path / folder / "swapped_step.py").unlink()
+    for name in names:
+        swap(node, name)
+        push()
+    digests, state = push.end()
+
+    assert sums(kept) == dict.fromkeys(range(10), 50 + 500 + 50_000)
+    again, state_again, _ = replayed(version(tmp_path / "a", ADDS.format(times=1)), node.folder)
+    assert (again.hexes(), state_again) == (digests, state)
