@@ -46,10 +46,22 @@ def debs(quick: bool) -> dict[str, Any]:
     return debs.run(events=500_000, rounds=2) if quick else debs.run()
 
 
+def partitions(quick: bool) -> dict[str, Any]:
+    from bench import partitions
+
+    return partitions.run(200_000, 500_000, rounds=2) if quick else partitions.run()
+
+
 def columns(quick: bool) -> dict[str, Any]:
     from bench import columns
 
     return columns.run(events=400_000, rounds=3) if quick else columns.run()
+
+
+def own_orders(quick: bool) -> dict[str, Any]:
+    from bench import own_orders
+
+    return own_orders.run(messages=100_000, rounds=2) if quick else own_orders.run()
 
 
 def tape(quick: bool) -> dict[str, Any]:
@@ -59,6 +71,12 @@ def tape(quick: bool) -> dict[str, Any]:
     again = recover.run(1_000_000 if quick else 10_000_000)
     answer_ok = written.pop("answer_ok", True) and again.pop("answer_ok")
     return {"answer_ok": answer_ok, **written, **again}
+
+
+def checkpoint(quick: bool, **given: Any) -> dict[str, Any]:
+    from bench import checkpoint
+
+    return checkpoint.run(**({"sizes": (4, 16), "seconds": 2.0} if quick else {}) | given)
 
 
 def startup(quick: bool) -> dict[str, Any]:
@@ -112,7 +130,10 @@ BENCHES: dict[str, Callable[..., dict[str, Any]]] = {
     "nexmark": nexmark,
     "columns": columns,
     "debs": debs,
+    "own_orders": own_orders,
+    "partitions": partitions,
     "tape": tape,
+    "checkpoint": checkpoint,
     "startup": startup,
     "dev": dev,
     "peers": peers,
@@ -175,16 +196,19 @@ def _options(args: argparse.Namespace, name: str) -> dict[str, Any]:
         "rates": args.rate and (args.rate,),
         "wait": args.wait,
         "seconds": args.seconds,
+        "sizes": args.sizes,
         "swaps": args.swaps,
         "rate": args.rate,
     }
     if args.commit_every is not None:
         given["commit_every_ns"] = int(args.commit_every * 1e6)
-    takes = {
+    of = {
         "wire": {"rates", "wait", "seconds", "commit_every_ns"},
         "soak": {"wait", "seconds"},
+        "checkpoint": {"sizes", "seconds"},
         "swap": {"rate", "wait", "swaps"},
-    }.get(name, set())
+    }
+    takes = of.get(name, set())
     return {key: given[key] for key in takes if given[key] is not None}
 
 

@@ -10,6 +10,7 @@ are the same. The compiler is loaded when something runs, not by this import.
 from typing import TYPE_CHECKING, Any
 
 from onetape.compiled.kernel import kernel
+from onetape.connect.cases import CasesSink as cases
 from onetape.connect.sinks import CallbackSink as callback
 from onetape.connect.sinks import CsvSink as csv
 from onetape.connect.sinks import JsonlSink as jsonl
@@ -51,6 +52,8 @@ from onetape.records import (
 if TYPE_CHECKING:
     from onetape.connect.frames.read import read
     from onetape.runtimes.here import run
+    from onetape.runtimes.query.query import query
+    from onetape.runtimes.state_at import state_at
 
 __version__ = "0.1.0"
 
@@ -68,6 +71,7 @@ __all__ = [
     "aggregate",
     "c",
     "callback",
+    "cases",
     "count",
     "csv",
     "f64",
@@ -78,12 +82,14 @@ __all__ = [
     "merge",
     "operator",
     "parquet",
+    "query",
     "read",
     "record",
     "run",
     "session",
     "source",
     "start_ns",
+    "state_at",
     "stdout",
     "tcp",
     "u8",
@@ -98,7 +104,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """`read` and `run` load what they need when they are first asked for."""
+    """`read`, `run`, `query` and `state_at` load what they need when they are first asked for."""
     if name == "read":
         from onetape.connect.frames.read import read
 
@@ -107,4 +113,12 @@ def __getattr__(name: str) -> Any:
         from onetape.runtimes.here import run
 
         return run
+    if name == "state_at":
+        from onetape.runtimes.state_at import state_at
+
+        return state_at
+    if name == "query":
+        from onetape.runtimes.query.query import query
+
+        return query
     raise AttributeError(f"module 'onetape' has no attribute {name!r}")

@@ -15,6 +15,9 @@ from tests.engine.parts import (
     closed,
     every_other,
     noted,
+    pairs,
+    quiet,
+    rises,
     scaled,
     some,
     ticked,
@@ -82,6 +85,7 @@ def _node(rng, streams):
         lambda: [(w := window(a(Note), Largest, width=width, every=every, **of)), w.late],
         lambda: [(w := ot.session(a(Tick), Chain, gap=every, **of)), w.late],
         lambda: [batches(a(Note), Largest, rows=3, **of)],
+        lambda: [a(Tick) >> rng.choice([rises, pairs, quiet])],
         lambda: [(w := window(a(Tick), Trail, width=width, every=every, **of)), w.late],
         lambda: [
             (w := window(a(Tick), Chain, width=2 * every, early=2, lateness=late, **of)),

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from onetape.codecs import FRAMING_OF
 from onetape.compiled.counts import CELLS
 from onetape.compiled.index import new_index
 from onetape.compiled.ticks import record_at, ticks
@@ -51,14 +52,16 @@ def plan(
     *,
     sampled: bool = False,
     apart: bool = False,
+    placed: bool = False,
 ) -> Plan:
     """Plan `pipeline`. `framing` says how the bytes of each feed source are framed.
 
     sampled  the driver can also count how long each operator takes, where run.sampled says so. It
              costs some 3 %, and the answer is the same
     apart    operators are compiled apart from the driver: see onetape/engine/apart.py
+    placed   origins tell a root's place among all roots in place of its tape offset: see `layout`
     """
-    made = _Planner(pipeline, framing or {}, sampled, apart).plan()
+    made = _Planner(pipeline, framing or {}, sampled, apart, placed).plan()
     made.driver = closure.fingerprint(made.text, made.names | _initial_state(pipeline))
     if sampled:
         made.driver = plan(pipeline, framing).driver
@@ -79,13 +82,22 @@ class _Planner:
     """The state of writing one driver; `*_text` modules write the parts through it."""
 
     def __init__(
-        self, pipeline: Pipeline, framing: dict[str, str], sampled: bool, apart: bool
+        self,
+        pipeline: Pipeline,
+        framing: dict[str, str],
+        sampled: bool,
+        apart: bool,
+        placed: bool = False,
     ) -> None:
         self.pipeline = pipeline
         self.sampled = sampled
         self.apart = apart
+        self.placed = placed
         self.outputs = list(pipeline.outputs)
-        self.framing = {s.name: framing.get(s.name, "length_prefixed") for s in pipeline.sources}
+        self.framing = {
+            s.name: framing.get(s.name) or FRAMING_OF.get(s.feed or "itch", "length_prefixed")
+            for s in pipeline.sources
+        }
         self.names: dict[str, Any] = {}
         self.arrays: dict[str, Callable[[], Any]] = {}
         self.number = {id(node): n for n, node in enumerate(pipeline.nodes)}
@@ -171,6 +183,12 @@ class _Planner:
         if isinstance(node, Source):
             return [self.number[id(node)]] if node.feed else []
         return sorted({n for _, s in node.inputs for n in self._feeds_of(s.node)})
+
+    def place(self, moment: str | int, node: int = 0) -> list[str]:
+        """The text that notes a root's place among all roots, where that is asked for."""
+        bits = layout.ROOT_NODES_MAX.bit_length() - 1
+        line = f"place = (events << {bits + 2}) | ({moment} << {bits}) | {node}"
+        return [line] if self.placed else []
 
     def count_call(self, node: Node) -> None:
         """This root can bring one (times the loops around it) new key to the node."""
@@ -301,6 +319,10 @@ class _Planner:
             head = "if" if n == 0 else "elif"
             with text.block(f"{head} which == {self.number[id(node)]} and due <= watermark"):
                 text.add(
+                    *self.place(
+                        f"({layout.BEFORE_EVENT} if pending > 0 else {layout.AFTER_EVENT})",
+                        self.number[id(node)],
+                    ),
                     f"slot = first({label}_heap)",
                     f"key = row({label}_timers, slot).key",
                     "root_key = key",
@@ -337,7 +359,7 @@ class _Planner:
         self.text.add(
             f"put_row({rows}, h{k} & m{k}, {event})",
             f"g = row({origins}, h{k} & m{k})",
-            "g.tape_offset = offset",
+            f"g.tape_offset = {'place' if self.placed else 'offset'}",
             "g.sequence = root_sequence",
             "g.key = root_key",
             "g.index = made_rows",

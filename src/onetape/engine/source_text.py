@@ -83,6 +83,7 @@ def begin_root(planner: _Planner, source: Source, n: int) -> None:
         "root_time = watermark",
         "reached_ns = watermark",
         "r.index = index",  # for the message, if a step raises
+        *planner.place(layout.AT_EVENT),
         *stale(planner),
     )
     if source.feed:
@@ -114,6 +115,7 @@ def begin_gap(planner: _Planner, source: Source, n: int) -> None:
         "root_time = watermark",
         "reached_ns = watermark",
         "r.index = index",
+        *planner.place(layout.AT_GAP),
         *stale(planner),
     )
     with planner.text.block(f"if stale{n}"):

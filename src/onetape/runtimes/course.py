@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from onetape.compiled.frame import (
     CONTROL,
     HEADER_BYTES,
@@ -27,6 +29,7 @@ from onetape.engine.engine import Engine, Rows
 from onetape.engine.graph import Pipeline
 from onetape.engine.planner import OUTPUT_ROWS, Plan, plan
 from onetape.engine.succession import Succession, succeed
+from onetape.native.pages import copy_touched
 from onetape.records import OperatorError
 from onetape.runtimes import code
 from onetape.runtimes.batch import set_midnight
@@ -130,12 +133,14 @@ class Course:
             if header["driver"] != planned.driver:
                 planned = self.versions.plan(self.name)
         arrays = {n: a for n, a in found.arrays.items() if not n.startswith("digest ")}
-        own = {  # of the very type that the driver is compiled for
-            n: a.view(planned.arrays[n]().dtype) for n, a in arrays.items() if n in planned.arrays
+        own = {  # a version that took over may have other room than it would have by itself
+            n: np.zeros(a.shape, planned.arrays[n]().dtype)
+            for n, a in arrays.items()
+            if n in planned.arrays
         }
         rows = max((len(a) for n, a in self.engine.arrays.items() if n[0] == "o"), default=1)
         self.engine = Engine(planned, output_rows=rows, given=own | of_sources(self.engine))
-        state.restore(self.engine, arrays)
+        state.restore(self.engine, arrays, copy_touched)
 
 
 def of_sources(engine: Engine) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from onetape.runtimes.edge import live
 from onetape.runtimes.edge.control import Control
 from onetape.runtimes.edge.node import DRAIN_PAUSE_S, EdgeNode
 from onetape.runtimes.ending import end_run, follow_swaps
-from onetape.runtimes.inputs import ticks_of
+from onetape.runtimes.inputs import symbols_of, ticks_of
 from onetape.runtimes.progress import Progress
 from onetape.tape.layout import read_facts
 
@@ -41,6 +41,7 @@ class Brought:
     rows     how many there are; 0: not known
     pace     gives the items, and None while the next one is not due. Ctrl-C then is an end
     facts    what is to be said besides, at the end
+    framing, midnight_ns   of its feeds
     """
 
     items: Iterable[Item]
@@ -50,6 +51,8 @@ class Brought:
     rows: int = 0
     pace: Pace | None = None
     facts: Callable[[], dict[str, Any]] = field(default=dict)
+    framing: dict[str, str] = field(default_factory=dict)
+    midnight_ns: int = 0
 
 
 def run_items(
@@ -60,10 +63,13 @@ def run_items(
     progress: Progress,
     out: Path | None = None,
     resume: bool = False,
-    checkpoint_every_s: float = 0,
     sinks: dict[str, int] | None = None,
+    **saving: Any,
 ) -> dict[str, Any]:
-    """Run the frames through a node to their end; returns the facts `--json` prints."""
+    """Run the frames through a node to their end; returns the facts `--json` prints.
+
+    saving: how checkpoints are made, see `EdgeNode`.
+    """
     if resume and (was := read_facts(str(tape)).manifest.get("origin")) != brought.origin:
         raise OperatorError(
             f"{tape} was fed from {was}, this run from {brought.origin}; go on with the same "
@@ -75,16 +81,18 @@ def run_items(
             node = EdgeNode(
                 pipeline,
                 tape,
+                framing=brought.framing,
+                midnight_ns=brought.midnight_ns,
                 origin=brought.origin,
                 resume=resume,
-                checkpoint_every_s=checkpoint_every_s,
+                **saving,
                 sinks=sinks,
             )
         delivery = stack.enter_context(
             Delivery(
                 pipeline,
                 out=out,
-                symbols=brought.names,
+                symbols=symbols_of(node.engine) if brought.names is None else brought.names,
                 ticks=ticks_of(pipeline),
                 durable=lambda: node.tape.durable_offset,
                 folder=tape,

@@ -36,6 +36,7 @@ from onetape.runtimes.code import store
 from onetape.runtimes.course import Course, Versions, of_sources
 from onetape.runtimes.edge import loop, words
 from onetape.runtimes.edge.follower import (
+    NONE_SAVED,
     OUTPUTS_MAX,
     Follower,
     follow,
@@ -45,7 +46,10 @@ from onetape.runtimes.edge.follower import (
 )
 from onetape.runtimes.edge.lines import Line, new_clocks, new_intake
 from onetape.runtimes.edge.outlet import last_sent, send_again
+from onetape.runtimes.edge.uploader import Uploader
 from onetape.runtimes.manifest import code_of, manifest_of
+from onetape.tape import checkpoint_keep
+from onetape.tape.checkpoint_keep import Retention
 from onetape.tape.layout import read_facts
 from onetape.tape.reader import read_segments
 from onetape.tape.ring import HEAD, LIMIT, OFFSET, RING_FULL, TOO_LONG, WRITTEN, append, new_ring
@@ -72,6 +76,8 @@ class EdgeNode:
     live         whether silent sources get tick frames from this machine's clock
     resume       go on with the tape that is there; call `recover` before entering
     checkpoint_every_s   how often a follower saves a checkpoint; 0: never
+    retention            which checkpoints are kept
+    checkpoints          where they go besides the tape's folder: s3://BUCKET/PREFIX
     commit_every_ns      least time between commits of the journal; 0: as the disk allows
     cpu, priority        keep the loop on this processor; make it real-time (see native/threads.py)
     """
@@ -93,10 +99,13 @@ class EdgeNode:
         origin: dict[str, Any] | None = None,
         resume: bool = False,
         checkpoint_every_s: float = 0,
+        retention: Retention = checkpoint_keep.DEFAULT,
+        checkpoints: str | None = None,
         commit_every_ns: int = 0,
         cpu: int | None = None,
         priority: int | None = None,
     ) -> None:
+        uploader = Uploader(checkpoints, folder, retention) if checkpoints else None
         self.plan = plan(pipeline, framing, sampled=bool(lines))
         self.engine = Engine(self.plan, output_rows=OUTPUT_ROWS)
         set_midnight(self.engine, midnight_ns)
@@ -118,7 +127,13 @@ class EdgeNode:
         self.when_swapped: list[Callable[[Plan], None]] = []  # in the caller's thread, by `drain`
         self.follower: Follower | None = None
         if checkpoint_every_s:
-            self.follower = Follower(self._beginning(), folder, every_s=checkpoint_every_s)
+            self.follower = Follower(
+                self._beginning(),
+                folder,
+                every_s=checkpoint_every_s,
+                retention=retention,
+                uploader=uploader,
+            )
         self.inbox, self.inbox_control = new_ring(INBOX_BYTES)
         self.inbox_control[LIMIT] = 1 << 62  # only the tape's ring has a disk behind it
         self.words = words.new_words()
@@ -406,7 +421,7 @@ class EdgeNode:
             "unsent": int(self.words[words.UNSENT]),
             "unlogged": int(self.words[words.UNLOGGED]),
             "asked": int(self.words[words.ASKED]),
-            "checkpoints_failed": self.follower.failures if self.follower is not None else 0,
+            **(self.follower.statistics() if self.follower is not None else NONE_SAVED),
             "service_ns_p50": percentile_ns(self.around.service, 50),
             "service_ns_p99": percentile_ns(self.around.service, 99),
             "to_sink_ns_p50": percentile_ns(self.around.to_sink, 50),
@@ -415,7 +430,7 @@ class EdgeNode:
 
     def troubles(self) -> list[str]:
         """What did not go well and does not change the answer."""
-        return [self.follower.last_failure] if self.follower and self.follower.failures else []
+        return self.follower.troubles() if self.follower is not None else []
 
     def line_statistics(self) -> list[dict[str, Any]]:
         """What each line has brought so far."""

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from onetape.compiled.atomics import peek, poke
+from onetape.connect.cases.sink import CasesSink
 from onetape.engine.graph import Pipeline, UdpSink
 from onetape.engine.succession import Succession, succeed
 from onetape.records import OperatorError
@@ -129,6 +130,11 @@ def check_outputs(before: Pipeline, after: Pipeline, sinks: set[str]) -> None:
             )
     for name, stream in after.outputs.items():
         old = before.outputs.get(name)
+        if any(isinstance(sink, CasesSink) for sink in stream.sinks):
+            raise OperatorError(
+                f"output {name!r} goes to cases, which look at the tape again with the version "
+                "that the run began with; stop the node, and begin a new tape with the new one"
+            )
         if old is not None and old.sinks != stream.sinks:
             raise OperatorError(
                 f"output {name!r} had the sinks {old.sinks} and has {stream.sinks}; where rows go "
