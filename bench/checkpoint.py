@@ -1,9 +1,10 @@
 """Checkpoints beside a run: what they cost, what the hot loop notices, how long a restore takes.
 
 A keyed operator holds `mb` megabytes, in records of 1 KiB. All keys are made, then events come at a
-steady pace, to a twentieth of the keys that lie together (young orders, say), in frames of 100. For
-so many seconds the loop runs alone, then as long with a follower beside it that catches up and
-saves, again and again, without a rest. `service` is the time of a frame inside the loop.
+steady pace, to a twentieth of the keys that lie together (young orders, say), in frames of 100. The
+loop runs alone, then beside a follower that catches up and saves. What is told is the service of a
+frame, inside the loop: alone; while the follower runs all of the tape and saves all of its state,
+as it does once, at a start; and while it saves what has changed, as ever after.
 
 The state that is restored is compared with the follower's, byte for byte.
 
@@ -15,6 +16,8 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,7 @@ from onetape.compiled.counts import percentile_ns
 from onetape.engine import state
 from onetape.engine.digest import digests_of
 from onetape.engine.engine import Engine
+from onetape.native.threads import stand_back
 from onetape.runtimes.course import Course
 from onetape.runtimes.edge.follower import Follower, newest, put_back
 from onetape.runtimes.edge.node import EdgeNode
@@ -33,7 +37,7 @@ SIZES_MB = (16, 256, 1024)
 ROW_BYTES = 1024
 FRAME_EVENTS, FRAMES_PER_S = 100, 1000
 HOT = 20  # one of so many keys is in use
-SAVES = 5  # the first two are whole: one of each family
+REST_S = 0.5  # between checkpoints; a run has 30
 
 
 @ot.record
@@ -70,28 +74,15 @@ def measure(mb: int, seconds: float) -> dict[str, Any]:
         with EdgeNode(pipeline, tape, wait="sleep", wait_ns=20_000) as node:
             pace = _Pace(node, keys)
             pace.fill()
-            alone = pace.run(lambda since_s: since_s < seconds)
-            saver = _Saver(Follower(Course(Engine(node.plan), None), tape))
+            follower = Follower(Course(Engine(node.plan), None), tape)
+            saver = _Saver(node, follower, seconds)
             saver.start()
-            beside = pace.run(lambda _: saver.is_alive())
-            saver.join()
+            pace.run(saver.is_alive)
             list(node.stop())
         if saver.fault is not None:
             raise saver.fault
         restored = _restore(node.plan, tape, saver.follower)
-    whole, changed = saver.saves[0], saver.saves[-1]
-    return {
-        "state_mb": mb,
-        **{f"alone_{name}": value for name, value in alone.items()},
-        **{f"beside_{name}": value for name, value in beside.items()},
-        "whole_s": whole["s"],
-        "whole_cpu_s": whole["cpu_s"],
-        "whole_mb": whole["mb"],
-        "changed_s": changed["s"],
-        "changed_cpu_s": changed["cpu_s"],
-        "changed_mb": changed["mb"],
-        **restored,
-    }
+    return {"state_mb": mb, **saver.figures, **restored}
 
 
 class _Pace:
@@ -107,25 +98,16 @@ class _Pace:
             self._push(np.arange(begin, min(begin + 4096, self.keys)))
         list(self.node.drain_until_idle())
 
-    def run(self, goes_on: Any) -> dict[str, float]:
-        """Push while `goes_on(seconds since the begin)`; the loop's figures."""
+    def run(self, goes_on: Any) -> None:
+        """Push while `goes_on()`."""
         hot, began_s, frames = max(self.keys // HOT, 1), time.perf_counter(), 0
-        counts = self.node.around.service
-        before = counts.copy()
-        while goes_on(time.perf_counter() - began_s):
+        while goes_on():
             due = int((time.perf_counter() - began_s) * FRAMES_PER_S)
             for _ in range(due - frames):
                 self._push(self.keys - 1 - self.random.integers(0, hot, FRAME_EVENTS))
             frames = due
             time.sleep(0.001)
         list(self.node.drain_until_idle())
-        made = counts - before
-        return {
-            "us_p50": percentile_ns(made, 50) / 1000,
-            "us_p99": percentile_ns(made, 99) / 1000,
-            "us_p999": percentile_ns(made, 99.9) / 1000,
-            "us_max": percentile_ns(made, 100) / 1000,
-        }
 
     def _push(self, keys: Any) -> None:
         block = np.zeros(len(keys), Event.dtype)
@@ -136,37 +118,59 @@ class _Pace:
 
 
 class _Saver(threading.Thread):
-    """A follower's work, without its rests, measured."""
+    """A follower's work, measured, and what the loop did meanwhile."""
 
-    def __init__(self, follower: Follower) -> None:
+    def __init__(self, node: EdgeNode, follower: Follower, seconds: float) -> None:
         super().__init__(daemon=True)
-        self.follower, self.saves = follower, list[dict[str, float]]()
+        self.node, self.follower, self.seconds = node, follower, seconds
+        self.figures: dict[str, Any] = {}
         self.fault: Exception | None = None
 
     def run(self) -> None:
+        stand_back()
         try:
-            for _ in range(SAVES):
+            with self._loop_meanwhile("alone"):
+                time.sleep(self.seconds)
+            with self._loop_meanwhile("whole"):
                 self.follower.catch_up()
-                before = self.follower.saved_bytes
-                began_s, cpu_s = time.perf_counter(), time.thread_time()
-                self.follower.save()
-                made = (self.follower.saved_bytes - before) / 1e6
-                took = {"s": time.perf_counter() - began_s, "cpu_s": time.thread_time() - cpu_s}
-                self.saves.append({name: round(v, 3) for name, v in took.items()} | {"mb": made})
+                self._save("whole")
+                self.follower.catch_up()
+                self.follower.save()  # the other family's
+            with self._loop_meanwhile("changed"):
+                end_s = time.perf_counter() + self.seconds
+                while time.perf_counter() < end_s:
+                    time.sleep(REST_S)
+                    self.follower.catch_up()
+                    self._save("changed")
         except Exception as why:
             self.fault = why
+
+    def _save(self, which: str) -> None:
+        before, began_s, cpu_s = self.follower.saved_bytes, time.perf_counter(), time.thread_time()
+        self.follower.save()
+        self.figures[f"{which}_s"] = round(time.perf_counter() - began_s, 3)
+        self.figures[f"{which}_cpu_s"] = round(time.thread_time() - cpu_s, 3)
+        self.figures[f"{which}_mb"] = round((self.follower.saved_bytes - before) / 1e6, 1)
+
+    @contextmanager
+    def _loop_meanwhile(self, phase: str) -> Iterator[None]:
+        before = self.node.around.service.copy()
+        yield
+        made = self.node.around.service - before
+        for name, percent in (("p50", 50), ("p99", 99), ("p999", 99.9), ("max", 100)):
+            self.figures[f"{phase}_us_{name}"] = percentile_ns(made, percent) / 1000
 
 
 def _restore(plan: Any, tape: Path, follower: Follower) -> dict[str, Any]:
     """From the folder to an engine that is ready; the compiled driver is there."""
     course, digests = Course(Engine(plan), None), digests_of(plan)
-    began_s = time.perf_counter()
+    began_s, cpu_s = time.perf_counter(), time.process_time()
     found, damaged = newest(tape, [plan.driver])
     assert found is not None, damaged
     read_s = time.perf_counter() - began_s
     course.restore(found)
     put_back(found, digests, plan)
-    ready_s = time.perf_counter() - began_s
+    ready_s, cpu_s = time.perf_counter() - began_s, time.process_time() - cpu_s
     theirs = state.save(follower.engine)
     same = all(np.array_equal(a, theirs[n]) for n, a in state.save(course.engine).items())
     is_newest = found.offset == follower.saved_offset
@@ -174,6 +178,7 @@ def _restore(plan: Any, tape: Path, follower: Follower) -> dict[str, Any]:
         "answer_ok": same and is_newest and not damaged,
         "read_s": round(read_s, 3),
         "restore_s": round(ready_s, 3),
+        "restore_cpu_s": round(cpu_s, 3),
     }
 
 

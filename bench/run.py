@@ -40,6 +40,12 @@ def nexmark(quick: bool) -> dict[str, Any]:
     return peers.run(**given, suite="bench.nexmark")
 
 
+def pattern(quick: bool) -> dict[str, Any]:
+    from bench import pattern
+
+    return pattern.run(events=200_000, rounds=2) if quick else pattern.run()
+
+
 def debs(quick: bool) -> dict[str, Any]:
     from bench import debs
 
@@ -129,6 +135,7 @@ BENCHES: dict[str, Callable[..., dict[str, Any]]] = {
     "closing": closing,
     "nexmark": nexmark,
     "columns": columns,
+    "pattern": pattern,
     "debs": debs,
     "own_orders": own_orders,
     "partitions": partitions,

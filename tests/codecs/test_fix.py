@@ -24,7 +24,7 @@ DIGITS = st.text("0123456789", min_size=1, max_size=20).map(str.encode)
 DECIMALS = st.from_regex(rb"-?[0-9]{0,15}(\.[0-9]{0,7})?", fullmatch=True)
 TEXTS = st.binary(min_size=1, max_size=20).filter(lambda b: b"\x01" not in b)
 TIMES = st.one_of(
-    st.datetimes(min_value=datetime(1970, 1, 1), max_value=datetime(2210, 1, 1)).map(
+    st.datetimes(min_value=datetime(1970, 1, 1), max_value=datetime(2120, 1, 1)).map(
         lambda t: t.strftime("%Y%m%d-%H:%M:%S.%f").encode()
     ),
     st.sampled_from([b"20260229-10:00:00", b"20240229-23:59:60.9", b"20261301-00:00:00"]),
@@ -265,7 +265,7 @@ def test_bytes_that_are_no_message_are_refused_in_words(data):
 
 ORDERS = st.builds(
     lambda **values: testing.row(mk.OwnOrder, **values),
-    ts_event_ns=st.integers(0, 2**62),
+    ts_event_ns=st.integers(0, 46 * 10**17),
     order_id=st.integers(0, 10**18 - 1),
     account_id=st.sampled_from([word_of("ACC1"), word_of("A B C D")]),
     match_id=st.integers(0, 10**18 - 1),

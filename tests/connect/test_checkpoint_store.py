@@ -71,20 +71,21 @@ def test_only_what_is_missing_goes_up_and_what_is_not_kept_goes_away(server, url
 
     chunk = checkpoint.CHUNK_BYTES
     assert all(size > 4 * chunk for size in sizes[:2])
-    assert all(chunk < size < 1.1 * chunk for size in sizes[2:])
+    assert sum(sizes[2:]) < 2.5 * chunk * len(sizes[2:])  # of 4 chunks, 1 changes
     kept = [read_manifest(folder_of(tape), offset) for offset in (6, 7)]
     names = {pack.name for manifest in kept for pack in manifest.packs}
     assert set(objects(server, url)) == {*names, *(f"{n:020d}.checkpoint" for n in (6, 7))}
 
 
 def test_a_store_begun_by_another_process_is_gone_on_with(url, tape):
-    write(tape, [1, 5, 6], 1)
+    same = list(range(100, 140))
+    write(tape, [1, *same], 1)
     CheckpointStore(url, KEEP).upload(tape)
-    write(tape, [2, 5, 6], 2)
+    write(tape, [2, *same], 2)
     CheckpointStore(url, KEEP).upload(tape)
-    write(tape, [3, 5, 6], 3)
+    write(tape, [3, *same], 3)
 
-    assert CheckpointStore(url, KEEP).upload(tape).bytes_done < 1.1 * checkpoint.CHUNK_BYTES
+    assert CheckpointStore(url, KEEP).upload(tape).bytes_done < 10 * checkpoint.CHUNK_BYTES
 
 
 def test_a_restored_folder_is_a_tape_that_begins_at_the_checkpoint(url, tape, tmp_path):

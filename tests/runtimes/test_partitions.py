@@ -91,8 +91,17 @@ def test_the_command_leaves_a_tape_that_verifies(tmp_path, capsys):
     assert not (tmp_path / "x").exists()
 
 
-def test_what_does_not_go_by_the_key_is_refused(day):
-    trades = ot.source("itch").trades()
-    by_size = trades.window("1s", by=c.qty_lots).agg(n=ot.count())
-    with pytest.raises(DeclarationError, match="keyed by 'qty_lots'"):
-        ot.run(ot.Pipeline(n=by_size), file=day, partitions=2)
+def test_what_does_not_go_by_the_key_runs_behind_the_parts(day):
+    feed = ot.source("itch")
+    trades, tops = feed.trades(), feed.top_of_book()
+    by_size = trades.window("500ms", by=c.qty_lots).agg(n=ot.count())
+    pipeline = ot.Pipeline(trade=trades, top=tops, by_size=by_size)
+    one = ot.run(pipeline, file=day)
+    several = ot.run(pipeline, file=day, partitions=2)
+    assert several.digests == one.digests
+    assert len(one.by_size) > 20
+
+
+def test_a_key_that_no_source_has_is_refused(day):
+    with pytest.raises(DeclarationError, match="no source has a field 'account_id'"):
+        ot.run(book_pipeline(), file=day, partitions=2, partition_by="account_id")

@@ -64,6 +64,10 @@ class Own(Node):
     def keyed_by(self) -> str | None:
         return ""
 
+    def comes_with_time(self, output: str) -> bool:
+        stream = self.inputs[0][1]
+        return stream.node.comes_with_time(stream.output)
+
     def write(self, planner: _Planner, name: str, event: str) -> None:
         of = self.inputs[0][1].of
         mine = planner.array("n_part", lambda: np.array([0, 1]))

@@ -25,6 +25,7 @@ from onetape.engine import closure, layout, operator_text, source_text
 from onetape.engine.columns import values
 from onetape.engine.graph import Node, Pipeline, Source, Stream
 from onetape.engine.keyed import DIRECT
+from onetape.engine.stages import Handed
 from onetape.engine.text import Text
 from onetape.records import DeclarationError
 
@@ -189,6 +190,11 @@ class _Planner:
         bits = layout.ROOT_NODES_MAX.bit_length() - 1
         line = f"place = (events << {bits + 2}) | ({moment} << {bits}) | {node}"
         return [line] if self.placed else []
+
+    def time_is_over(self) -> str:
+        """An expression: has the input ended, here or in the stage before?"""
+        handed = any(isinstance(source, Handed) for source in self.pipeline.sources)
+        return "watermark >= FAR" + (" or n_over[0] != 0" if handed else "")
 
     def count_call(self, node: Node) -> None:
         """This root can bring one (times the loops around it) new key to the node."""

@@ -87,7 +87,7 @@ class Aggregating(Node):
     emit: str = "end"
 
     def keyed_by(self) -> str | None:
-        return self.key
+        return self.key or None
 
     def code(self) -> Any:
         return self.spec.source

@@ -9,8 +9,8 @@ never touched is not even read (`native/pages`).
     00000000000000000700.checkpoint         the manifest
 
 There are two families, written in turn, that share no chunk. So a flipped bit, wherever it is,
-leaves the checkpoint before the newest whole, and no chunk is relied on for ever: a pack of more
-than WHOLE_AFTER checkpoints ago is not built on any more.
+leaves the checkpoint before the newest whole. And no chunk is relied on for ever: of those that did
+not change, one in ROUNDS is written anew each time.
 
 Pack and manifest are written under other names, synced and renamed, the manifest last: a checkpoint
 is there whole or not at all. One that is damaged is left aside for the one before it, and a longer
@@ -46,7 +46,7 @@ from onetape.tape.checkpoint_manifest import (
 from onetape.tape.layout import read_all, remove, replace_file, replace_with
 
 CHUNK_BYTES = 1 << 16
-WHOLE_AFTER = 32
+ROUNDS = 16
 READERS = 4  # threads that read and check at once
 
 
@@ -79,8 +79,8 @@ def write(
     arrays      contiguous, of plain or structured dtypes without objects; must not change meanwhile
     written_ns  the time (None: this machine's)
 
-    O(bytes that were ever touched) to hash them, O(bytes of chunks that changed since the last but
-    one) to write. OSError if the disk is full: then nothing has changed.
+    O(bytes that were ever touched) to hash them; chunks that changed since the last but one, and
+    one in ROUNDS of the others, are written. OSError if the disk is full: then nothing has changed.
     """
     base = folder_of(folder)
     for name in files.disk.listdir(base):
@@ -196,16 +196,20 @@ def _without_unused(manifest: Manifest) -> Manifest:
 def _to_build_on(
     base: str, was: Manifest | None, generation: int
 ) -> tuple[list[Pack], dict[bytes, tuple[int, int]]]:
-    """Packs of this family that are young and there, and where in them each chunk is, by hash."""
+    """Packs of this family that are there, and where in them each chunk is, by hash.
+
+    Left out are the chunks whose turn it is to be written anew.
+    """
     packs, known = list[Pack](), dict[bytes, tuple[int, int]]()
     if was is None:
         return packs, known
-    there = packs_in(base)
+    there, turn = packs_in(base), generation // 2 % ROUNDS
     for n, pack in enumerate(was.packs):
-        if pack.name in there and pack.generation >= generation - WHOLE_AFTER:
+        if pack.name in there:
             chunks = was.chunks[was.chunks["pack"] == n]
             for digest, at in zip(chunks["hash"], chunks["at"].tolist(), strict=True):
-                known[digest.tobytes()] = len(packs), at
+                if digest[0] % ROUNDS != turn:
+                    known[digest.tobytes()] = len(packs), at
             packs.append(pack)
     return packs, known
 

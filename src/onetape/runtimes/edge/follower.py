@@ -25,6 +25,7 @@ from onetape.engine.digest import OutputDigest, digests_of
 from onetape.engine.engine import Engine
 from onetape.engine.planner import Plan
 from onetape.native.pages import copy_touched
+from onetape.native.threads import stand_back
 from onetape.records import OnetapeError, OperatorError
 from onetape.runtimes.course import Course
 from onetape.runtimes.edge.outlet import last_sent
@@ -158,6 +159,7 @@ class Follower:
         return said
 
     def _run(self) -> None:
+        stand_back()
         began = False
         while not self._leave.wait(self.every_s):
             try:

@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 from onetape.connect.checkpoint_store import CheckpointStore
+from onetape.native.threads import stand_back
 from onetape.records import OnetapeError
 from onetape.tape.checkpoint_keep import Retention
 
@@ -60,6 +61,7 @@ class Uploader:
         }
 
     def _run(self) -> None:
+        stand_back()
         pause_s = FIRST_PAUSE_S
         while True:
             self._wanted.wait()
