@@ -9,6 +9,7 @@ again in this process must come to the digests of the node.
     pause   from the old loop's last act between two frames to the new loop's first
     still   alerts, from their due time to their arrival, without swaps
     swap    the same while versions are swapped
+    hiccup  how much a thread oversleeps here meanwhile: a pause cannot be shorter than that
 
 onetape bench swap [--swaps N] [--rate N] [--wait spin|yield|sleep]
 """
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bench.wire import Stage, accounts, latencies, percentiles
+from bench.wire import HICCUP_SLEEP_NS, Stage, accounts, latencies, percentiles
 from bench.wire_flow import Load
 
 from onetape.engine.digest import digests_of, state_digest
@@ -32,6 +33,7 @@ from onetape.runtimes import course
 from onetape.runtimes.code import Code, store
 from onetape.runtimes.edge import loop
 from onetape.runtimes.edge.follower import follow
+from onetape.runtimes.edge.hiccup import HiccupMeter
 from onetape.runtimes.edge.node import OUTPUT_ROWS, EdgeNode
 from onetape.runtimes.edge.swap import swap
 from onetape.tape.layout import read_facts
@@ -166,7 +168,10 @@ def run(swaps: int = 100, rate: int = RATE, wait: str = "sleep") -> dict[str, An
         before = stage.facts
         still = stage.run_slice("node", 1)
         stage.ask("swap", swaps, seconds * 0.1)
-        seen = stage.run_slice("node", 2)
+        began_s, others_ns = time.monotonic(), -stage.others_ns()
+        with HiccupMeter(HICCUP_SLEEP_NS) as meter:
+            seen = stage.run_slice("node", 2)
+        others_cpu = (others_ns + stage.others_ns()) / 1e9 / (time.monotonic() - began_s)
         while (made := stage.ask("swapped")) is None:
             time.sleep(0.1)
         node = stage.since(before)
@@ -192,10 +197,14 @@ def run(swaps: int = 100, rate: int = RATE, wait: str = "sleep") -> dict[str, An
         "events": events,
         **{f"pause_ns_p{p:g}": int(np.percentile(pauses_ns, p)) for p in (50, 99, 99.9)},
         "pause_ns_max": max(pauses_ns),
+        "pause_ns_p50_kept": int(np.median([*pauses_ns[2::4], *pauses_ns[3::4]])),
+        "pause_ns_p50_migrated": int(np.median([*pauses_ns[0::4], *pauses_ns[1::4]])),
         **latencies("still", [still]),
         **latencies("swap", [seen]),
         **percentiles("to_sink", node["to_sink"], 50, 99, 99.9),
+        **percentiles("hiccup", meter.counts, 50, 99, 99.9, 100),
         "kernel_drops": node["kernel_drops"],
+        "others_cpu": round(others_cpu, 3),
         "wait": wait,
     }  # fmt: skip
 
