@@ -105,6 +105,9 @@ def test_what_is_refused_says_why_and_deploys_nothing(live, tmp_path, capsys):
     assert "runs on" in refused(tmp_path / "a" / "pipeline.py", "--to", node.folder)
     assert "What is new?" in refused(node.folder).replace("what", "What", 1)
     assert "no node runs" in refused(path, "--to", tmp_path / "elsewhere")
+    raises = "\n    def migrate(self, old):\n        self.sum = old.sum // (old.sum - old.sum)\n"
+    path.write_text(WIDER.format(migrate=raises))
+    assert "migrate raised ZeroDivisionError" in refused(path, "--to", node.folder, "--yes")
     path.write_text(ADDS.format(times=5))
     assert cli.main(["deploy", str(path), "--to", str(node.folder), "--dry-run"]) == 0
     out = capsys.readouterr().out

@@ -244,3 +244,16 @@ def test_modules_beside_the_file_are_part_of_a_version(live, tmp_path):
     assert sums(kept) == dict.fromkeys(range(10), 50 + 500 + 50_000)
     again, state_again, _ = replayed(version(tmp_path / "a", ADDS.format(times=1)), node.folder)
     assert (again.hexes(), state_again) == (digests, state)
+
+
+def test_a_rule_that_raises_between_the_frames_halts_the_node_and_says_so(tmp_path):
+    rule = "\n    def migrate(self, old):\n        self.sum = old.sum // (old.sum - old.sum)\n"
+    pipeline = version(tmp_path / "a", ADDS.format(times=1))
+    with EdgeNode(pipeline, tmp_path / "tape") as node:
+        push = Push(node, Kept(node.plan))
+        push()
+        with pytest.raises(OperatorError, match="could not be taken over"):
+            swap(node, stored(node, tmp_path / "b", WIDER.format(migrate=rule)))
+        with pytest.raises(OperatorError, match="migrate raised ZeroDivisionError"):
+            list(node.drain())
+        assert len(push.kept.rows["sum"]) == BLOCK

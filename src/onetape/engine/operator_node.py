@@ -190,8 +190,8 @@ def operator(thing: Any = None, *, key: str | None = None) -> Any:
     ```
 
     `on_NAME` makes an input of that name, `on_timer` runs when the state's `wake_ns` is due; what
-    stands after `*` is a setting. `Jumps.source` is the class as written. DeclarationError names
-    the line that cannot be.
+    stands after `*` is a setting; `migrate` is for a hot swap (docs/HOT_SWAP.md). `Jumps.source` is
+    the class as written. DeclarationError names the line that cannot be.
     """
     if thing is None:
         return lambda t: Operator(describe(t, key))

@@ -16,7 +16,7 @@ import numpy as np
 from onetape.compiled.frame import frame_bytes, frame_length, frame_offset
 from onetape.engine.engine import Engine
 from onetape.engine.frames import Run
-from onetape.records import OperatorError
+from onetape.records import OnetapeError, OperatorError
 from onetape.runtimes.batch import set_midnight
 from onetape.runtimes.course import Course, Versions
 from onetape.runtimes.edge.follower import newest
@@ -71,7 +71,8 @@ def run(
     old, start = _at_start(folder, manifest, versions, facts)
     new, _ = _at_start(folder, manifest, versions, facts)
     driver = versions.plan(version).driver
-    new.swap({"swap": version, "driver": driver, "back": back, "drop_state": drop_state})
+    order = {"swap": version, "driver": driver, "back": back, "drop_state": drop_state}
+    _take_over(new, order)
     names = {**old.engine.plan.pipeline.outputs, **new.engine.plan.pipeline.outputs}
     made = Shadow(start, start, 0, {name: Compared() for name in names})
     began_s, begun = time.monotonic(), int(old.engine.run["events"][0])
@@ -86,8 +87,22 @@ def run(
             made.events = int(old.engine.run["events"][0]) - begun
         passed = time.monotonic() - began_s >= seconds
         if passed and made.events >= events:
+            _take_over(old, order)  # with the state of now, as the node will
             return made
         time.sleep(PAUSE_S)
+
+
+def _take_over(course: Course, order: dict[str, Any]) -> None:
+    """Rehearse it: what would halt the node is met here."""
+    try:
+        course.swap(order)
+    except OnetapeError:
+        raise
+    except Exception as why:
+        raise OperatorError(
+            f"migrate raised {type(why).__name__}: {why}; on the node it would halt the pipeline. "
+            "Nothing was deployed"
+        ) from why
 
 
 def _at_start(

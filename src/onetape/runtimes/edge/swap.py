@@ -92,6 +92,8 @@ def _begin(node: EdgeNode, made: Succession, enter: Callable[[int], Any], order:
             raise OperatorError("the node has ended; the running version stays on its tape")
         time.sleep(LOOK_S)
     _until(lambda: peek(node.words, words.TAKEN) == turn or not thread.is_alive(), READY_S)
+    if peek(node.words, words.TAKEN) != turn:
+        raise OperatorError("the state could not be taken over, and the node halts: see its errors")
 
 
 def _run(node: EdgeNode, enter: Callable[..., Any], turn: int, arguments: list[Any]) -> None:
