@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from onetape.engine.keeping import PLAIN, Keeping
+
 if typing.TYPE_CHECKING:
     from onetape.engine.engine import Engine
     from onetape.engine.planner import Plan, _Planner
@@ -24,7 +26,8 @@ Canonical = Iterator[tuple[Any, list[Any]]]
 class Node:
     """One step of a pipeline. `inputs` name the streams it takes.
 
-    tick  what one tick is in its rows, a Decimal, where the step itself decides that
+    tick     what one tick is in its rows, a Decimal, where the step itself decides that
+    keeping  what bounds the keys it knows
     """
 
     kind: ClassVar[str] = "node"  # for a person
@@ -32,6 +35,7 @@ class Node:
     name: str
     inputs: tuple[tuple[str, Stream], ...] = ()
     tick: Any = field(default=None, kw_only=True)
+    keeping: Keeping = field(default=PLAIN, kw_only=True)
 
     def write(self, planner: _Planner, name: str, event: str) -> None:
         """The text of what happens to `event`, a row at the input `name`."""
@@ -57,6 +61,10 @@ class Node:
         """An expression: how many calls surely find room in its state."""
         label = planner.label(self)
         return f"({label}_index[LIMIT] - {label}_index[COUNT])"
+
+    def limits(self) -> dict[str, int]:
+        """How much it may hold, by the name of what; {}: it holds nothing."""
+        return {}
 
     def canonical(self, engine: Engine, label: str) -> Canonical:
         """(keys, blocks): what each key holds. What has no meaning, such as slots, is left out."""

@@ -33,6 +33,7 @@ import numpy as np
 
 from onetape.engine import checks
 from onetape.engine.checks.subject import Known, Subject
+from onetape.engine.keeping import PLAIN, Keeping
 from onetape.records import DeclarationError, is_record, snake_name
 from onetape.records.types import Field, Unit, field_of, layout, unit_of
 
@@ -114,6 +115,7 @@ class OperatorSpec:
     source: Any  # the class or function as written
     migrate: Any = None  # of a hot swap: (row, old row) -> None, or BY_NAME; None: refused
     migrate_back: Any = None  # the same for the way back: (row, old row) fills the old row
+    keeping: Keeping = PLAIN
 
     def handlers(self) -> list[Handler]:
         return [*self.inputs.values(), *([self.timer] if self.timer else [])]

@@ -17,19 +17,22 @@ Everything else is refused, before anything has changed. What is left to do betw
 one function, generated for the two versions: a hot loop calls it, and every replay does.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from onetape.compiled.index import COUNT, insert
+from onetape.compiled.index import COUNT, FREE, find, insert
+from onetape.compiled.recency import new_links, see
 from onetape.compiled.rows import copy_row, row
 from onetape.compiled.timers import NEVER, new_timers, next_wake
 from onetape.engine import compile as compiler
 from onetape.engine import layout
 from onetape.engine.engine import Engine
 from onetape.engine.graph import Node
-from onetape.engine.keyed import DIRECT, rearm
+from onetape.engine.keyed import DIRECT, rearm, slots_of
 from onetape.engine.matching import differs, matched, other_records, other_sources
 from onetape.engine.operators import BY_NAME, WAKE
 from onetape.engine.planner import Plan
@@ -159,7 +162,7 @@ class _Work:
                 return
         others = [n for n in mine if n in theirs and not (rule and n == "state")]
         odd = [n for n in others if mine[n].dtype != theirs[n].dtype]
-        if odd or ({*mine} ^ {*theirs}) - {"timers", "heap"}:
+        if odd or ({*mine} ^ {*theirs}) - {"timers", "heap", "links"}:
             self.lose(node.name, f"holds other state than before ({', '.join(odd) or 'its kind'})")
             return
         if not _is_even(mine, theirs, others):
@@ -174,6 +177,8 @@ class _Work:
             self._migrate(number, was, rule)
         if "timers" in mine and (rule or "timers" not in theirs):
             self._rearm(number)
+        if "links" in mine and "links" not in theirs:
+            self._see(number)
         how = "is kept" if not grown else f"is copied: {len(mine['keys']):,} keys have room"
         self.say(node.name, "is migrated, key by key" if rule else how)
 
@@ -219,6 +224,8 @@ class _Work:
         if f"{label}timers" in self.arrays and "timers" not in theirs:
             timers, heap = new_timers(len(theirs["keys"]))
             self.arrays |= {f"{label}timers": timers, f"{label}heap": heap}
+        if f"{label}links" in self.arrays and "links" not in theirs:
+            self.arrays[f"{label}links"] = new_links(len(theirs["keys"]))
 
     def _name(self, prefix: str, number: int, name: str) -> str:
         arrays = self.arrays if prefix == "n" else self.old.arrays
@@ -228,20 +235,22 @@ class _Work:
     def _grow(self, number: int, was: int, mine: Any, theirs: Any, others: list[str]) -> None:
         index, keys = self._name("was", was, "index"), self._name("was", was, "keys")
         new = {name: self._name("n", number, name) for name in ("index", "keys", "direct")}
-        with self.body.block(f"for slot in range({index}[COUNT])"):
+        self.body.add(f"top = slots_of({index}, {keys})", f"{new['index']}[FREE] = {index}[FREE]")
+        with self.body.block("for slot in range(top)"):
             self.body.add(
                 f"key = {keys}[slot]",
-                f"insert({new['index']}, key, slot)",
                 f"{new['keys']}[slot] = key",
-                "if 0 <= key < DIRECT:",
-                f"    {new['direct']}[key] = slot + 1",
+                f"if find({index}, key) == slot:",
+                f"    insert({new['index']}, key, slot)",
+                "    if 0 <= key < DIRECT:",
+                f"        {new['direct']}[key] = slot + 1",
             )
         for name in others:
             if name in new:
                 continue
             to, source = self._name("n", number, name), self._name("was", was, name)
             each = len(mine[name]) // len(mine["keys"])
-            count = f"{source}[0] + 1" if name == "heap" else f"{index}[COUNT] * {each}"
+            count = {"heap": f"{source}[0] + 1", "links": "top + 1"}.get(name, f"top * {each}")
             with self.body.block(f"for i in range({count})"):
                 is_rows = mine[name].dtype.names
                 self.body.add(
@@ -250,12 +259,12 @@ class _Work:
 
     def _migrate(self, number: int, was: int, rule: Any) -> None:
         new, old = self._name("n", number, "state"), self._name("was", was, "state")
-        index, initial = self._name("n", number, "index"), f"x{number}_initial"
+        initial = f"x{number}_initial"
         self.used[initial] = (self.arrays, initial)
         state, count = self.arrays[new], int(self.old.arrays[f"n{was}_index"][COUNT])
         state[: count + count // 4 + 1024] = np.zeros(1, state.dtype)  # its memory is there by then
         mine, theirs = f"row({new}, slot)", f"row({old}, slot)"
-        with self.body.block(f"for slot in range({index}[COUNT])"):
+        with self._each_key(number):
             self.body.add(f"copy_row({new}, slot, {initial}, 0)")
             if isinstance(rule, list):
                 for name in rule:
@@ -268,18 +277,32 @@ class _Work:
                 given = f"{theirs}, {mine}" if self.back else f"{mine}, {theirs}"
                 self.body.add(f"n{number}_migrate({given})")
 
+    @contextmanager
+    def _each_key(self, number: int) -> Iterator[None]:
+        """The block is run for the slot of each key that is known."""
+        index, keys = self._name("n", number, "index"), self._name("n", number, "keys")
+        every, held = f"slots_of({index}, {keys})", f"find({index}, {keys}[slot]) == slot"
+        with self.body.block(f"for slot in range({every})"), self.body.block(f"if {held}"):
+            yield
+
+    def _see(self, number: int) -> None:
+        """Keys are forgotten from now on, each a ttl after this moment or when it is seen again."""
+        links = self._name("n", number, "links")
+        with self._each_key(number):
+            self.body.add(f"see({links}, slot, max(row(run, 0).reached_ns, 0))")
+
     def _rearm(self, number: int) -> None:
-        index, keys, state, timers, heap = (
-            self._name("n", number, n) for n in ("index", "keys", "state", "timers", "heap")
+        keys, state, timers, heap = (
+            self._name("n", number, n) for n in ("keys", "state", "timers", "heap")
         )
-        with self.body.block(f"for slot in range({index}[COUNT])"):
+        with self._each_key(number):
             wake = f"row({state}, slot).{WAKE}"
             self.body.add(f"rearm({timers}, {heap}, slot, {keys}[slot], {wake})")
 
 
 def _is_even(mine: Any, theirs: Any, others: list[str]) -> bool:
     """Are all arrays as long as before, for each key or, without keys, in all?"""
-    each = set(others) - {"direct", "index", "heap"}
+    each = set(others) - {"direct", "index", "heap", "links"}
     now, was = (len(of.get("keys", [0])) for of in (mine, theirs))
     return all(len(mine[n]) * was == len(theirs[n]) * now for n in each)
 
@@ -302,8 +325,8 @@ def _take_over(work: _Work, engine: Engine, fixed: dict[str, Any]) -> tuple[str,
             "        heads[k * LINE] = tails[k * LINE] = old_heads[outputs[k] * LINE]",
             "for n in range(nodes.shape[0]):",
             "    if nodes[n] >= 0:",
-            "        counts[2 * n] = old_counts[2 * nodes[n]]",
-            "        counts[2 * n + 1] = old_counts[2 * nodes[n] + 1]",
+            "        for i in range(NODE_WORDS):",
+            "            counts[NODE_WORDS * n + i] = old_counts[NODE_WORDS * nodes[n] + i]",
         )
         text.add(*work.body.lines)
         text.add("r = row(run, 0)", "r.next_wake_ns = NEVER")
@@ -315,13 +338,17 @@ def _take_over(work: _Work, engine: Engine, fixed: dict[str, Any]) -> tuple[str,
 
 
 _NAMES: dict[str, Any] = {
-    "COUNT": COUNT,
     "DIRECT": DIRECT,
+    "FREE": FREE,
     "LINE": layout.LINE,
     "NEVER": NEVER,
+    "NODE_WORDS": layout.NODE_WORDS,
     "copy_row": copy_row,
+    "find": find,
     "insert": insert,
     "next_wake_of": next_wake,
     "rearm": rearm,
     "row": row,
+    "see": see,
+    "slots_of": slots_of,
 }

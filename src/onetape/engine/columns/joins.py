@@ -31,8 +31,12 @@ def asof_join(
     strictly: bool = False,
     suffix: str = "_right",
     capacity: int = 1 << 16,
+    **kept: Any,
 ) -> Stream:
-    """Rows of `left` with the fields of `right` (a name both have gets `suffix`)."""
+    """Rows of `left` with the fields of `right` (a name both have gets `suffix`).
+
+    kept  ttl and when_full, as an operator takes them
+    """
     if not isinstance(right, Stream):
         raise DeclarationError(f"asof_join was given {right!r}; expected a stream")
     key = field_name(by, left.of, "asof_join: by")
@@ -106,7 +110,7 @@ def asof_join(
     }
     names |= {"i64": i64, "f64": f64, "u64": u64}
     join = operator(written(f"{made.__name__}Join", lines, names), key=key)
-    return join(left=left, right=right, capacity={"keys": capacity})  # type: ignore[no-any-return]
+    return join(left=left, right=right, capacity={"keys": capacity}, **kept)  # type: ignore[no-any-return]
 
 
 def _fields(prefix: str, kinds: dict[str, str]) -> list[str]:
