@@ -43,8 +43,8 @@ def _places(pipeline: Pipeline, known: dict[Any, int]) -> list[tuple[Any, Any, A
         kind = (type(node).__name__, node.name)
         place = known.setdefault((*kind, inputs), len(known))
         at[id(node)] = place
-        given = node.settings if isinstance(node, OperatorNode) else parameters(node)
-        found.append(((place, tuple(sorted(given.items()))), place, kind))
+        given = sorted((parameters(node) | node.manifest()).items())
+        found.append(((place, repr(given)), place, kind))
     return found
 
 
