@@ -29,6 +29,7 @@ from onetape.engine import state
 from onetape.engine.digest import digests_of
 from onetape.engine.engine import Engine
 from onetape.native.threads import stand_back
+from onetape.runtimes.course import Course
 from onetape.runtimes.edge.follower import Follower, newest, put_back
 from onetape.runtimes.edge.node import EdgeNode
 
@@ -73,7 +74,8 @@ def measure(mb: int, seconds: float) -> dict[str, Any]:
         with EdgeNode(pipeline, tape, wait="sleep", wait_ns=20_000) as node:
             pace = _Pace(node, keys)
             pace.fill()
-            saver = _Saver(node, Follower(node.plan, tape, node.manifest["driver"]), seconds)
+            follower = Follower(Course(Engine(node.plan), None), tape)
+            saver = _Saver(node, follower, seconds)
             saver.start()
             pace.run(saver.is_alive)
             list(node.stop())
@@ -161,15 +163,16 @@ class _Saver(threading.Thread):
 
 def _restore(plan: Any, tape: Path, follower: Follower) -> dict[str, Any]:
     """From the folder to an engine that is ready; the compiled driver is there."""
-    engine, digests = Engine(plan), digests_of(plan)
+    course, digests = Course(Engine(plan), None), digests_of(plan)
     began_s, cpu_s = time.perf_counter(), time.process_time()
-    found, damaged = newest(tape, follower.driver)
+    found, damaged = newest(tape, [plan.driver])
     assert found is not None, damaged
     read_s = time.perf_counter() - began_s
-    put_back(found, engine, digests)
+    course.restore(found)
+    put_back(found, digests, plan)
     ready_s, cpu_s = time.perf_counter() - began_s, time.process_time() - cpu_s
     theirs = state.save(follower.engine)
-    same = all(np.array_equal(a, theirs[n]) for n, a in state.save(engine).items())
+    same = all(np.array_equal(a, theirs[n]) for n, a in state.save(course.engine).items())
     is_newest = found.offset == follower.saved_offset
     return {
         "answer_ok": same and is_newest and not damaged,

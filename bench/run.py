@@ -129,6 +129,12 @@ def soak(quick: bool, **given: Any) -> dict[str, Any]:
     return wire_soak.run(**({"seconds": 4.0} if quick else {}) | given)
 
 
+def swap(quick: bool, **given: Any) -> dict[str, Any]:
+    from bench import swap
+
+    return swap.run(**({"swaps": 4} if quick else {}) | given)
+
+
 BENCHES: dict[str, Callable[..., dict[str, Any]]] = {
     "itch": itch,
     "window": window,
@@ -148,6 +154,7 @@ BENCHES: dict[str, Callable[..., dict[str, Any]]] = {
     "wire": wire,
     "wire_faults": wire_faults,
     "soak": soak,
+    "swap": swap,
 }
 
 
@@ -204,13 +211,16 @@ def _options(args: argparse.Namespace, name: str) -> dict[str, Any]:
         "wait": args.wait,
         "seconds": args.seconds,
         "sizes": args.sizes,
+        "swaps": args.swaps,
+        "rate": args.rate,
     }
     if args.commit_every is not None:
         given["commit_every_ns"] = int(args.commit_every * 1e6)
     of = {
-        "wire": given.keys() - {"sizes"},
+        "wire": {"rates", "wait", "seconds", "commit_every_ns"},
         "soak": {"wait", "seconds"},
         "checkpoint": {"sizes", "seconds"},
+        "swap": {"rate", "wait", "swaps"},
     }
     takes = of.get(name, set())
     return {key: given[key] for key in takes if given[key] is not None}

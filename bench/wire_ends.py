@@ -189,18 +189,22 @@ def node(
     midnight_ns: int,
     cpu: int | None,
     other_cpu: int | None,
+    more: Any = None,
 ) -> None:
     """Says where it listens and the thread of its journal; then its counters, until told to stop.
 
     It is asked with the number of datagrams sent so far, and answers when all of them have been
     run, or when none has come for a while.
+
+    more   what another bench adds: it has `pipeline()`, is told of the node by `begin`, of its rows
+           by `take` and of what it is asked besides numbers by `hear`
     """
     if other_cpu is not None:
         pin_thread(other_cpu)  # the journal and this thread, so that the loop has `cpu` alone
     with (
         Network([ANY_PORT], sinks={"alert": sink}) as network,
         EdgeNode(
-            market_watch(),
+            more.pipeline() if more else market_watch(),
             folder,
             framing={"itch": "moldudp64"},
             midnight_ns=midnight_ns,
@@ -210,6 +214,8 @@ def node(
             **network.options(),
         ) as running,
     ):
+        if more:
+            more.begin(running)
         pipe.send((network.receivers[0].address, _writer_of(running)))
         opened, sent, heard_s, packets = 0, -1, 0.0, -1
         while True:
@@ -217,7 +223,12 @@ def node(
                 sent = pipe.recv()
                 if sent is None:
                     return
-            for name, rows, _ in running.drain():
+                if not isinstance(sent, int):
+                    pipe.send(more.hear(sent))
+                    sent = -1
+            for name, rows, origins in running.drain():
+                if more:
+                    more.take(name, rows, origins)
                 if name == "alert":
                     opened += int((rows["state"] == OPEN).sum())
             if sent < 0:
@@ -235,7 +246,7 @@ def _facts(running: EdgeNode, network: Network) -> dict[str, Any]:
     """All but the memory only grows, so a difference tells of the time between two askings."""
     feed = running.engine.feed_state("itch")
     around, line = running.around, running.line_statistics()[0]
-    loop_ns, ready_ns = _scheduled_ns(running._thread.native_id)
+    loop_ns, ready_ns = _scheduled_ns(running.threads[-1].native_id)
     return {
         "service": around.service.copy(),
         "to_sink": around.to_sink.copy(),

@@ -40,6 +40,7 @@ COMMANDS = {
         "runtimes.replay:add_parser",
     ),
     "run": ("run a pipeline at the edge, on a tape", "runtimes.run:add_parser"),
+    "deploy": ("put another version of a pipeline on a running node", "runtimes.deploy:add_parser"),
     "top": ("watch a running node", "runtimes.top:add_parser"),
     "listen": ("print the rows that a running node sends", "runtimes.receive:add_parser"),
     "verify": (

@@ -9,10 +9,11 @@ import pytest
 
 from onetape import cli
 from onetape.compiled.frame import DATA, END
-from onetape.engine.planner import plan
 from onetape.records import block_of
+from onetape.runtimes import course
 from onetape.runtimes.edge.follower import Follower
 from onetape.runtimes.load import load_pipeline
+from onetape.tape.layout import read_facts
 from onetape.tape.tape import Tape
 
 PIPELINE = """\
@@ -123,8 +124,8 @@ def test_debug_of_a_timer_and_of_a_window(made, capsys):
 
 def test_debug_from_a_checkpoint_is_debug_from_the_start(made, capsys):
     whole = run_json(capsys, "debug", *made, "--at", "3.1")
-    planned = plan(load_pipeline(str(made[0])))
-    follower = Follower(planned, made[1], planned.driver)
+    manifest = read_facts(str(made[1])).manifest
+    follower = Follower(course.begin(load_pipeline(str(made[0])), made[1], manifest), made[1])
     for buffer, begin, end, _ in [next(_frames_before(made[1], 3))]:
         for _ in follower.engine.feed(buffer, begin, end):
             pass

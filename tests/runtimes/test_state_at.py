@@ -18,11 +18,13 @@ from onetape.compiled import mode
 from onetape.compiled.frame import DATA, END
 from onetape.compiled.index import COUNT
 from onetape.connect.itch_file import open_itch
+from onetape.engine.engine import Engine
 from onetape.engine.frames import FramePacker
 from onetape.engine.planner import plan
 from onetape.engine.window import Aggregating
 from onetape.records import OperatorError
 from onetape.runtimes import batch
+from onetape.runtimes.course import Course
 from onetape.runtimes.edge.follower import Follower
 from onetape.runtimes.load import load_pipeline
 from onetape.runtimes.manifest import manifest_of
@@ -86,7 +88,7 @@ NUMBER = np.dtype([("ts_event_ns", "<i8"), ("key", "<i8"), ("value", "<i8")])
 def make_tape(folder, pipeline, payloads, midnight_ns=0, *, saves=()):
     """A tape of these payloads, an END, and a checkpoint behind each frame number in `saves`."""
     planned = plan(pipeline)
-    follower = Follower(planned, folder, planned.driver)
+    follower = Follower(Course(Engine(planned), None), folder)
     batch.set_midnight(follower.engine, midnight_ns)
     with Tape.create(folder, manifest_of(planned, midnight_ns, {}), **SMALL) as tape:
         for n, payload in enumerate([*payloads, None]):

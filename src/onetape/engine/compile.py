@@ -38,9 +38,14 @@ def generated(
         return modules.load(folder, text, plain).__dict__[function]  # type: ignore[no-any-return]
     from onetape.compiled import intrinsics
 
-    return _compiled(text, names, function, intrinsics.signature(arguments))
+    signature = intrinsics.signature(arguments)
+    known = (_folder(text, names), function, signature)
+    if known not in _LOADED:
+        _LOADED[known] = _compiled(text, names, function, signature, known[0])
+    return _LOADED[known]
 
 
+_LOADED: dict[Any, Any] = {}  # what this process has, by folder, function and signature
 _COMPILED: list[Path] = []  # folders of what this process did not find on disk
 _WARM: dict[Path, Any] = {}  # what this process has compiled in parts, by folder
 

@@ -88,6 +88,7 @@ class Engine:
     turn   the driver of another engine of the same plan and mode: nothing is compiled or loaded
     store  (bytes of a row, keys at most) -> where a node with `memory=` puts state away; in a dict,
            where none is given
+    given  arrays to work on, by name ("run", "sources" and those of nodes), in place of new ones
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class Engine:
         turn: Any = None,
         stops: Collection[str] = (),
         store: Callable[[int, int], Store] | None = None,
+        given: dict[str, Any] | None = None,
     ) -> None:
         if output_rows & (output_rows - 1):
             raise ValueError(f"output_rows was {output_rows}; expected a power of two")
@@ -107,12 +109,14 @@ class Engine:
                     f"ring holds {output_rows}; give it more, or lower the UpTo of its operators"
                 )
         self.plan = plan
-        self.run = layout.new_run()
-        self.sources = layout.new_sources(len(plan.pipeline.sources))
+        given = given or {}
+        self.run = given.get("run", layout.new_run())
+        self.sources = given.get("sources", layout.new_sources(len(plan.pipeline.sources)))
         self.heads = np.zeros(layout.LINE * max(len(plan.outputs), 1), np.int64)
         self.tails = np.zeros_like(self.heads)
         self.counts_words = np.zeros(layout.NODE_WORDS * len(plan.node_names), np.int64)
-        self.arrays = {name: make() for name, make in plan.arrays.items()}
+        makers = plan.arrays.items()
+        self.arrays = {name: given[name] if name in given else make() for name, make in makers}
         self._blocked = [0] * len(plan.outputs)
         for k, output in enumerate(plan.outputs):
             if f"o{k}" in self.arrays:

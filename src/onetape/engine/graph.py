@@ -69,6 +69,7 @@ class Pipeline:
             if not isinstance(stream, Stream):
                 raise DeclarationError(f"output {name!r} was {stream!r}; expected a stream")
         self.outputs = outputs
+        self.code: typing.Any = None  # the files it was loaded from: see `onetape.runtimes.code`
         self.nodes = _in_order(outputs.values())
         self.sources = [n for n in self.nodes if isinstance(n, Source)]
         self.rules = _rules(self.nodes)

@@ -124,6 +124,17 @@ def give_back(direct, index, keys, slot):
 
 
 @kernel
+def slots_of(index, keys):
+    """How many slots were ever handed out; those of them that are free are not of their key."""
+    slots = count(index)
+    free = index[FREE]
+    while free > 0:
+        slots += 1
+        free = keys[free - 1]
+    return slots
+
+
+@kernel
 def clear_cells(numbers, slot, cells):
     """What an earlier key left in the cells of a slot is not this one's."""
     for cell in range(slot * cells, (slot + 1) * cells):
@@ -183,4 +194,5 @@ __all__ = [
     "slot_known",
     "slot_of",
     "slot_only",
+    "slots_of",
 ]

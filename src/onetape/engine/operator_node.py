@@ -208,8 +208,8 @@ def operator(
     ```
 
     `on_NAME` makes an input of that name, `on_timer` runs when the state's `wake_ns` is due; what
-    stands after `*` is a setting. `Jumps.source` is the class as written. DeclarationError names
-    the line that cannot be.
+    stands after `*` is a setting; `migrate` is for a hot swap (docs/HOT_SWAP.md). `Jumps.source` is
+    the class as written. DeclarationError names the line that cannot be.
 
     ttl        of event time: a key not seen for so long is forgotten, with its timer
     when_full  at `capacity` keys: "halt", "drop_new" (events of further keys are left out) or

@@ -38,11 +38,14 @@ from onetape.records import DeclarationError, is_record, snake_name
 from onetape.records.types import Field, Unit, field_of, layout, unit_of
 
 WAKE = "wake_ns"
+BY_NAME = "by_name"
 RESERVED = (
     "capacity",
     "headroom",
     "canonical",
     "foresee",
+    "migrate",
+    "migrate_back",
 )  # what a class says of itself as a whole
 
 
@@ -110,6 +113,8 @@ class OperatorSpec:
     foresee: Callable[..., Any] | None  # (tables, order id) of the next events: hints to memory
     canonical: Callable[..., Any] | None  # tables -> arrays in an order that means nothing
     source: Any  # the class or function as written
+    migrate: Any = None  # of a hot swap: (row, old row) -> None, or BY_NAME; None: refused
+    migrate_back: Any = None  # the same for the way back: (row, old row) fills the old row
     keeping: Keeping = PLAIN
 
     def handlers(self) -> list[Handler]:
@@ -190,6 +195,7 @@ def _describe_class(cls: type, key: str | None) -> OperatorSpec:
         foresee=getattr(cls, "foresee", None),
         canonical=getattr(cls, "canonical", None),
         source=cls,
+        **_migrations(cls),
     )
     if tables:
         spec.tables_type()  # now: machine code on the disk asks for those of all who share it
@@ -231,7 +237,20 @@ def _describe_function(function: Any, key: str | None) -> OperatorSpec:
         foresee=None,
         canonical=None,
         source=function,
+        **(_migrations(own) if own is not None else {}),
     )
+
+
+def _migrations(cls: type) -> dict[str, Any]:
+    """How a hot swap takes over one key's state from the version before, and gives it back."""
+    found = {name: getattr(cls, name, None) for name in ("migrate", "migrate_back")}
+    for name, rule in found.items():
+        if rule is not None and rule != BY_NAME and not inspect.isfunction(rule):
+            raise DeclarationError(
+                f"{_place(cls, name)}{cls.__name__}.{name} was {rule!r}; expected {BY_NAME!r}, or "
+                f"def {name}(self, old) that fills one row from the other"
+            )
+    return found
 
 
 def _state(cls: type) -> tuple[np.dtype[Any] | None, tuple[Any, ...]]:

@@ -16,9 +16,10 @@ from pathlib import Path
 from onetape.records.errors import OperatorError
 
 
-def pin_thread(cpu: int) -> None:
+def pin_thread(cpu: int, thread: int | None = None) -> None:
     """Keep the calling thread on one processor. OperatorError where that is not possible.
 
+    thread   the native id of another one of this process
     Worth it for a thread that spins and has the processor to itself (isolcpus, a cpuset); threads
     started from it inherit it. Without that, the scheduler's choice is better than a fixed one.
     """
@@ -28,7 +29,7 @@ def pin_thread(cpu: int) -> None:
             "leave the processor unset"
         )
     try:
-        os.sched_setaffinity(0, {cpu})
+        os.sched_setaffinity(thread or 0, {cpu})
     except OSError as why:
         allowed = sorted(os.sched_getaffinity(0))
         raise OperatorError(
@@ -37,9 +38,10 @@ def pin_thread(cpu: int) -> None:
         ) from why
 
 
-def set_realtime(priority: int) -> None:
+def set_realtime(priority: int, thread: int | None = None) -> None:
     """Run the calling thread before all ordinary ones (SCHED_FIFO), priority 1 to 99.
 
+    thread   the native id of another one of this process
     For a loop that sleeps between datagrams: it wakes at once. One that spins gives its processor
     to nobody, save the 5 % that Linux by default keeps for ordinary threads: it takes them as a
     pause of up to 50 ms each second, far worse than the jitter one wanted to be rid of.
@@ -53,7 +55,7 @@ def set_realtime(priority: int) -> None:
     if not 1 <= priority <= 99:
         raise OperatorError(f"real-time priority was {priority}; expected 1 (lowest) to 99")
     try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
+        os.sched_setscheduler(thread or 0, os.SCHED_FIFO, os.sched_param(priority))
     except OSError as why:
         raise OperatorError(
             f"cannot make a thread real-time at priority {priority}: {why.strerror}; it takes "

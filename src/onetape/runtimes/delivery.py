@@ -46,31 +46,44 @@ class Delivery:
     ) -> None:
         self._stack = ExitStack()
         self._takers: dict[str, list[Taker]] = {}
-        ticks = ticks_of(pipeline) if ticks is None else ticks
-        kept = folder / FOLDER if folder is not None else None
+        self._seen = set[str]()
+        self._out, self._symbols, self._durable = out, symbols, durable
+        self._folder, self._replay = folder, replay
+        self._kept = folder / FOLDER if folder is not None else None
         with ExitStack() as opening:  # if one cannot be opened, those that were are closed
             opening.callback(self._stack.close)
-            for name, stream in pipeline.outputs.items():
-                sinks = [s for s in stream.sinks if isinstance(s, OpenableSink)]
-                sinks += [ParquetFileSink(str(out))] if out is not None else []
-                known = {"tick": str(ticks[name]) if name in ticks else None} if ticks else {}
-                for n, sink in enumerate(sinks):
-                    again = _tape_of(pipeline, folder) if folder is not None else replay
-                    about = Output(
-                        name,
-                        stream.of,
-                        symbols,
-                        pipeline.rules,
-                        durable,
-                        kept,
-                        n,
-                        replay=again,
-                        **known,
-                    )
-                    taker = sink.open(about)
-                    self._stack.callback(taker.close)
-                    self._takers.setdefault(name, []).append(taker)
+            self._open(pipeline, ticks_of(pipeline) if ticks is None else ticks)
             opening.pop_all()
+
+    def _open(self, pipeline: Pipeline, ticks: Mapping[str, Any]) -> None:
+        """The sinks of the outputs that have none yet."""
+        for name, stream in pipeline.outputs.items():
+            if name in self._seen:
+                continue
+            self._seen.add(name)
+            sinks = [s for s in stream.sinks if isinstance(s, OpenableSink)]
+            sinks += [ParquetFileSink(str(self._out))] if self._out is not None else []
+            known = {"tick": str(ticks[name]) if name in ticks else None} if ticks else {}
+            for n, sink in enumerate(sinks):
+                again = _tape_of(pipeline, self._folder) if self._folder else self._replay
+                about = Output(
+                    name,
+                    stream.of,
+                    self._symbols,
+                    pipeline.rules,
+                    self._durable,
+                    self._kept,
+                    n,
+                    replay=again,
+                    **known,
+                )
+                taker = sink.open(about)
+                self._stack.callback(taker.close)
+                self._takers.setdefault(name, []).append(taker)
+
+    def follow(self, pipeline: Pipeline) -> None:
+        """Another version of the pipeline goes on: outputs that are new get their sinks."""
+        self._open(pipeline, ticks_of(pipeline))
 
     def __bool__(self) -> bool:
         """Is there any sink? Without one, rows need not be made again when a run is resumed."""

@@ -6,10 +6,25 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from onetape.engine.digest import OutputDigest, state_digest
+from onetape.engine.planner import Plan
 from onetape.runtimes.account import account
 from onetape.runtimes.delivery import Delivery
+from onetape.runtimes.edge.follower import follow
 from onetape.runtimes.edge.node import EdgeNode
 from onetape.runtimes.manifest import write_result
+
+
+def follow_swaps(
+    node: EdgeNode, digests: dict[str, OutputDigest], delivery: Delivery | None
+) -> None:
+    """Outputs that a new version brings have a digest, and sinks, before their first row."""
+
+    def swapped(planned: Plan) -> None:
+        follow(digests, planned)
+        if delivery is not None:
+            delivery.follow(planned.pipeline)
+
+    node.when_swapped.append(swapped)
 
 
 def end_run(

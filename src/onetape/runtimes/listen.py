@@ -15,9 +15,11 @@ from onetape.engine.graph import Pipeline
 from onetape.runtimes.account import account, lines_of
 from onetape.runtimes.delivery import Delivery
 from onetape.runtimes.edge import live
+from onetape.runtimes.edge.control import Control
 from onetape.runtimes.edge.hiccup import HiccupMeter
 from onetape.runtimes.edge.network import ASKED, Network
 from onetape.runtimes.edge.node import EdgeNode
+from onetape.runtimes.ending import follow_swaps
 from onetape.runtimes.manifest import write_result
 from onetape.runtimes.progress import Progress
 
@@ -73,6 +75,7 @@ def run_network(
                 folder=tape,
             )
         )
+        follow_swaps(node, session.digests, session.delivery)
         if options.get("resume"):
             take = session.delivery.take if session.delivery else None
             for line in node.recover(session.digests, take):
@@ -80,6 +83,7 @@ def run_network(
         session.remember()
         session.hiccups = stack.enter_context(HiccupMeter(NAP_NS))
         stack.enter_context(node)
+        stack.enter_context(Control(node))
         if not is_quiet:
             print(f"listening at {where}; Ctrl-C ends it", file=sys.stderr, flush=True)
         ended_by = session.run(seconds)

@@ -14,8 +14,13 @@ from onetape.records import IntegrityError, OperatorError
 RESULT = "result.json"  # beside the tape: what the run that made it came to
 
 
-def manifest_of(plan: Plan, midnight_ns: int, origin: dict[str, Any]) -> dict[str, Any]:
-    """The code and the settings of a plan, as JSON-ready data."""
+def manifest_of(
+    plan: Plan, midnight_ns: int, origin: dict[str, Any], version: str = ""
+) -> dict[str, Any]:
+    """The code and the settings of a plan, as JSON-ready data.
+
+    version   the name under which its files are kept beside the tape: see `code.py`
+    """
     operators = []
     for number, node in enumerate(plan.pipeline.nodes):
         entry: dict[str, Any] = {"id": f"n{number}", "name": node.name}
@@ -28,6 +33,7 @@ def manifest_of(plan: Plan, midnight_ns: int, origin: dict[str, Any]) -> dict[st
         "outputs": {n: s.of.__name__ for n, s in plan.pipeline.outputs.items()},
         "operators": operators,
         "origin": origin,
+        "version": version,
     }
 
 

@@ -22,11 +22,12 @@ from onetape.records import OperatorError, PeerError
 from onetape.runtimes.account import lines_of
 from onetape.runtimes.delivery import Delivery, rows_may_wait
 from onetape.runtimes.edge import live
+from onetape.runtimes.edge.control import Control
 from onetape.runtimes.edge.feeder import FileFeeder
 from onetape.runtimes.edge.network import Network
 from onetape.runtimes.edge.node import DRAIN_PAUSE_S, EdgeNode
 from onetape.runtimes.edge.words import STRATEGIES
-from onetape.runtimes.ending import end_run
+from onetape.runtimes.ending import end_run, follow_swaps
 from onetape.runtimes.inputs import feed_files, has_several_feeds, has_tables, inputs_of
 from onetape.runtimes.listen import print_facts, run_network
 from onetape.runtimes.progress import Progress
@@ -554,10 +555,12 @@ def run_file(
                 taken = True
             return taken
 
+        follow_swaps(node, digests, delivery)
         for line in node.recover(digests, delivery.take if delivery else None) if resume else []:
             print(f"onetape: {line}", file=sys.stderr)
         done, events_before = (int(node.engine.run[n][0]) for n in ("data_frames", "events"))
         stack.enter_context(node)
+        stack.enter_context(Control(node))
         feeder = FileFeeder(node, islice(file, done, None), speed=speed)
         stack.callback(feeder.stop)
         began_s = time.perf_counter()

@@ -19,8 +19,9 @@ from onetape.engine.graph import Pipeline
 from onetape.records import OperatorError
 from onetape.runtimes.delivery import Delivery
 from onetape.runtimes.edge import live
+from onetape.runtimes.edge.control import Control
 from onetape.runtimes.edge.node import DRAIN_PAUSE_S, EdgeNode
-from onetape.runtimes.ending import end_run
+from onetape.runtimes.ending import end_run, follow_swaps
 from onetape.runtimes.inputs import symbols_of, ticks_of
 from onetape.runtimes.progress import Progress
 from onetape.tape.layout import read_facts
@@ -104,12 +105,14 @@ def run_items(
                 digests[name].update(rows, origins)
                 delivery.take(name, rows, origins)
 
+        follow_swaps(node, digests, delivery)
         if resume:
             _recover(node, brought, digests, delivery)
         items: Iterator[Item | None] = _not_on_tape(node, brought.items)
         if brought.pace is not None:
             items = brought.pace(items)  # type: ignore[arg-type]
         stack.enter_context(node)
+        stack.enter_context(Control(node))
         began_s, events, told_s = time.perf_counter(), node.engine.run["events"], 0.0
         try:
             for item in items:

@@ -13,6 +13,7 @@ from onetape.connect.itch_file import ItchFile
 from onetape.engine.graph import Pipeline
 from onetape.engine.planner import plan
 from onetape.records import OperatorError
+from onetape.runtimes.course import Versions
 from onetape.runtimes.manifest import read_result
 from onetape.tape.layout import read_facts
 
@@ -62,7 +63,7 @@ def same_run(
             f"({begun.get('size_bytes', 'size unknown')} bytes), and --file {file.path} is not "
             f"that ({given['size_bytes']} bytes); give the same file, or a new folder as --tape"
         )
-    if was.get("driver") != driver:
+    if driver not in Versions(tape, was).drivers:
         raise OperatorError(
             f"{tape} was made by another pipeline (driver {was.get('driver')}, this one is "
             f"{driver}); give the one that made it, or a new folder as --tape"

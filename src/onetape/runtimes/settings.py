@@ -16,6 +16,7 @@ from typing import Any
 from onetape.engine.graph import Pipeline
 from onetape.engine.settings import with_settings
 from onetape.records import OperatorError
+from onetape.runtimes.code import code_at
 from onetape.runtimes.load import load_pipeline
 
 
@@ -34,7 +35,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def load_with_settings(args: argparse.Namespace) -> Pipeline:
     """The pipeline that the command line names, with the settings it gives."""
-    return apply(load_pipeline(args.pipeline), args)
+    pipeline = apply(load_pipeline(args.pipeline), args)
+    pipeline.code = code_at(args.pipeline, given_by(args))
+    return pipeline
+
+
+def given_by(args: argparse.Namespace) -> dict[str, Any]:
+    """All settings of a command line; what is said with --set goes before what the file says."""
+    from_file = read_settings(args.settings) if args.settings is not None else {}
+    return from_file | dict(_parsed(text) for text in args.set)
 
 
 def apply(pipeline: Pipeline, args: argparse.Namespace) -> Pipeline:

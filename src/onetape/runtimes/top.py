@@ -71,7 +71,10 @@ def table(facts: dict[str, Any], before: dict[str, Any] | None) -> Any:
     age_s = (time.time_ns() - facts["ts_ns"]) / 1e9
     ended = "" if age_s < STALE_S else f"  not renewed for {age_s:,.0f} s: it has ended"
     rate = _rate(facts, before, "events")
-    head = Text(f"onetape {facts['tape']['folder']}  {facts['events']:,} events{rate}{ended}")
+    version = f"  version {facts['version'][:12]}" if facts.get("version") else ""
+    head = Text(
+        f"onetape {facts['tape']['folder']}  {facts['events']:,} events{rate}{version}{ended}"
+    )
     latency = Table("latency, us", *[f"p{p:g}" for p in live.PERCENTS], box=None)
     for name, cells in facts["latency_ns"].items():
         if cells and any(cells.values()):

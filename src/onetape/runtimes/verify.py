@@ -21,6 +21,7 @@ import numpy as np
 
 from onetape.compiled import mode
 from onetape.compiled.frame import (
+    CONTROL,
     DATA,
     END,
     HEADER_BYTES,
@@ -36,10 +37,13 @@ from onetape.engine.digest import OutputDigest, state_digest
 from onetape.engine.engine import Engine
 from onetape.engine.frames import Run
 from onetape.engine.graph import Pipeline
-from onetape.engine.planner import plan
+from onetape.engine.planner import Plan, plan
 from onetape.records import OperatorError
-from onetape.runtimes.batch import set_midnight
+from onetape.runtimes import course
+from onetape.runtimes.course import Course, Versions
+from onetape.runtimes.edge.follower import follow
 from onetape.runtimes.edge.node import EdgeNode
+from onetape.runtimes.edge.swap import swap
 from onetape.runtimes.manifest import read_result
 from onetape.runtimes.settings import add_options, load_with_settings
 from onetape.tape.layout import read_facts
@@ -92,10 +96,11 @@ def run(args: argparse.Namespace) -> int:
 def verify(pipeline: Pipeline, folder: Path) -> tuple[bool, dict[str, Any], list[str]]:
     """(all equal, facts for --json, lines for people)."""
     manifest = read_facts(str(folder)).manifest
-    make = lambda rows=1 << 16: _engine(pipeline, manifest, rows)  # noqa: E731
+    make = lambda rows=1 << 16: course.begin(pipeline, folder, manifest, output_rows=rows)  # noqa: E731
     whole: list[Answer] = []
     left, lines = read_result(folder), list[str]()
-    same_code = manifest["driver"] == plan(pipeline, manifest["framing"]).driver
+    driver = plan(pipeline, manifest["framing"]).driver
+    same_code = driver in Versions(folder, manifest).drivers
     if not same_code:
         lines.append("the tape was made by another pipeline; what that came to is not compared")
     elif left is not None:
@@ -138,27 +143,28 @@ def verify(pipeline: Pipeline, folder: Path) -> tuple[bool, dict[str, Any], list
     return equal, facts, lines
 
 
-def _engine(pipeline: Pipeline, manifest: dict[str, Any], output_rows: int) -> Engine:
-    planned = plan(pipeline, manifest["framing"])
-    most = 1 << (max(planned.rows_most) - 1).bit_length()  # that one event may make
-    engine = Engine(planned, output_rows=max(output_rows, most))
-    set_midnight(engine, manifest["midnight_ns"])
-    return engine
-
-
-def _rows(engine: Engine, runs: Iterator[Run]) -> Iterator[Any]:
-    """Blocks of rows, and at the end the engine they came from."""
+def _rows(ran: Course, runs: Iterator[Run]) -> Iterator[Any]:
+    """Blocks of rows, plans of versions as they take over, and at the end the last engine."""
+    yield ran.engine.plan
+    passed: list[Plan] = []
+    ran.when_swapped.append(lambda made: passed.append(made.engine.plan))
     for buffer, begin, end in runs:
-        yield from engine.feed(buffer, begin, end)
-    yield engine
+        for block in ran.feed(buffer, begin, end):
+            yield from passed
+            passed.clear()
+            yield block
+    yield from passed
+    yield ran.engine
 
 
 def _answer(way: str, steps: Iterator[Any], pipeline: Pipeline) -> Answer:
     engine: Any = None
-    digests = {n: OutputDigest(s.of, "instrument_id") for n, s in pipeline.outputs.items()}
+    digests: dict[str, OutputDigest] = {}
     for step in steps:
         if isinstance(step, Engine):
             engine = step
+        elif isinstance(step, Plan):
+            follow(digests, step)
         else:
             name, rows, origins = step
             digests[name].update(rows, origins)
@@ -201,22 +207,34 @@ def _cut(buffer: Any, begin: int, size: int) -> Run:
 def _plain_python(pipeline: Pipeline, manifest: Any, folder: Path) -> Iterator[Any]:
     runs = [(buffer, begin, end) for buffer, begin, end in _prefix(pipeline, folder)]
     with mode.running("interpreted"):
-        engine = _engine(pipeline, manifest, 1 << 10)
-        yield from _rows(engine, iter(runs))
+        ran = course.begin(pipeline, folder, manifest, output_rows=1 << 10)
+        yield from _rows(ran, iter(runs))
 
 
 def _edge(pipeline: Pipeline, manifest: dict[str, Any], folder: Path) -> Iterator[Any]:
-    """The tape's data through a hot loop of its own."""
+    """The tape's data through a hot loop of its own, which is swapped where the tape's was."""
     scratch = Path(tempfile.mkdtemp(prefix="onetape-verify-"))
+    first = course.begin(pipeline, folder, manifest)
     try:
         with EdgeNode(
-            pipeline,
+            first.engine.plan.pipeline,
             scratch / "tape",
             framing=manifest["framing"],
             midnight_ns=manifest["midnight_ns"],
         ) as node:
+            if first.versions is not None:
+                node.versions = first.versions
+            passed = [node.plan]
+            node.when_swapped.append(passed.append)
             for buffer, begin, _ in _one_by_one(read_segments(folder)):
+                yield from passed
+                passed.clear()
                 kind = int(frame_kind(buffer, begin))
+                order = course.order_in(buffer, begin) if kind == CONTROL else None
+                if order is not None and first.versions is not None:
+                    yield from node.drain_until_idle()
+                    swap(node, order["swap"], back=order["back"], drop_state=order["drop_state"])
+                    yield from node.drain()
                 if kind not in (DATA, TICK, END):
                     continue
                 size = int(frame_length(buffer, begin))
@@ -228,6 +246,7 @@ def _edge(pipeline: Pipeline, manifest: dict[str, Any], folder: Path) -> Iterato
                     kind=kind,
                 ):
                     yield from node.drain()
+            yield from passed
             yield from node.stop()
             yield node.engine
     finally:
@@ -270,7 +289,7 @@ def _collect(name: str, steps: Iterator[Any]) -> tuple[list[Any], list[Any]]:
     rows_all: list[Any] = []
     origins_all: list[Any] = []
     for step in steps:
-        if not isinstance(step, Engine) and step[0] == name:
+        if isinstance(step, tuple) and step[0] == name:
             rows_all += list(step[1].copy())
             origins_all += list(step[2].copy())
     return rows_all, origins_all

@@ -10,11 +10,9 @@ from pathlib import Path
 from onetape.compiled.frame import frame_bytes, frame_length, frame_offset
 from onetape.engine.engine import Engine, Rows
 from onetape.engine.graph import Pipeline
-from onetape.engine.planner import plan
 from onetape.records import IntegrityError, OperatorError
-from onetape.runtimes.batch import set_midnight
+from onetape.runtimes import course
 from onetape.runtimes.dev.watch import Watch
-from onetape.runtimes.edge.follower import put_back_state
 from onetape.runtimes.progress import Progress
 from onetape.tape import checkpoint
 from onetape.tape.checkpoint_manifest import Manifest, folder_of, read_manifest
@@ -34,9 +32,13 @@ class Replay:
         self._progress = progress
         self.manifest = facts.manifest
         with progress.compiling():
-            self.engine = Engine(plan(pipeline, self.manifest["framing"]))
-        set_midnight(self.engine, self.manifest["midnight_ns"])
+            self._course = course.begin(pipeline, self.folder, self.manifest)
         self.offset = 0
+
+    @property
+    def engine(self) -> Engine:
+        """Of the version that runs where the replay stands."""
+        return self._course.engine
 
     def restore(self, offset: int) -> None:
         """Put back the newest checkpoint of this code at or before frame `offset`, if any."""
@@ -52,12 +54,13 @@ class Replay:
 
         One that is damaged is passed over, and `say` is told.
         """
-        driver = self.engine.plan.driver
+        versions = self._course.versions
+        drivers = versions.drivers if versions is not None else [self.engine.plan.driver]
         for at in reversed(checkpoint.offsets(self.folder)):
             try:
                 manifest = read_manifest(folder_of(self.folder), at)
-                if fits(manifest) and manifest.header.get("driver") == driver:
-                    put_back_state(checkpoint.read(self.folder, at), self.engine)
+                if fits(manifest) and manifest.header.get("driver") in drivers:
+                    self._course.restore(checkpoint.read(self.folder, at))
                     self.offset = at
                     return at
             except IntegrityError as why:
@@ -104,7 +107,7 @@ class Replay:
 
     def run(self, frame: Run) -> Iterator[Rows]:
         """Run one frame, compiled."""
-        return self.engine.feed(*frame)
+        return self._course.feed(*frame)
 
     def watched(self, frame: Run, watch: Watch) -> Iterator[Rows]:
         """Run one frame in plain Python; `watch` sees each call of an operator."""

@@ -14,6 +14,7 @@ it costs time at the next start, and nothing else.
 """
 
 import threading
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from onetape.engine.planner import Plan
 from onetape.native.pages import copy_touched
 from onetape.native.threads import stand_back
 from onetape.records import OnetapeError, OperatorError
+from onetape.runtimes.course import Course
 from onetape.runtimes.edge.outlet import last_sent
 from onetape.runtimes.edge.uploader import Uploader
 from onetape.tape import checkpoint, checkpoint_keep
@@ -34,6 +36,7 @@ from onetape.tape.checkpoint_keep import Retention
 from onetape.tape.layout import read_facts
 from onetape.tape.reader import durable_end, runs_at
 
+OUTPUTS_MAX = 256
 _DIGEST = "digest "
 NONE_SAVED = {"checkpoints": 0, "checkpoint_bytes": 0, "checkpoints_failed": 0}
 
@@ -41,34 +44,39 @@ NONE_SAVED = {"checkpoints": 0, "checkpoint_bytes": 0, "checkpoints_failed": 0}
 class Follower:
     """Follows the tape in `folder` and saves a checkpoint every `every_s` seconds.
 
+    course     of that tape, from its first frame on
     retention  which checkpoints are kept
     uploader   brings each to another place too, on a thread of its own
     """
 
     def __init__(
         self,
-        plan: Plan,
+        course: Course,
         folder: Path,
-        driver: str,
         *,
         every_s: float = 30.0,
         retention: Retention = checkpoint_keep.DEFAULT,
         uploader: Uploader | None = None,
     ) -> None:
-        self.engine = Engine(plan)
-        self.digests = digests_of(plan)
-        self.folder, self.driver, self.every_s = folder, driver, every_s
+        self.course = course
+        self.digests = digests_of(course.engine.plan)
+        course.when_swapped.append(lambda made: follow(self.digests, made.engine.plan))
+        self.folder, self.every_s = folder, every_s
         self.retention, self.uploader = retention, uploader
         self.offset = 0  # of the next frame to follow
         self.position = 0
         self.event_ns: int | None = None  # the newest, before its source ended
-        self.sent = np.zeros(len(plan.outputs), np.int64)  # rows that SENT frames speak of
+        self.sent = np.zeros(OUTPUTS_MAX, np.int64)  # rows that SENT frames speak of
         self.saved_offset = -1
         self.saved = self.saved_bytes = 0
         self.failures = 0
         self.last_failure = ""
         self._leave = threading.Event()
         self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
+
+    @property
+    def engine(self) -> Engine:
+        return self.course.engine
 
     def start(self) -> None:
         self._thread.start()
@@ -85,9 +93,12 @@ class Follower:
 
     def begin(self) -> None:
         """Take up the newest checkpoint there is, instead of the tape from its first frame on."""
-        found, _ = newest(self.folder, self.driver)
+        versions = self.course.versions
+        drivers = versions.drivers if versions is not None else [self.engine.plan.driver]
+        found, _ = newest(self.folder, drivers)
         if found is not None:
-            put_back(found, self.engine, self.digests)
+            self.course.restore(found)
+            put_back(found, self.digests, self.engine.plan)
             self.sent[:] = sent_of(found, len(self.sent))
             self.event_ns = found.header.get("event_ns")
             self.offset = self.saved_offset = found.offset
@@ -96,7 +107,7 @@ class Follower:
         """Run every frame that is durable by now."""
         for buffer, begin, end, base in runs_at(self.folder, self.offset):
             last_sent(buffer, begin, end, self.sent)
-            for name, rows, origins in self.engine.feed(buffer, begin, end):
+            for name, rows, origins in self.course.feed(buffer, begin, end):
                 self.digests[name].update(rows, origins)
             self.offset = int(self.engine.run["offset"][0]) + 1
             self.position = base + end
@@ -112,9 +123,10 @@ class Follower:
         arrays = state.save(self.engine) | digest_arrays(self.digests)
         folder = str(self.folder)
         header = {
-            "driver": self.driver,
+            "driver": self.engine.plan.driver,
+            "version": self.course.name,
             "rows": {name: digest.rows_count for name, digest in self.digests.items()},
-            "sent": self.sent.tolist(),
+            "sent": self.sent[: len(self.engine.plan.outputs)].tolist(),
             "event_ns": self.event_ns,
             "has_ended": bool(self.engine.sources["ended"].any()),
             "epoch": durable_end(folder, read_facts(folder)).epoch,
@@ -178,41 +190,45 @@ def digest_arrays(digests: dict[str, OutputDigest]) -> dict[str, Any]:
 
 
 def newest(
-    folder: Path, driver: str, at_most: int | None = None
+    folder: Path, drivers: Container[str], at_most: int | None = None
 ) -> tuple[Checkpoint | None, list[str]]:
-    """The newest checkpoint of this driver, and what is to be said of newer ones.
+    """The newest checkpoint of one of these drivers, and what is to be said of newer ones.
 
-    None when there is none, or none of this driver: then the whole tape is replayed.
+    None when there is none, or none of these: then the whole tape is replayed.
     """
     found, damaged = checkpoint.latest_valid(folder, at_most)
-    if found is not None and found.header.get("driver") != driver:
+    if found is not None and found.header.get("driver") not in drivers:
         said = f"the checkpoint at {found.offset} is of other code; the whole tape is replayed"
         return None, [*damaged, said]
     return found, damaged
 
 
-def put_back(found: Checkpoint, engine: Engine, digests: dict[str, OutputDigest]) -> None:
-    """Engine and digests as they were at the checkpoint."""
-    arrays = dict(found.arrays)
-    for name, digest in digests.items():
-        for part, array in (("index", digest.index), ("chains", digest.chains)):
-            given = arrays.pop(f"{_DIGEST}{name} {part}", None)
-            if given is None or given.shape != array.shape:
+def put_back(found: Checkpoint, digests: dict[str, OutputDigest], plan: Plan) -> None:
+    """Digests as they were at the checkpoint, also those of outputs that were gone by then."""
+    follow(digests, plan)
+    for name, count in found.header["rows"].items():
+        digest = digests.setdefault(name, next(iter(digests_of(plan).values())))
+        for part in ("index", "chains"):
+            given = found.arrays.get(f"{_DIGEST}{name} {part}")
+            if given is None:
                 raise OperatorError(
                     f"the checkpoint at {found.offset} has no digest of output {name}"
                 )
-            copy_touched(array, given)
-        digest.rows_count = int(found.header["rows"][name])
-    state.restore(engine, arrays, copy_touched)
+            digest_part = np.zeros(given.shape, given.dtype)
+            copy_touched(digest_part, given)
+            setattr(digest, part, digest_part)
+        digest.rows_count = int(count)
 
 
-def put_back_state(found: Checkpoint, engine: Engine) -> None:
-    """The engine alone as it was at the checkpoint."""
-    arrays = {name: array for name, array in found.arrays.items() if not name.startswith(_DIGEST)}
-    state.restore(engine, arrays, copy_touched)
+def follow(digests: dict[str, OutputDigest], plan: Plan) -> None:
+    """A version took over: a digest for each of its outputs; those of older ones stay."""
+    for name, digest in digests_of(plan).items():
+        digests.setdefault(name, digest)
 
 
 def sent_of(found: Checkpoint | None, outputs: int) -> Any:
     """Rows of each output that had been sent where the checkpoint was made."""
     sent = found.header.get("sent") if found is not None else None
-    return np.array(sent if sent is not None else [0] * outputs, np.int64)
+    made = np.zeros(outputs, np.int64)
+    made[: len(sent or [])] = sent or []
+    return made

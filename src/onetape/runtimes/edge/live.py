@@ -99,6 +99,7 @@ def snapshot(
     held = max((feed["held"] for feed in sources.values()), default=0)
     return {
         "pid": os.getpid(),
+        "version": node.version,
         "ts_ns": ts_ns,
         "began_ns": ts_ns - (time.monotonic_ns() - node.began[1]),
         "events": counts.events,
@@ -142,11 +143,12 @@ def _operators(node: EdgeNode) -> dict[str, dict[str, int]]:
     """How long one call of each operator takes, in the turns that were sampled."""
     ticks_then, then_ns = node.began
     ratio = (time.monotonic_ns() - then_ns) / max(read_ticks() - ticks_then, 1)
-    if "x_ticks" not in node.engine.arrays:
+    engine = node.engine
+    if "x_ticks" not in engine.arrays:
         return {}
-    counts = node.engine.arrays["x_ticks"].reshape(-1, CELLS)
+    counts = engine.arrays["x_ticks"].reshape(-1, CELLS)
     found: dict[str, dict[str, int]] = {}
-    for number, name in enumerate(node.plan.node_names):
+    for number, name in enumerate(engine.plan.node_names):
         if counts[number].any():
             label = name if name not in found else f"{name} {number}"
             found[label] = {

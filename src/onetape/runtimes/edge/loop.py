@@ -14,25 +14,36 @@ cannot hold is counted by the kernel and missing in the numbers. Each wait is co
 `turn` is called on the frame where it lies in the tape's ring: no copy.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from onetape.compiled.atomics import store_release
+from onetape.codecs.rows_datagram import new_packet
+from onetape.compiled.atomics import load_acquire, store_release
 from onetape.compiled.counts import new_counts, record_ns
 from onetape.compiled.frame import frame_bytes, frame_length
 from onetape.compiled.rows import row
 from onetape.engine import compile as compiler
 from onetape.engine.engine import Engine
 from onetape.engine.layout import LINE, OUT_FULL, PAUSED
+from onetape.engine.planner import Plan
+from onetape.engine.succession import Succession
 from onetape.engine.text import Text
 from onetape.native.clock import monotonic_ns, sleep_ns
 from onetape.runtimes.edge import words as w
 from onetape.runtimes.edge.asking import REQUEST_BYTES, ask
+from onetape.runtimes.edge.handover import (
+    ORDER_BYTES,
+    await_hand_over,
+    hand_over,
+    taken_over,
+)
 from onetape.runtimes.edge.intake import NOTHING, take, wait
+from onetape.runtimes.edge.lines import new_clocks, new_intake
 from onetape.runtimes.edge.outlet import mark_durable, send_rows
-from onetape.tape.ring import OFFSET
+from onetape.tape.ring import OFFSET, RING_BYTES_MIN, new_ring
 
 
 @dataclass
@@ -53,6 +64,7 @@ class Surroundings:
     ask_fds: Any  # int64[sources], -1: nobody to ask
     sent: Any  # int64[outputs]: rows that have left
     packet: Any  # datagram of rows being written
+    order: Any = field(default_factory=lambda: np.zeros(ORDER_BYTES, np.uint8))
     request: Any = field(default_factory=lambda: np.zeros(REQUEST_BYTES, np.uint8))
     # Latencies: of a frame in the engine; from its arrival to the leaving of its rows; from the
     # venue's time of its last event to its arrival.
@@ -72,6 +84,67 @@ def build(engine: Engine, around: Surroundings) -> tuple[Any, list[Any]]:
     every = [*vars(around).values(), *bytes_of, *arguments]
     text = _text(engine, around)
     return compiler.generated(text, dict(_NAMES, turn=engine.turn), "loop", every), every
+
+
+def ways_out(plan: Plan, sinks: dict[str, int]) -> dict[str, Any]:
+    """What the surroundings have for the outputs of a plan; sinks: {output: fd}."""
+    records = [plan.pipeline.outputs[name].of for name in plan.outputs]
+    return {
+        "sink_fds": np.array([sinks.get(name, -1) for name in plan.outputs], np.int64),
+        "sent": np.zeros(len(plan.outputs), np.int64),
+        "packet": new_packet(max(of.dtype.itemsize for of in records), plan.driver),
+    }
+
+
+def stand_in(plan: Plan, sinks: Iterable[str]) -> Surroundings:
+    """Surroundings of the types a node has, to compile for; nothing is in them."""
+    ring, control = new_ring(RING_BYTES_MIN)
+    lines, headers, batch, watch = new_intake([])
+    return Surroundings(
+        words=w.new_words(),
+        inbox=ring,
+        inbox_control=control,
+        ring=ring,
+        control=control,
+        lines=lines,
+        headers=headers,
+        batch=batch,
+        watch=watch,
+        clocks=new_clocks(plan.pipeline.sources),
+        ask_fds=np.zeros(len(plan.pipeline.sources), np.int64),
+        **ways_out(plan, dict.fromkeys(sinks, 0)),
+    )
+
+
+def build_entry(
+    succession: Succession, around: Surroundings, was_sent: Any
+) -> tuple[Any, list[Any]]:
+    """What the thread of a new version runs: wait for the hand-over, take over, go on as its loop.
+
+    Returns a function of the number of the hand-over, and its other arguments.
+    """
+    loop, arguments = build(succession.engine, around)
+    taken = succession.arguments
+    first = [around.words, around.control, was_sent, around.sent]
+    names = {
+        "await_hand_over": await_hand_over,
+        "taken_over": taken_over,
+        "take_over": succession.function(),
+        "loop": loop,
+    }
+    t, a = ([f"{x}{i}" for i in range(len(of))] for x, of in (("t", taken), ("a", arguments)))
+    text = Text()
+    text.add('"""A new version begins: see onetape/runtimes/edge/handover.py."""', "", "")
+    with text.block(f"def enter(turn, words, control, was_sent, sent, {', '.join([*t, *a])})"):
+        with text.block("if not await_hand_over(words, turn)"):
+            text.add("return 0")
+        text.add(
+            f"take_over({', '.join(t)})",
+            "taken_over(words, control, was_sent, sent)",
+            f"return loop({', '.join(a)})",
+        )
+    every = [*first, *taken, *arguments]
+    return compiler.generated(str(text), names, "enter", [1, *every]), every
 
 
 def _sinking(around: Surroundings, engine: Engine) -> list[int]:
@@ -99,6 +172,10 @@ def _text(engine: Engine, around: Surroundings) -> str:
         text.add("r = row(run, 0)", "mask = ring.shape[0] - 1", "turns = 0")
         text.add(*(f"event{n}_ns = 0" for n in feeds))
         with text.block("while True"):
+            text.add(
+                "if load_acquire(words, ORDERED) != 0 and hand_over(words, ring, control, order):",
+                "    break",
+            )
             text.add("position = take(words, inbox, inbox_control, ring, control, lines, headers,")
             text.add("                batch, clocks)")
             with text.block("if position < 0"):
@@ -172,6 +249,8 @@ _NAMES: dict[str, Any] = {
     "ask": ask,
     "frame_bytes": frame_bytes,
     "frame_length": frame_length,
+    "hand_over": hand_over,
+    "load_acquire": load_acquire,
     "mark_durable": mark_durable,
     "monotonic_ns": monotonic_ns,
     "record_ns": record_ns,
@@ -191,6 +270,7 @@ _NAMES: dict[str, Any] = {
     "SAMPLED_MASK": 63,  # every 64th frame
     "AT_CAPACITY": w.AT_CAPACITY,
     "DONE_OFFSET": w.DONE_OFFSET,
+    "ORDERED": w.ORDERED,
     "STATE": w.STATE,
     "WAITS_OUTPUT": w.WAITS_OUTPUT,
 }

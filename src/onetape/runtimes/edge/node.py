@@ -14,12 +14,12 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from onetape.codecs.rows_datagram import new_packet
 from onetape.compiled.atomics import peek, poke
 from onetape.compiled.counts import percentile_ns
 from onetape.compiled.frame import DATA, END
@@ -28,12 +28,22 @@ from onetape.engine.digest import OutputDigest
 from onetape.engine.engine import Engine, Rows
 from onetape.engine.graph import Pipeline
 from onetape.engine.layout import LINE
-from onetape.engine.planner import plan
+from onetape.engine.planner import Plan, plan
 from onetape.native.threads import pin_thread, set_realtime
 from onetape.records import OperatorError
 from onetape.runtimes.batch import set_midnight
+from onetape.runtimes.code import store
+from onetape.runtimes.course import Course, Versions, of_sources
 from onetape.runtimes.edge import loop, words
-from onetape.runtimes.edge.follower import NONE_SAVED, Follower, newest, put_back, sent_of
+from onetape.runtimes.edge.follower import (
+    NONE_SAVED,
+    OUTPUTS_MAX,
+    Follower,
+    follow,
+    newest,
+    put_back,
+    sent_of,
+)
 from onetape.runtimes.edge.lines import Line, new_clocks, new_intake
 from onetape.runtimes.edge.outlet import last_sent, send_again
 from onetape.runtimes.edge.uploader import Uploader
@@ -108,24 +118,29 @@ class EdgeNode:
         set_midnight(self.engine, midnight_ns)
         self.folder = folder
         self.lines, self.cpu, self.priority = list(lines), cpu, priority
-        self.manifest = manifest_of(self.plan, midnight_ns, origin or {})
+        self.sinks = dict(sinks or {})
+        code = pipeline.code and replace(pipeline.code, driver=self.plan.driver)
+        self.version: str = code.name if code else ""  # the one that runs
+        self.manifest = manifest_of(self.plan, midnight_ns, origin or {}, self.version)
         self._journal: dict[str, Any] = {
             "idle_sleep_ns": wait_max_ns,
             "commit_interval_ns": commit_every_ns,
         }
         self.tape = self._open() if resume else self._create()
+        if code:
+            store(folder, code)
+        self.versions = Versions(folder, self.manifest, sampled=bool(lines))
+        self.versions.add(self.version, self.plan)
+        self.when_swapped: list[Callable[[Plan], None]] = []  # in the caller's thread, by `drain`
         self.follower: Follower | None = None
         if checkpoint_every_s:
-            driver = self.manifest["driver"]
             self.follower = Follower(
-                self.plan,
+                self._beginning(),
                 folder,
-                driver,
                 every_s=checkpoint_every_s,
                 retention=retention,
                 uploader=uploader,
             )
-            set_midnight(self.follower.engine, midnight_ns)
         self.inbox, self.inbox_control = new_ring(INBOX_BYTES)
         self.inbox_control[LIMIT] = 1 << 62  # only the tape's ring has a disk behind it
         self.words = words.new_words()
@@ -133,24 +148,36 @@ class EdgeNode:
         self.words[words.WAIT_MAX_NS] = max(wait_ns, wait_max_ns)
         self.words[words.WAIT] = words.STRATEGIES.index(wait)
         self.words[words.TICKS] = int(live)
-        self.around = self._surroundings(lines, sinks or {}, asks or {})
-        self._loop, self._arguments = loop.build(self.engine, self.around)
+        self.around = self._surroundings(lines, asks or {})
         self.began = (int(read_ticks()), time.monotonic_ns())  # tells how long a tick is
         self._fault: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="hot-loop", daemon=True)
+        self.since = 0  # the frame at which this version took over
+        self.is_ending = False
+        self.turnover = threading.Lock()  # held from the order of a swap until all have followed
+        self._become(self.engine)
 
-    def _surroundings(
-        self, lines: Sequence[Line], sinks: dict[str, int], asks: dict[int, int]
-    ) -> loop.Surroundings:
-        records = [self.plan.pipeline.outputs[name].of for name in self.plan.outputs]
+    def _become(self, engine: Engine) -> None:
+        """This engine is the one that runs, when the node is entered."""
+        self.engine, self.plan = engine, engine.plan
+        self._undrained = [engine]  # and those of versions before it that have rows left
+        run, arguments = loop.build(engine, self.around)
+        self.threads = [self.new_thread(engine, lambda: run(*arguments))]
+
+    def _beginning(self, **options: Any) -> Course:
+        """The tape from its first frame on; options are those of an Engine."""
+        name = self.versions.first
+        planned = self.versions.plan(name) if name else self.plan
+        engine = Engine(planned, **options)
+        set_midnight(engine, self.manifest["midnight_ns"])
+        return Course(engine, self.versions, name)
+
+    def _surroundings(self, lines: Sequence[Line], asks: dict[int, int]) -> loop.Surroundings:
         rows, headers, batch, watch = new_intake(lines, asks.values())
-        for name in sinks:
+        for name in self.sinks:
             if name not in self.plan.outputs:
                 known = ", ".join(self.plan.outputs)
                 raise OperatorError(f"the pipeline has no output {name!r}; its outputs are {known}")
-        fds = [sinks.get(name, -1) for name in self.plan.outputs]
         asked = [asks.get(n, -1) for n in range(len(self.plan.pipeline.sources))]
-        most = max(of.dtype.itemsize for of in records)
         return loop.Surroundings(
             words=self.words,
             inbox=self.inbox,
@@ -162,17 +189,39 @@ class EdgeNode:
             batch=batch,
             watch=watch,
             clocks=new_clocks(self.plan.pipeline.sources),
-            sink_fds=np.array(fds, np.int64),
             ask_fds=np.array(asked, np.int64),
-            sent=np.zeros(len(fds), np.int64),
-            packet=new_packet(most, self.manifest["driver"]),
+            **loop.ways_out(self.plan, self.sinks),
         )
 
+    def new_thread(self, engine: Engine, run: Callable[[], Any]) -> threading.Thread:
+        """A thread for a hot loop; what it raises stops the node."""
+
+        def guarded() -> None:
+            try:
+                run()
+            except BaseException as why:
+                is_told = isinstance(why, OperatorError)
+                self._fault = why if is_told else engine.step_error(why)
+
+        return threading.Thread(target=guarded, name="hot-loop", daemon=True)
+
     def __enter__(self) -> "EdgeNode":
-        self._thread.start()
+        self.threads[0].start()
+        try:
+            self.place(self.threads[0])
+        except OperatorError as why:
+            self._fault = why
+            poke(self.words, words.STOP, 2)
         if self.follower is not None:
             self.follower.start()
         return self
+
+    def place(self, thread: threading.Thread) -> None:
+        """Keep a loop's thread on its processor, and make it real-time, if that was asked for."""
+        if self.cpu is not None:
+            pin_thread(self.cpu, thread.native_id)
+        if self.priority is not None:
+            set_realtime(self.priority, thread.native_id)
 
     def recover(
         self, digests: dict[str, OutputDigest], take: Callable[..., None] | None = None
@@ -188,36 +237,59 @@ class EdgeNode:
         self.tape.sync()
         found, said = None, list[str]()
         if take is None:
-            driver = self.manifest["driver"]
-            found, said = newest(self.folder, driver, self.tape.durable_offset)
-        sent, names = self.around.sent, self.plan.outputs
+            found, said = newest(self.folder, self.versions.drivers, self.tape.durable_offset)
+        sinking = [(k, n) for k, n in enumerate(self.plan.outputs) if n in self.sinks]
+        sent = np.zeros(OUTPUTS_MAX, np.int64)
         while True:
             offset = found.offset if found is not None else 0
             sent[:] = sent_of(found, len(sent))
             for buffer, begin, end in read_segments(self.folder, offset):
                 last_sent(buffer, begin, end, sent)
             made = found.header["rows"] if found is not None else {}
-            has_sink = self.around.sink_fds >= 0
-            if not any(has_sink[k] and sent[k] < made.get(n, 0) for k, n in enumerate(names)):
+            if not any(sent[k] < made.get(name, 0) for k, name in sinking):
                 break
             found = None  # rows from before the checkpoint were never sent: make them again
+        # What others hold of this node's engine, its sources, is what goes on.
+        course = self._beginning(output_rows=OUTPUT_ROWS, given=of_sources(self.engine))
+        course.when_swapped.append(lambda made: self._passed(made.engine.plan, digests))
         if found is not None:
-            put_back(found, self.engine, digests)
+            course.restore(found)
+        self._passed(course.engine.plan, digests)
+        if found is not None:
+            put_back(found, digests, course.engine.plan)
+        self.around.sent[:] = sent[: len(self.around.sent)]
         for buffer, begin, end in read_segments(self.folder, offset):
-            for name, rows, origins in self.engine.feed(buffer, begin, end):
+            for name, rows, origins in course.feed(buffer, begin, end):
                 digests[name].update(rows, origins)
-                self._send(names.index(name))
+                self._send(course.engine, course.engine.plan.outputs.index(name))
                 if take is not None:
                     take(name, rows, origins)
         if sent.any():  # who heard of a row before the crash may still wait for its mark
             self.words[words.TOLD_OFFSET] = self.tape.durable_offset
+        if course.engine.plan.driver != self.plan.driver:
+            said.append(
+                f"the tape goes on with version {course.name[:12]}, the last one that was deployed "
+                "on it; onetape deploy puts another in its place"
+            )
+        self.version, self.since = course.name, course.since
+        self._become(course.engine)
         return said
 
-    def _send(self, output: int) -> None:
+    def _passed(self, planned: Plan, digests: dict[str, OutputDigest]) -> None:
+        """While the tape is run again: rows are of this version from here on."""
+        follow(digests, planned)
+        was = self.around.sent
+        self.around = replace(self.around, **loop.ways_out(planned, self.sinks))
+        many = min(len(was), len(self.around.sent))
+        self.around.sent[:many] = was[:many]
+        for tell in self.when_swapped:
+            tell(planned)
+
+    def _send(self, engine: Engine, output: int) -> None:
         """What the loop does after a turn, here for rows that are made again."""
-        around, head = self.around, int(self.engine.heads[output * LINE])
+        around, head = self.around, int(engine.heads[output * LINE])
         if around.sink_fds[output] >= 0 and head > around.sent[output]:
-            rows = self.engine.arrays[f"o{output}"]
+            rows = engine.arrays[f"o{output}"]
             send_again(
                 self.words,
                 around.ring,
@@ -229,17 +301,21 @@ class EdgeNode:
                 rows.dtype.itemsize,
                 around.sent,
                 head,
-                self.engine.run,
+                engine.run,
                 around.to_sink,
             )
 
     def _open(self) -> Tape:
         was = read_facts(str(self.folder)).manifest
-        if was.get("driver") != self.manifest["driver"]:
+        known = Versions(self.folder, was).drivers
+        if self.plan.driver not in known:
             raise OperatorError(
                 f"{self.folder} was made by other code (driver {was.get('driver')}, this pipeline "
-                f"is {self.manifest['driver']}); run the pipeline that made it, or a new tape"
+                f"is {self.plan.driver}); run the pipeline that made it, or a new tape"
             )
+        if len(known) > 1:  # the tape says which of them reads on
+            self.version, self.manifest = known[self.plan.driver], was
+            return Tape.open(self.folder, **self._journal)
         return Tape.open(self.folder, self.manifest, code=code_of(self.plan), **self._journal)
 
     def _create(self) -> Tape:
@@ -271,8 +347,19 @@ class EdgeNode:
 
     def drain(self) -> Iterator[Rows]:
         """Rows made since the last call, per output in order. Raises what stopped the loop."""
-        yield from self.engine.drain()
+        yield from self._rows()
         self._check()
+
+    def _rows(self) -> Iterator[Rows]:
+        """In order: a version that was taken over from has ended, its rings are emptied first."""
+        while True:
+            engine, is_last = self._undrained[0], len(self._undrained) == 1
+            yield from engine.drain()
+            if is_last:
+                return
+            self._undrained.pop(0)
+            for tell in self.when_swapped:
+                tell(self._undrained[0].plan)
 
     def drain_until_idle(self) -> Iterator[Rows]:
         """Drain until everything pushed so far has been run."""
@@ -283,7 +370,7 @@ class EdgeNode:
 
     def is_idle(self) -> bool:
         """Has the loop taken and finished all that is in the inbox?"""
-        if not self._thread.is_alive():
+        if not self._is_alive():
             return True
         taken = peek(self.inbox_control, WRITTEN) == peek(self.inbox_control, HEAD)
         return bool(taken and peek(self.words, words.DONE_OFFSET) == self.next_offset())
@@ -298,22 +385,36 @@ class EdgeNode:
 
     def stop(self) -> Iterator[Rows]:
         """Let the loop finish what is in the inbox, and drain it; then it has ended."""
+        yield from self._ending()
         poke(self.words, words.STOP, 1)
-        while self._thread.is_alive():
-            yield from self.engine.drain()
-            self._thread.join(DRAIN_PAUSE_S)
-        yield from self.engine.drain()
+        while self._is_alive():
+            yield from self._rows()
+            time.sleep(DRAIN_PAUSE_S)
+        yield from self._rows()
         self._check()
+
+    def _ending(self) -> Iterator[Rows]:
+        """From here on no version takes over; one that is about to may need room for rows."""
+        while not self.turnover.acquire(blocking=False):
+            yield from self._rows()
+            time.sleep(DRAIN_PAUSE_S)
+        self.is_ending = True
+        self.turnover.release()
+
+    def _is_alive(self) -> bool:
+        return any(thread.is_alive() for thread in self.threads)
 
     def close(self) -> None:
         """End the loop without waiting for the inbox; what is on the tape becomes durable."""
+        for _ in self._ending():
+            pass
         poke(self.words, words.STOP, 2)
         if self.follower is not None:
             self.follower.stop()  # reads the tape
-        while self._thread.is_alive():
-            for _ in self.engine.drain():
+        while self._is_alive():
+            for _ in self._rows():
                 pass
-            self._thread.join(DRAIN_PAUSE_S)
+            time.sleep(DRAIN_PAUSE_S)
         self.tape.close()
 
     def statistics(self) -> dict[str, int]:
@@ -347,15 +448,14 @@ class EdgeNode:
             for line, row in zip(self.lines, self.around.lines, strict=True)
         ]
 
-    def _run(self) -> None:
-        try:
-            if self.cpu is not None:
-                pin_thread(self.cpu)
-            if self.priority is not None:
-                set_realtime(self.priority)
-            self._loop(*self._arguments)
-        except BaseException as why:
-            self._fault = self.engine.step_error(why)
+    def go_on_with(
+        self, engine: Engine, around: loop.Surroundings, version: str, since: int
+    ) -> None:
+        """Another version has taken over at frame `since`: see `swap.py`."""
+        self.engine, self.plan, self.around = engine, engine.plan, around
+        self.version, self.since = version, since
+        self._undrained.append(engine)
+        self.threads = self.threads[-1:]
 
     def _check(self) -> None:
         if self._fault is not None:

@@ -35,7 +35,17 @@ BATCH_AT = 15 * LINE + 5
 BATCH_NS = 15 * LINE + 6
 MARKED = 15 * LINE + 7  # frames with a smaller offset were said to be durable
 TOLD_OFFSET = 16 * LINE  # the offset behind the last frame that rows were sent for
-WORDS = 17 * LINE
+
+# A hot swap: see handover.py.
+ORDERED = 17 * LINE  # Python: length of the order; the loop sets it back to 0
+TURN = 17 * LINE + 1  # Python: the number of the hand-over that is ordered
+READY = 18 * LINE  # the new loop: the number of the hand-over that it waits for
+HANDED = 19 * LINE  # the old loop: the number of the last hand-over; Python: -1, there is none
+TAKEN = 20 * LINE  # the new loop: the same, when it goes on
+SWAP_OFFSET = 21 * LINE  # the old loop: of the frame at which the new version took over
+PAUSE_BEGAN_NS = 21 * LINE + 1  # the old loop: by the monotonic clock
+PAUSE_NS_OF_SWAP = 22 * LINE  # the new loop: how long no frame could be taken
+WORDS = 23 * LINE
 
 RUNNING, STOPPED, AT_CAPACITY, TAPE_FAULT, FRAME_TOO_LONG, LINE_FAULT = range(6)
 SPIN, YIELD, SLEEP = range(3)

@@ -1,0 +1,140 @@
+"""A running node is asked through its folder: a file with a question, a file with an answer.
+
+    control/node.json           what runs there, for who asks: renewed at each swap
+    control/request-ID.json     a question; the node takes it away
+    control/answer-ID.json      its answer; who asked takes it away
+
+The folder is the owner's alone (0700), and a question of somebody else is not looked at. Who may
+write there may replace the tape, too. Nothing is in the way of the hot loop: a thread looks ten
+times a second.
+"""
+
+import json
+import os
+import secrets
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from onetape.engine.compile import compiled_count
+from onetape.records import OnetapeError, OperatorError
+from onetape.runtimes.edge.node import EdgeNode
+from onetape.runtimes.edge.swap import swap
+from onetape.tape.inspect import is_open
+
+FOLDER, NODE = "control", "node.json"
+LOOK_S = 0.1
+ANSWER_S = 120.0
+
+
+class Control:
+    """Answers while it is entered; a context manager around a node that runs."""
+
+    def __init__(self, node: EdgeNode) -> None:
+        self._node, self._folder = node, node.folder / FOLDER
+        self._leave = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="control", daemon=True)
+
+    def __enter__(self) -> "Control":
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        for path in self._folder.glob("*-*.json*"):  # nobody waits for these any more
+            path.unlink(missing_ok=True)
+        before = _read(self._folder / NODE) or {}
+        history, version = before.get("history", []), self._node.version
+        if version in history:
+            history = history[: len(history) - history[::-1].index(version)]
+        else:
+            history = [*history, version]
+        self._tell(history)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._leave.set()
+        self._thread.join()
+
+    def _tell(self, history: list[str]) -> None:
+        node = self._node
+        self._history = history
+        facts = {
+            "pid": os.getpid(),
+            "version": node.version,
+            "history": history,
+            "since": node.since,
+            "sampled": node.versions.sampled,
+            "sinks": sorted(node.sinks),
+        }
+        _write(self._folder / NODE, facts)
+
+    def _run(self) -> None:
+        while not self._leave.wait(LOOK_S):
+            for path in sorted(self._folder.glob("request-*.json")):
+                if path.stat().st_uid not in (os.getuid(), 0):
+                    continue
+                request = _read(path)
+                path.unlink(missing_ok=True)
+                name = path.name.replace("request-", "answer-")
+                _write(self._folder / name, self._answer(request or {}))
+
+    def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        before = compiled_count()
+        try:
+            made = swap(
+                self._node,
+                request["version"],
+                back=request.get("back", False),
+                drop_state=request.get("drop_state", False),
+            )
+        except OnetapeError as error:
+            return {"error": str(error)}
+        except Exception as error:  # the node goes on, whatever was wrong with the new version
+            return {"error": f"{type(error).__name__}: {error}"}
+        history = self._history
+        back = request.get("back", False) and made.version in history
+        self._tell(history[:-1] if back else [*history, made.version])
+        return vars(made) | {"compiled": compiled_count() - before}
+
+
+def facts_of(folder: Path) -> dict[str, Any]:
+    """What runs on the tape in `folder`; OperatorError if nothing does."""
+    facts = _read(folder / FOLDER / NODE)
+    if facts is None or not is_open(str(folder)):
+        raise OperatorError(
+            f"no node runs on {folder}; start one with onetape run PIPELINE --tape {folder}, or go "
+            "on with --resume"
+        )
+    return facts
+
+
+def ask(folder: Path, request: dict[str, Any], timeout_s: float = ANSWER_S) -> dict[str, Any]:
+    """Ask the node and wait for its answer; OperatorError with what it refused."""
+    key = secrets.token_hex(6)
+    question, answer = (folder / FOLDER / f"{what}-{key}.json" for what in ("request", "answer"))
+    _write(question, request)
+    began_s = time.monotonic()
+    while not answer.exists():
+        if time.monotonic() - began_s > timeout_s or not is_open(str(folder)):
+            question.unlink(missing_ok=True)
+            raise OperatorError(f"the node on {folder} gave no answer; look at what it says")
+        time.sleep(0.01)
+    found = _read(answer) or {}
+    answer.unlink(missing_ok=True)
+    if "error" in found:
+        raise OperatorError(found["error"])
+    return found
+
+
+def _write(path: Path, facts: dict[str, Any]) -> None:
+    partial = path.with_suffix(".json.partial")
+    fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(fd, "w") as out:
+        out.write(json.dumps(facts))
+    partial.replace(path)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        return json.loads(path.read_text())  # type: ignore[no-any-return]
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,131 @@
+"""`onetape deploy` on a running node: compared in the shadow, switched, and back."""
+
+import json
+
+import pytest
+from tests.runtimes.swapping import ADDS, BLOCK, BY_NAME, WIDER, Kept, numbers, replayed, version
+
+from onetape import cli
+from onetape.compiled import mode
+from onetape.engine.digest import state_digest
+from onetape.runtimes import deploy
+from onetape.runtimes.edge.control import Control
+from onetape.runtimes.edge.node import EdgeNode
+from onetape.runtimes.ending import follow_swaps
+from onetape.runtimes.manifest import write_result
+
+
+@pytest.fixture
+def live(tmp_path, monkeypatch):
+    monkeypatch.setattr(deploy, "make_way", lambda: None)
+    pipeline = version(tmp_path / "a", ADDS.format(times=1))
+    with EdgeNode(pipeline, tmp_path / "tape") as node, Control(node):
+        kept = Kept(node.plan)
+        follow_swaps(node, kept.digests, None)
+        node.when_swapped.append(kept.follow)
+        yield node, kept
+
+
+def push(node, kept, *firsts):
+    for first in firsts:
+        assert node.push(numbers(first))
+    kept.take(node.drain_until_idle())
+    node.tape.sync()
+
+
+def deployed(capsys, *words):
+    assert cli.main(["deploy", *map(str, words), "--yes", "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_a_file_settings_and_back(live, tmp_path, capsys):
+    node, kept = live
+    push(node, kept, 0)
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "pipeline.py").write_text(WIDER.format(migrate=BY_NAME))
+    wider = deployed(capsys, tmp_path / "b" / "pipeline.py", "--to", node.folder)
+    push(node, kept, BLOCK)
+    back = deployed(capsys, node.folder, "--rollback")
+    other = deployed(capsys, node.folder, "--set", "Adds.times=20")
+    push(node, kept, 2 * BLOCK)
+    kept.take(node.stop())
+    node.tape.sync()
+
+    assert wider["steps"]["Adds"] == "is migrated, key by key"
+    sums = wider["shadow"]["outputs"]["sum"]
+    assert (sums["equal"], sums["differ"]) == (0, 500)  # the whole tape, from an empty state
+    assert sums["first"][0]["old"]["sum"] == 1
+    assert sums["first"][0]["new"]["sum"] == 3
+    assert sums["only_new"] == 495  # of timers
+    assert back["version"] == wider["before"]
+    assert other["steps"]["Adds"] == "is kept"
+    assert mode.is_interpreted() or [d["compiled"] for d in (wider, back, other)] == [0, 0, 0]
+    assert {k: v for _, k, v in kept.rows["sum"] if k >= 0} == dict.fromkeys(range(10), 1200)
+    again, state_again, _ = replayed(version(tmp_path / "a", ADDS.format(times=1)), node.folder)
+    assert (again.hexes(), state_again) == (kept.hexes(), state_digest(node.engine))
+
+
+def test_verify_takes_each_version_at_its_place(live, tmp_path, capsys):
+    node, kept = live
+    push(node, kept, 0)
+    deployed(capsys, node.folder, "--set", "Adds.times=2")
+    push(node, kept, BLOCK)
+    kept.take(node.stop())
+    node.tape.sync()
+    facts = {
+        "digests": kept.hexes(),
+        "state_digest": state_digest(node.engine),
+        "messages": 2 * BLOCK,
+    }
+    write_result(node.folder, facts)
+
+    path = tmp_path / "a" / "pipeline.py"
+    assert cli.main(["verify", str(path), str(node.folder), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["same_code"]
+    assert {answer["way"] for answer in found["answers"]} >= {"live", "replay", "edge"}
+
+
+def test_what_is_refused_says_why_and_deploys_nothing(live, tmp_path, capsys):
+    node, kept = live
+    push(node, kept, 0)
+    (tmp_path / "b").mkdir()
+    path = tmp_path / "b" / "pipeline.py"
+
+    def refused(*words):
+        assert cli.main(["deploy", *map(str, words)]) == 1
+        return capsys.readouterr().err
+
+    path.write_text(WIDER.format(migrate=""))
+    assert "migrate = 'by_name', or def migrate(self, old), in Adds" in refused(
+        path, "--to", node.folder, "--yes"
+    )
+    path.write_text(ADDS.format(times=1).replace('sum: ot.i64\n"', 'more: ot.i64\n"'))
+    assert "no version before" in refused(node.folder, "--rollback")
+    assert "runs on" in refused(tmp_path / "a" / "pipeline.py", "--to", node.folder)
+    assert "What is new?" in refused(node.folder).replace("what", "What", 1)
+    assert "no node runs" in refused(path, "--to", tmp_path / "elsewhere")
+    raises = "\n    def migrate(self, old):\n        self.sum = old.sum // (old.sum - old.sum)\n"
+    path.write_text(WIDER.format(migrate=raises))
+    assert "migrate raised ZeroDivisionError" in refused(path, "--to", node.folder, "--yes")
+    path.write_text(ADDS.format(times=5))
+    assert cli.main(["deploy", str(path), "--to", str(node.folder), "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert "sum                       0      500" in out
+    assert "caused by sequence 1 of source 0" in out
+    assert node.version == node.manifest["version"]
+
+
+def test_why_tells_of_a_row_with_the_version_that_made_it(live, tmp_path, capsys):
+    node, kept = live
+    push(node, kept, 0)
+    deployed(capsys, node.folder, "--set", "Adds.times=1000")
+    push(node, kept, BLOCK)
+    kept.take(node.stop())
+    node.tape.sync()
+
+    words = ["why", str(tmp_path / "a" / "pipeline.py"), str(node.folder), "--output", "sum"]
+    assert cli.main([*words, "--row", str(BLOCK), "--json"]) == 0
+    story = json.loads(capsys.readouterr().out)
+    assert story["row"]["sum"] == 50 + 1000
+    assert (story["operator"], story["key"]) == ("Adds", 0)
