@@ -28,6 +28,7 @@ from onetape.engine import (
     window,
 )
 from onetape.engine.columns import c, count, start_ns, when
+from onetape.engine.columns.lookups import table
 from onetape.engine.graph import UdpSink as udp
 from onetape.market.feed import source
 from onetape.records import (
@@ -83,6 +84,7 @@ __all__ = [
     "source",
     "start_ns",
     "stdout",
+    "table",
     "tcp",
     "u8",
     "u16",

@@ -21,6 +21,8 @@ from onetape.records.types import parse_duration_ns
 
 if typing.TYPE_CHECKING:
     from onetape.engine.columns.expr import Expr
+    from onetape.engine.columns.interval_join import JoinedStream
+    from onetape.engine.columns.lookups import LookedUpStream, ReferenceTable
     from onetape.engine.columns.windows import Windowed
 
 __all__ = ["Node", "Operator", "Pipeline", "Source", "Stream", "UpTo", "merge", "operator"]
@@ -117,20 +119,73 @@ class Stream:
         max_age: str | int | None = None,
         strictly: bool = False,
         suffix: str = "_right",
+        order: str = "arrival",
         capacity: int = 1 << 16,
     ) -> "Stream":
         """Each row with the last row of `other` that came before it, of the same key.
 
         strictly  of an earlier message: a trade with the quote it met, not the one it left behind
+        order     "event_time": before it by event time; both sides wait for the watermark
         """
-        return columns.joins.asof_join(
+        return columns.asof.asof_join(
             self,
             other,
             by=by,
             max_age=max_age,
             strictly=strictly,
             suffix=suffix,
+            order=order,
             capacity=capacity,
+        )
+
+    def interval_join(
+        self,
+        other: "Stream",
+        *,
+        by: Any,
+        within: tuple[str | int, str | int],
+        how: str = "inner",
+        at_most: int = 64,
+        suffix: str = "_right",
+        order: str = "arrival",
+        capacity: int = 1 << 16,
+    ) -> "JoinedStream":
+        """Each pair of rows of one key of which `other`'s is `within` later: ("-5ms", "2s").
+
+        how       "left": rows without a partner too, when that is sure; "anti": only those
+        at_most   partners of one row; with more the pipeline halts
+        capacity  rows kept of a side; with more the pipeline halts
+        """
+        return columns.interval_join.interval_join(
+            self,
+            other,
+            by=by,
+            within=within,
+            how=how,
+            at_most=at_most,
+            suffix=suffix,
+            order=order,
+            capacity=capacity,
+        )
+
+    def lookup(
+        self,
+        table: "ReferenceTable",
+        *,
+        how: str = "inner",
+        as_of: str = "arrival",
+        versions: int = 4,
+        suffix: str = "_right",
+        order: str = "arrival",
+    ) -> "LookedUpStream":
+        """Each row with what the table says of its key: see `onetape.table`.
+
+        how    "left": rows of which the table says nothing too, unset there
+        as_of  "event_time": the version that was in force at the row's time, of the `versions`
+               kept of a key; else the newest that has come
+        """
+        return columns.lookups.lookup(
+            self, table, how=how, as_of=as_of, versions=versions, suffix=suffix, order=order
         )
 
     def alert(
@@ -260,9 +315,8 @@ class Operator:
     def node(self, *streams: Stream, **named: Any) -> OperatorNode:
         spec = self.spec
         order = "arrival" if "order" in spec.inputs else named.pop("order", "arrival")
-        if order != "arrival":
-            raise DeclarationError(f"{spec.name}: order {order!r} is not known; use 'arrival'")
         capacity = spec.capacity | named.pop("capacity", {})
+        waiting = capacity.pop("waiting", 1 << 16) if order != "arrival" else 1
         unknown = set(capacity) - set(spec.capacity)
         if unknown:
             raise DeclarationError(
@@ -286,7 +340,7 @@ class Operator:
             _check_input(spec, name, stream)
         return OperatorNode(
             name=spec.name,
-            inputs=tuple(wired.items()),
+            inputs=tuple(in_order(spec.name, order, wired, waiting).items()),
             spec=spec,
             settings=resolved(spec, named),
             capacity=capacity,
@@ -337,12 +391,24 @@ def operator(thing: Any = None, *, key: str | None = None) -> Any:
     return Operator(describe(thing, key))
 
 
-def merge(*streams: Stream) -> Stream:
+class MergedStream(Stream):
+    """What `merge` gives; `.late` is the stream of rows that came too late to be put in order."""
+
+    @property
+    def late(self) -> Stream:
+        return late_of(self)
+
+
+def merge(*streams: Stream, order: str = "arrival", capacity: int = 1 << 16) -> MergedStream:
     """One stream from several of the same record type, in the order the rows are made.
 
     ```python
     windows = ot.merge(mk.vwap(trades, width="1s"), mk.vwap(trades, width="1m"))
     ```
+
+    order     "event_time": by (ts_event_ns, source, sequence); rows wait for the watermark, and
+              those that come too late for that go to `.late`
+    capacity  how many rows may wait; with more the pipeline halts
     """
     for stream in streams:
         if not isinstance(stream, Stream):
@@ -353,8 +419,9 @@ def merge(*streams: Stream) -> Stream:
             f"merge takes streams of one record, was given {sorted(k.__name__ for k in kinds)}"
         )
     of = streams[0].of
-    node = Merge(f"merge_{snake_name(of)}", tuple((f"s{i}", s) for i, s in enumerate(streams)))
-    return Stream(node, "merged", of)
+    inputs = {f"s{i}": stream for i, stream in enumerate(streams)}
+    inputs = in_order("merge", order, inputs, capacity)
+    return MergedStream(Merge(f"merge_{snake_name(of)}", tuple(inputs.items())), "merged", of)
 
 
 def records_source(
@@ -492,3 +559,4 @@ def resolved(spec: OperatorSpec, given: dict[str, Any]) -> dict[str, int]:
 
 # Last: a stream offers what is built from streams.
 from onetape.engine import columns  # noqa: E402
+from onetape.engine.in_order import in_order, late_of  # noqa: E402
