@@ -22,7 +22,7 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from onetape.engine.batches import Batches
-from onetape.engine.columns.interval_join import IntervalJoin
+from onetape.engine.columns.interval_node import IntervalJoin
 from onetape.engine.graph import Merge
 from onetape.engine.in_order import InOrder
 from onetape.engine.sessions import Session

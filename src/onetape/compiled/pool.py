@@ -1,8 +1,8 @@
 """Slots that are handed out and come back, in any order: those that came back go out first.
 
-    word 0   slots that were never out begin here
-    word 1   how many came back and wait
-    word 2.. those
+word 0   slots that were never out begin here
+word 1   how many came back and wait
+word 2.. those
 """
 
 from typing import Any

@@ -1,6 +1,9 @@
 """Pipelines: operators and windows, the graph, the planner, the compiled driver."""
 
-from onetape.engine.graph import Pipeline, Stream, merge, operator, records_source
+# First: what is built from streams is imported at its end, and needs nothing that comes later.
+from onetape.engine.stream import Stream  # isort: split
+
+from onetape.engine.graph import Pipeline, merge, operator, records_source
 from onetape.engine.operators import Table, UpTo
 from onetape.engine.sessions import session
 from onetape.engine.window import aggregate, window

@@ -9,16 +9,19 @@ nothing. The row's ts_event_ns is that of the last row in it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from onetape.engine.graph import Stream
+from onetape.compiled.index import COUNT
+from onetape.engine.node import Canonical
 from onetape.engine.operator_text import call, initial_block
+from onetape.engine.stream import Stream
 from onetape.engine.window import AggregateSpec, Aggregating, WindowStream, check_aggregate
 from onetape.records import DeclarationError
 
 if TYPE_CHECKING:
+    from onetape.engine.engine import Engine
     from onetape.engine.planner import _Planner
 
 
@@ -26,7 +29,22 @@ if TYPE_CHECKING:
 class Batches(Aggregating):
     """Aggregates of `rows` rows each."""
 
+    kind = "batches"
+
     rows: int = 0
+
+    def write(self, planner: _Planner, name: str, event: str) -> None:
+        on_event(planner, self, event)
+
+    def canonical(self, engine: Engine, label: str) -> Canonical:
+        arrays = engine.arrays
+        used = int(arrays[f"{label}_index"][COUNT])
+        kept = [arrays[f"{label}_{name}"][:used] for name in ("rows", "began", "panes")]
+        open_ = np.flatnonzero(kept[0])
+        yield arrays[f"{label}_keys"][:used][open_], [block[open_] for block in kept]
+
+    def manifest(self) -> dict[str, Any]:
+        return {"rows": self.rows, "key": self.key}
 
     def spans(self) -> str:
         return f"every {self.rows:,} rows"

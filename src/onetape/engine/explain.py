@@ -3,11 +3,7 @@
 from collections import defaultdict
 from typing import Any
 
-from onetape.engine.columns.rows import Filter, Select, Symbols
-from onetape.engine.graph import Merge, OperatorNode, Source
 from onetape.engine.planner import Plan
-from onetape.engine.settings import shown_settings
-from onetape.engine.window import Aggregating, Window
 
 
 def explain(plan: Plan) -> dict[str, Any]:
@@ -23,9 +19,9 @@ def explain(plan: Plan) -> dict[str, Any]:
             {
                 "id": label,
                 "name": node.name,
-                "kind": _kind(node),
+                "kind": node.kind,
                 "inputs": [f"{name}: {s.node.name}.{s.output}" for name, s in node.inputs],
-                "detail": _detail(node, plan),
+                "detail": node.lines(plan),
                 "reserved_bytes": reserved.get(label, 0),
             }
         )
@@ -63,46 +59,6 @@ def text(plan: Plan, *, driver: bool = False) -> str:
     if driver:
         lines += ["", plan.text]
     return "\n".join(lines)
-
-
-def _kind(node: Any) -> str:
-    names = {Source: "source", Merge: "merge", Window: "window", OperatorNode: "operator"}
-    return names.get(type(node)) or type(node).__name__.lower()
-
-
-def _detail(node: Any, plan: Plan) -> list[str]:
-    if isinstance(node, Source):
-        framing = f", {node.feed} in {plan.framing[node.name]}" if node.feed else ""
-        framing += f" of {node.channel.instrument}" if node.channel else ""
-        return [
-            f"{node.of.__name__}{framing}; lateness {node.lateness_ns} ns, "
-            f"idle after {node.idle_ns} ns"
-        ]
-    if isinstance(node, Aggregating):
-        return [
-            f"{node.spans()} by {node.key}",
-            f"at most {node.capacity:,} keys; at capacity the pipeline halts and says so",
-        ]
-    if isinstance(node, OperatorNode) and node.tick is not None:
-        return [f"prices in ticks of {node.tick:f}; what is not on that grid is refused, counted"]
-    if isinstance(node, OperatorNode):
-        lines = []
-        known = node.spec.settings()
-        shown = [
-            f"{name}={value}" + (f" {known[name][1].name}" if known[name][1] else "")
-            for name, value in shown_settings(node).items()
-        ]
-        if shown:
-            lines.append("settings " + ", ".join(shown))
-        if node.spec.state is not None or node.spec.tables:
-            limits = ", ".join(f"{v:,} {k}" for k, v in node.capacity.items())
-            by = f"by {node.spec.key}; " if node.spec.key else ""
-            if limits:
-                lines.append(f"{by}at most {limits}; at capacity the pipeline halts and says so")
-        return lines
-    if isinstance(node, Filter | Select | Symbols):
-        return node.lines()
-    return []
 
 
 def _size(count: int) -> str:

@@ -15,22 +15,21 @@ in order: it is counted, and goes to the output `late` of its input.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from onetape.compiled import pool, rows
+from onetape.compiled import pool
 from onetape.compiled.timers import new_timers
 from onetape.engine import waiting
-from onetape.engine.graph import Node, Stream, merge
-from onetape.engine.operator_text import _earliest
-from onetape.engine.window_text import LATE
+from onetape.engine.node import Canonical, Node
+from onetape.engine.stream import Stream
 from onetape.records import DeclarationError
 
 if TYPE_CHECKING:
-    from onetape.engine.planner import _Planner
+    from onetape.engine.engine import Engine
+    from onetape.engine.planner import Plan, _Planner
 
 ARRIVALS, LAST_DUE, MADE = range(3)  # words of the node
 
@@ -39,9 +38,9 @@ ARRIVALS, LAST_DUE, MADE = range(3)  # words of the node
 class InOrder(Node):
     """Streams whose rows go on by event time, each as itself."""
 
-    capacity: int = 1 << 16
+    kind = "in order"
 
-    has_timer = True
+    capacity: int = 1 << 16
 
     def sorted(self, name: str) -> Stream:
         return Stream(self, name, dict(self.inputs)[name].of)
@@ -49,7 +48,13 @@ class InOrder(Node):
     def late(self, name: str) -> Stream:
         return Stream(self, f"late_{name}", dict(self.inputs)[name].of)
 
-    def lines(self) -> list[str]:
+    def is_timed(self) -> bool:
+        return True
+
+    def manifest(self) -> dict[str, Any]:
+        return {"order": "event_time", "capacity": self.capacity}
+
+    def lines(self, plan: Plan) -> list[str]:
         return [
             f"in the order of event time; at most {self.capacity:,} rows wait; at capacity the "
             "pipeline halts and says so"
@@ -100,20 +105,21 @@ class InOrder(Node):
             planner.root_done()  # one row is one root, whichever input it is of
         text.add(f"{words}[{LAST_DUE}] = due", f"{words}[{MADE}] = made_rows")
 
-    def headroom(self, planner: _Planner) -> str:
+    def write_headroom(self, planner: _Planner) -> str:
         return f"left({planner.label(self)}_pool)"
 
-    def canonical(self, label: str, arrays: Any) -> Iterator[tuple[str, Any, list[Any]]]:
-        """What waits, in its order: in which slot each lies means nothing."""
-        yield label, np.arange(3), [arrays[f"{label}_words"]]
+    def canonical(self, engine: Engine, label: str) -> Canonical:
+        """What waits, in the order it came: in which slot each lies means nothing."""
+        arrays = engine.arrays
+        yield np.arange(3), [arrays[f"{label}_words"]]
         slots = arrays[f"{label}_waiting"][1 : 1 + arrays[f"{label}_waiting"][0]]
         turns = arrays[f"{label}_turns"][slots]
         order = np.argsort(turns["arrival"])
         slots, turns = slots[order], turns[order]
-        yield label, turns["arrival"], [turns]
+        yield turns["arrival"], [turns]
         for which, _ in enumerate(self.inputs):
             of = turns["input"] == which
-            yield label, turns["arrival"][of], [arrays[f"{label}_rows{which}"][slots[of]]]
+            yield turns["arrival"][of], [arrays[f"{label}_rows{which}"][slots[of]]]
 
     def _arrays(self, planner: _Planner) -> None:
         label, number = planner.label(self), planner.number[id(self)]
@@ -124,6 +130,9 @@ class InOrder(Node):
         def slots() -> int:
             return self.capacity + planner.calls_most.get(number, 1)
 
+        def rows_of(of: Any) -> Any:
+            return lambda: np.zeros(slots(), of.dtype)
+
         planner.array(f"{label}_words", lambda: np.zeros(3, np.int64))
         planner.array(f"{label}_pool", lambda: pool.new_pool(slots()))
         planner.array(f"{label}_waiting", lambda: waiting.new_heap(slots()))
@@ -131,8 +140,7 @@ class InOrder(Node):
         planner.array(f"{label}_timers", lambda: new_timers(1)[0])
         planner.array(f"{label}_heap", lambda: new_timers(1)[1])
         for which, (_, stream) in enumerate(self.inputs):
-            of = stream.of
-            planner.array(f"{label}_rows{which}", lambda of=of: np.zeros(slots(), of.dtype))
+            planner.array(f"{label}_rows{which}", rows_of(stream.of))
 
 
 ORDERS = ("arrival", "event_time")
@@ -155,11 +163,6 @@ def in_order(
     return {name: node.sorted(name) for name in inputs}
 
 
-def late_of(merged: Stream) -> Stream:
-    """Of a merge in the order of event time: all that came too late."""
-    node = merged.node.inputs[0][1].node
-    if not isinstance(node, InOrder):
-        raise DeclarationError(
-            'this merge is in the order of arrival, for which nothing is late; say order="event_time"'
-        )
-    return merge(*(node.late(name) for name, _ in node.inputs))
+# Last: the texts of operators and windows know the operators, whose inputs may be put in order.
+from onetape.engine.operator_text import _earliest  # noqa: E402
+from onetape.engine.window_text import LATE  # noqa: E402

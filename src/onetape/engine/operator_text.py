@@ -10,7 +10,7 @@ import numpy as np
 from onetape.compiled.kernel import is_ours
 from onetape.engine.apart import Apart
 from onetape.engine.emit import Emitter, put
-from onetape.engine.graph import OperatorNode
+from onetape.engine.operator_node import OperatorNode
 from onetape.engine.operators import WAKE, Handler
 from onetape.records import UNSET
 

@@ -20,23 +20,11 @@ from onetape.compiled.counts import CELLS
 from onetape.compiled.index import new_index
 from onetape.compiled.ticks import record_at, ticks
 from onetape.compiled.timers import new_timers
-from onetape.engine import (
-    batches,
-    closure,
-    layout,
-    operator_text,
-    session_text,
-    source_text,
-    window_text,
-)
-from onetape.engine.batches import Batches
+from onetape.engine import closure, layout, operator_text, source_text
 from onetape.engine.columns import values
-from onetape.engine.columns.rows import Filter, Select, Symbols
-from onetape.engine.graph import Merge, Node, OperatorNode, Pipeline, Source, Stream
+from onetape.engine.graph import Node, Pipeline, Source, Stream
 from onetape.engine.keyed import DIRECT
-from onetape.engine.sessions import Session
 from onetape.engine.text import Text
-from onetape.engine.window import Window
 from onetape.records import DeclarationError
 
 OUTPUT_ROWS = 1 << 14  # rows of an output ring, unless a runtime asks for more
@@ -103,7 +91,7 @@ class _Planner:
         self.number = {id(node): n for n, node in enumerate(pipeline.nodes)}
         self.text = Text()
         self.consumers = self._consumers()
-        self.timed = [n for n in pipeline.nodes if has_timer(n)]
+        self.timed = [n for n in pipeline.nodes if n.is_timed()]
         # What the root being written can cause, and the most of any root so far.
         self.times = 1
         self.rows = [0] * len(self.outputs)
@@ -146,7 +134,7 @@ class _Planner:
         self.array(f"{label}_direct", lambda: np.zeros(DIRECT, np.int64))
         self.array(f"{label}_index", lambda: new_index(slots()))
         self.array(f"{label}_keys", lambda: np.zeros(slots(), np.int64))
-        if has_timer(node):
+        if node.is_timed():
             self.array(f"{label}_timers", lambda: new_timers(slots())[0])
             self.array(f"{label}_heap", lambda: new_timers(slots())[1])
         return slots
@@ -194,18 +182,9 @@ class _Planner:
         for kind, what in self.consumers.get((id(stream.node), stream.output), []):
             if kind == "output":
                 self._emit(what, event, self.number[id(stream.node)])
-            elif isinstance(what[0], Merge):
-                self.push(Stream(what[0], "merged", stream.of), event)
-            elif isinstance(what[0], Window):
-                window_text.on_event(self, what[0], event)
-            elif isinstance(what[0], Batches):
-                batches.on_event(self, what[0], event)
-            elif isinstance(what[0], Session):
-                session_text.on_event(self, what[0], event)
-            elif isinstance(what[0], Filter | Select | Symbols):
-                what[0].write(self, event)
             else:
-                operator_text.on_event(self, what[0], what[1], event)
+                node, name = what
+                node.write(self, name, event)
 
     def push_each(self, stream: Stream, block: str, used: str, at_most: int) -> None:
         """Write what happens to each of the `used` rows of a block, in order."""
@@ -322,12 +301,7 @@ class _Planner:
                     f"key = row({label}_timers, slot).key",
                     "root_key = key",
                 )
-                if isinstance(node, Window):
-                    window_text.on_timer(self, node)
-                elif isinstance(node, Session):
-                    session_text.on_timer(self, node)
-                elif isinstance(node, OperatorNode):
-                    operator_text.on_timer(self, node)
+                node.write_timer(self)
                 self.root_done()
 
     def _budget(self) -> None:
@@ -344,7 +318,7 @@ class _Planner:
                     text.add("budget = room", "status = OUT_FULL")
         for number, most in self.calls_most.items():
             node = self.pipeline.nodes[number]
-            text.add(f"room = {_headroom(self, node)} // {most}")
+            text.add(f"room = {node.write_headroom(self)} // {most}")
             with text.block("if room < budget"):
                 text.add("budget = room", "status = AT_CAPACITY", f"r.node = {number}")
         with text.block("if budget > 0"):
@@ -381,20 +355,6 @@ class _Planner:
                     ("node", (node, name))
                 )
         return found
-
-
-def has_timer(node: Node) -> bool:
-    return isinstance(node, Window | Session) or (
-        isinstance(node, OperatorNode) and node.spec.timer is not None
-    )
-
-
-def _headroom(planner: _Planner, node: Node) -> str:
-    label = planner.label(node)
-    if isinstance(node, OperatorNode) and node.spec.tables:
-        planner.name(f"{label}_headroom", node.spec.headroom)
-        return f"{label}_headroom({operator_text.tables(planner, node)})"
-    return f"({label}_index[LIMIT] - {label}_index[COUNT])"
 
 
 def _loads(planner: _Planner) -> list[str]:

@@ -12,13 +12,25 @@ as `ahead`, one older than the watermark is late, and both go to the output `lat
 The aggregate is that of any window: add, merge, result(key, start_ns, end_ns).
 """
 
-from dataclasses import dataclass
+from __future__ import annotations
 
+import typing
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from onetape.compiled.index import COUNT
 from onetape.compiled.kernel import kernel
-from onetape.engine.graph import Stream
+from onetape.engine.node import Canonical
+from onetape.engine.stream import Stream
 from onetape.engine.window import AggregateSpec, Aggregating, WindowStream, check_aggregate
 from onetape.records import DeclarationError
 from onetape.records.types import parse_duration_ns
+
+if typing.TYPE_CHECKING:
+    from onetape.engine.engine import Engine
+    from onetape.engine.planner import _Planner
 
 NEW = 1 << 32  # added to the cell of a session that has just begun
 
@@ -27,7 +39,31 @@ NEW = 1 << 32  # added to the cell of a session that has just begun
 class Session(Aggregating):
     """Sessions that a pause of `gap_ns` ends."""
 
+    kind = "session"
+
     gap_ns: int = 0
+
+    def write(self, planner: _Planner, name: str, event: str) -> None:
+        session_text.on_event(planner, self, event)
+
+    def is_timed(self) -> bool:
+        return True
+
+    def write_timer(self, planner: _Planner) -> None:
+        session_text.on_timer(planner, self)
+
+    def canonical(self, engine: Engine, label: str) -> Canonical:
+        """Open sessions by their start: in which cell each lies means nothing."""
+        arrays = engine.arrays
+        keys = arrays[f"{label}_keys"][: int(arrays[f"{label}_index"][COUNT])]
+        starts, lasts = arrays[f"{label}_starts"], arrays[f"{label}_lasts"]
+        cells = len(starts) // len(arrays[f"{label}_keys"])
+        open_ = np.flatnonzero(starts[: len(keys) * cells])
+        spans = [starts[open_], lasts[open_], arrays[f"{label}_panes"][open_]]
+        yield keys[open_ // cells] * 1_000_003 + starts[open_], spans
+
+    def manifest(self) -> dict[str, Any]:
+        return {"gap_ns": self.gap_ns, "key": self.key}
 
     def spans(self) -> str:
         return f"until a pause of {self.gap_ns} ns"
@@ -128,3 +164,7 @@ def next_session_end(starts, lasts, slot, cells, gap, never):
         if starts[cell] != 0:
             end_ns = min(end_ns, lasts[cell] + gap)
     return end_ns
+
+
+# Last: the text of a session knows this node.
+from onetape.engine import session_text  # noqa: E402

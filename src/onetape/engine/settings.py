@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from onetape.compiled.kernel import is_ours
-from onetape.engine.graph import Node, OperatorNode, Pipeline, resolved
+from onetape.engine.graph import Node, OperatorNode, Pipeline
+from onetape.engine.operator_node import resolved
 from onetape.records import DeclarationError, OperatorError
 
 
@@ -52,16 +52,10 @@ def with_settings(pipeline: Pipeline, given: Mapping[str, Any]) -> Pipeline:
 def settable(pipeline: Pipeline) -> dict[str, dict[str, int]]:
     """{operator: {setting: its value}} of all that may be set; a grid is part of its feed."""
     return {
-        node.name: shown_settings(node)
+        node.name: node.shown_settings()
         for node in pipeline.nodes
-        if isinstance(node, OperatorNode) and shown_settings(node) and node.tick is None
+        if isinstance(node, OperatorNode) and node.shown_settings() and node.tick is None
     }
-
-
-def shown_settings(node: OperatorNode) -> dict[str, int]:
-    """Less those that the planner gives operators of this package."""
-    hidden = "with_" if is_ours(node.spec.source) else "\0"
-    return {n: value for n, value in node.settings.items() if not n.startswith(hidden)}
 
 
 def _changed(node: Node, made: dict[int, Node], given: dict[str, dict[str, Any]]) -> Node:

@@ -12,7 +12,8 @@ from onetape.codecs.feed import EVENT, GAP, LINES_MAX, new_feed
 from onetape.codecs.framing import Framing
 from onetape.compiled import atomics, frame, index, rows, timers
 from onetape.engine import keyed, layout, operator_text
-from onetape.engine.graph import OperatorNode, Source
+from onetape.engine.operator_node import OperatorNode
+from onetape.engine.sources import Source
 from onetape.records import UNSET, empty_block
 from onetape.records.market import LATE, STALE, Gap
 

@@ -22,6 +22,8 @@ needed (possible only when another source holds the watermark back) is counted a
 the same way.
 """
 
+from __future__ import annotations
+
 import inspect
 import typing
 from dataclasses import dataclass
@@ -29,13 +31,20 @@ from typing import Any
 
 import numpy as np
 
+from onetape.compiled.index import COUNT
 from onetape.compiled.kernel import kernel
 from onetape.engine import checks
 from onetape.engine.checks.subject import Known, Subject
-from onetape.engine.graph import Node, Stream, check_key
+from onetape.engine.node import Canonical, Node
+from onetape.engine.operator_node import check_key
 from onetape.engine.operators import Handler, _handler, _state, state_fields
+from onetape.engine.stream import Stream
 from onetape.records import DeclarationError, is_record
 from onetape.records.types import parse_duration_ns
+
+if typing.TYPE_CHECKING:
+    from onetape.engine.engine import Engine
+    from onetape.engine.planner import Plan, _Planner
 
 NONE = 2**63 - 1  # later than any pane
 
@@ -63,6 +72,15 @@ class Aggregating(Node):
     key: str = ""
     capacity: int = 1 << 16
 
+    def code(self) -> Any:
+        return self.spec.source
+
+    def lines(self, plan: Plan) -> list[str]:
+        return [
+            f"{self.spans()} by {self.key}",
+            f"at most {self.capacity:,} keys; at capacity the pipeline halts and says so",
+        ]
+
     def expressions(self) -> list[Any]:
         return getattr(self.spec.source, "__columns__", [])
 
@@ -81,8 +99,36 @@ class Aggregating(Node):
 class Window(Aggregating):
     """Windows of `width_ns`, one every `every_ns`."""
 
+    kind = "window"
+
     width_ns: int = 0
     every_ns: int = 0
+
+    def write(self, planner: _Planner, name: str, event: str) -> None:
+        window_text.on_event(planner, self, event)
+
+    def is_timed(self) -> bool:
+        return True
+
+    def write_timer(self, planner: _Planner) -> None:
+        window_text.on_timer(planner, self)
+
+    def canonical(self, engine: Engine, label: str) -> Canonical:
+        """Panes with their number; those that no later window needs are left out."""
+        arrays = engine.arrays
+        keys = arrays[f"{label}_keys"][: int(arrays[f"{label}_index"][COUNT])]
+        numbers = arrays[f"{label}_numbers"]
+        ring = len(numbers) // len(arrays[f"{label}_keys"])
+        used = numbers[: len(keys) * ring].reshape(-1, ring)
+        timers = arrays[f"{label}_timers"][: len(keys)]
+        first = timers["wake_ns"] // self.every_ns - self.panes_count()
+        live = (used > first[:, None]) & (timers["place"] > 0)[:, None] & (used > 0)
+        slots, cells = np.nonzero(live)
+        panes = arrays[f"{label}_panes"][slots * ring + cells]
+        yield keys[slots] * 1_000_003 + used[slots, cells], [panes]
+
+    def manifest(self) -> dict[str, Any]:
+        return {"width_ns": self.width_ns, "every_ns": self.every_ns, "key": self.key}
 
     def spans(self) -> str:
         return f"width {self.width_ns} ns every {self.every_ns} ns"
@@ -223,3 +269,7 @@ def next_end(numbers, slot, ring, panes, end_number):
         pane = numbers[cell] - 1
         earliest = min(earliest, pane if pane > over else NONE)
     return max(end_number, earliest) + 1 if earliest < NONE else -1
+
+
+# Last: the text of a window knows this node.
+from onetape.engine import window_text  # noqa: E402

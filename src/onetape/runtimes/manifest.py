@@ -8,10 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from onetape.engine.graph import OperatorNode
 from onetape.engine.planner import Plan
-from onetape.engine.sessions import Session
-from onetape.engine.window import Aggregating, Window
 from onetape.records import IntegrityError, OperatorError
 
 RESULT = "result.json"  # beside the tape: what the run that made it came to
@@ -22,12 +19,7 @@ def manifest_of(plan: Plan, midnight_ns: int, origin: dict[str, Any]) -> dict[st
     operators = []
     for number, node in enumerate(plan.pipeline.nodes):
         entry: dict[str, Any] = {"id": f"n{number}", "name": node.name}
-        if isinstance(node, OperatorNode):
-            entry |= {"settings": node.settings}
-        if isinstance(node, Window):
-            entry |= {"width_ns": node.width_ns, "every_ns": node.every_ns, "key": node.key}
-        if isinstance(node, Session):
-            entry |= {"gap_ns": node.gap_ns, "key": node.key}
+        entry |= node.manifest()
         operators.append(entry)
     return {
         "driver": plan.driver,
@@ -43,8 +35,8 @@ def code_of(plan: Plan) -> dict[str, str]:
     """{name: source} of the driver and of each operator and aggregate it calls."""
     code = {"driver": plan.text}
     for number, node in enumerate(plan.pipeline.nodes):
-        if isinstance(node, OperatorNode | Aggregating):
-            code[f"n{number}"] = _source(node.spec.source)
+        if node.code() is not None:
+            code[f"n{number}"] = _source(node.code())
     return code
 
 

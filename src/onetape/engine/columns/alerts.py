@@ -12,8 +12,9 @@ from onetape.compiled.bits import mix
 from onetape.compiled.kernel import kernel
 from onetape.engine.columns.bind import field_name
 from onetape.engine.columns.written import written
-from onetape.engine.graph import Stream, operator
+from onetape.engine.operator_node import operator
 from onetape.engine.operators import UpTo
+from onetape.engine.stream import Stream
 from onetape.records import UNSET, DeclarationError
 from onetape.records.market import CRITICAL, OPEN, WARN, Alert
 from onetape.records.types import i64, parse_duration_ns

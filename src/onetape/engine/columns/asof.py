@@ -13,13 +13,14 @@ from typing import Any
 
 from onetape.engine.columns import joins
 from onetape.engine.columns.written import written
-from onetape.engine.graph import Stream, operator
+from onetape.engine.operator_node import operator
 from onetape.engine.operators import UpTo
+from onetape.engine.stream import Stream
 from onetape.records import UNSET, DeclarationError
 from onetape.records.declare import made_record
 from onetape.records.types import f64, i64, parse_duration_ns, u64
 
-SKIPPED = (*joins.SKIPPED, "sequence")
+SKIPPED: tuple[str, ...] = (*joins.SKIPPED, "sequence")
 
 
 def asof_join(
@@ -88,7 +89,7 @@ def asof_join(
 
 
 def _fields(prefix: str, kinds: dict[str, str]) -> list[str]:
-    return [f"    {prefix}_{n}: {k} = {'0.0' if k == 'f64' else '0'}" for n, k in kinds.items()]
+    return [f"    {prefix}_{n}: {k} = {joins.zero(k)}" for n, k in kinds.items()]
 
 
 def _moved_back(kinds: dict[str, str]) -> list[str]:

@@ -3,11 +3,14 @@
 from typing import Any
 
 from onetape.engine.columns.bind import field_name
-from onetape.engine.graph import Stream, check_key
+from onetape.engine.operator_node import check_key
+from onetape.engine.stream import Stream
 from onetape.records import UNSET, DeclarationError
 from onetape.records.types import Field
 
-SKIPPED = ("ts_event_ns", "ts_recv_ns", "flags", "reserved")
+Fields = dict[str, Field]
+
+SKIPPED: tuple[str, ...] = ("ts_event_ns", "ts_recv_ns", "flags", "reserved")
 
 
 def common_key(what: str, by: Any, left: Any, right: Any) -> str:
@@ -29,7 +32,11 @@ def check_stream(what: str, right: Any) -> None:
 
 
 def taken_fields(
-    what: str, left: dict[str, Field], right: dict[str, Field], skipped: tuple[str, ...], suffix: str
+    what: str,
+    left: dict[str, Field],
+    right: dict[str, Field],
+    skipped: tuple[str, ...],
+    suffix: str,
 ) -> dict[str, str]:
     """{field of the right: what it is called in a joined row}; no arrays."""
     taken = {
@@ -46,18 +53,21 @@ def taken_fields(
     return taken
 
 
-def copied(fields: dict[str, Field], made: str, event: str) -> list[str]:
+def copied(fields: Fields, made: str, event: str) -> list[str]:
     """Lines that copy fields of an event into a row of the same."""
     lines = []
     for name, field in fields.items():
         if field.length is None:
             lines.append(f"{made}.{name} = {event}.{name}")
         else:
-            lines += [f"for i in range({field.length}):", f"    {made}.{name}[i] = {event}.{name}[i]"]
+            lines += [
+                f"for i in range({field.length}):",
+                f"    {made}.{name}[i] = {event}.{name}[i]",
+            ]
     return lines
 
 
-def unset(fields: dict[str, Field], taken: dict[str, str], made: str) -> list[str]:
+def unset(fields: Fields, taken: dict[str, str], made: str) -> list[str]:
     """Lines for a zeroed row whose right side is not there: what can be unset is."""
     nothing = {"<i8": str(UNSET), "<f8": 'float("nan")'}
     return [
@@ -67,6 +77,11 @@ def unset(fields: dict[str, Field], taken: dict[str, str], made: str) -> list[st
     ]
 
 
-def kinds(fields: dict[str, Field], taken: dict[str, str]) -> dict[str, str]:
+def zero(kind: str) -> str:
+    """What a field of state begins with."""
+    return "0.0" if kind == "f64" else "0"
+
+
+def kinds(fields: Fields, taken: dict[str, str]) -> dict[str, str]:
     """What state holds a field of the right."""
     return {n: {"<f8": "f64", "<u8": "u64"}.get(fields[n].code, "i64") for n in taken}

@@ -1,4 +1,4 @@
-"""`trades.lookup(rules)`: each row with what a table says of its key, when the table itself changes.
+"""`trades.lookup(rules)`: each row with what a table says of its key; the table itself changes.
 
     rules = ot.table(changes, by=c.instrument_id, deleted=c.max_lots == 0)
     checked = trades.lookup(rules).filter(c.qty_lots > c.max_lots)
@@ -22,13 +22,14 @@ from onetape.engine.columns import joins
 from onetape.engine.columns.bind import condition, field_name
 from onetape.engine.columns.expr import Expr
 from onetape.engine.columns.written import written
-from onetape.engine.graph import OperatorNode, Stream, check_key, operator
+from onetape.engine.operator_node import OperatorNode, check_key, operator
 from onetape.engine.operators import UpTo
+from onetape.engine.stream import Stream
 from onetape.records import DeclarationError
 from onetape.records.declare import made_record
 from onetape.records.types import Array, f64, i64, u64
 
-SKIPPED = (*joins.SKIPPED, "sequence")
+SKIPPED: tuple[str, ...] = (*joins.SKIPPED, "sequence")
 VERSIONS_MOST = 256
 
 
@@ -146,7 +147,9 @@ def lookup(
 def _newest(kinds: dict[str, str], gone: str) -> tuple[list[str], list[str], list[str]]:
     """State, the lines that keep it, and those that ask, of one version a key."""
     state = ["    is_known: i64 = 0"]
-    state += [f"    at_{n}: {kind} = {'0.0' if kind == 'f64' else '0'}" for n, kind in kinds.items()]
+    state += [
+        f"    at_{n}: {kind} = {'0.0' if kind == 'f64' else '0'}" for n, kind in kinds.items()
+    ]
     change = [
         f"        self.is_known = 0 if {gone} else 1",
         *[f"        self.at_{n} = e.{n}" for n in kinds],

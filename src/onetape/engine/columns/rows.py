@@ -14,13 +14,14 @@ import numpy as np
 from onetape.codecs.feed import symbol_of
 from onetape.engine.columns.bind import INT, bind, condition, name_of
 from onetape.engine.columns.expr import Expr, lift
-from onetape.engine.graph import Node, Stream
+from onetape.engine.node import Node
+from onetape.engine.stream import Stream
 from onetape.records import DeclarationError
 from onetape.records.declare import made_record
 from onetape.records.types import Field
 
 if TYPE_CHECKING:
-    from onetape.engine.planner import _Planner
+    from onetape.engine.planner import Plan, _Planner
 
 KEPT = ("ts_event_ns", "flags")  # time, and what says that a row may be wrong, always stay
 
@@ -29,15 +30,17 @@ KEPT = ("ts_event_ns", "flags")  # time, and what says that a row may be wrong, 
 class Filter(Node):
     """Rows for which all conditions hold, as they are."""
 
+    kind = "filter"
+
     conditions: tuple[Expr, ...] = ()
 
-    def write(self, planner: _Planner, event: str) -> None:
+    def write(self, planner: _Planner, name: str, event: str) -> None:
         of = self.inputs[0][1].of
         texts = [condition(expr, of, event) for expr in self.conditions]
         with planner.text.block(f"if {' and '.join(texts)}"):
             planner.push(Stream(self, "rows", of), event)
 
-    def lines(self) -> list[str]:
+    def lines(self, plan: Plan) -> list[str]:
         """What it does, for a person."""
         return [repr(expr) for expr in self.conditions]
 
@@ -49,15 +52,17 @@ class Filter(Node):
 class Symbols(Node):
     """Events of a feed that are of these instruments, by the words of their symbols."""
 
+    kind = "symbols"
+
     words: tuple[int, ...] = ()
 
-    def write(self, planner: _Planner, event: str) -> None:
+    def write(self, planner: _Planner, name: str, event: str) -> None:
         feed = f"{planner.label(self.inputs[0][1].node)}_feed"
         planner.text.add(f"word = row({feed}, 0).symbols[{event}.instrument_id]")
         with planner.text.block(f"if {' or '.join(f'word == {word}' for word in self.words)}"):
             planner.push(Stream(self, "rows", self.inputs[0][1].of), event)
 
-    def lines(self) -> list[str]:
+    def lines(self, plan: Plan) -> list[str]:
         """What it does, for a person."""
         return [f"only {', '.join(symbol_of(word) for word in self.words)}"]
 
@@ -66,28 +71,30 @@ class Symbols(Node):
 class Select(Node):
     """New rows, each field an expression over the old."""
 
+    kind = "select"
+
     of: Any = None
     fields: tuple[tuple[str, Expr | None], ...] = ()  # None: the same field, an array perhaps
 
-    def write(self, planner: _Planner, event: str) -> None:
+    def write(self, planner: _Planner, name: str, event: str) -> None:
         number = planner.number[id(self)]
         block = planner.array(f"x{number}_row", lambda: np.zeros(1, self.of.dtype))
         row = f"n{number}_row"
         planner.text.add(f"{row} = row({block}, 0)")
-        for name, expr in self.fields:
+        for field, expr in self.fields:
             if expr is not None:
                 value = bind(expr, self.inputs[0][1].of, event).text
-                planner.text.add(f"{row}.{name} = {value}")
+                planner.text.add(f"{row}.{field} = {value}")
                 continue
-            length = self.of.fields[name].length
+            length = self.of.fields[field].length
             if length is None:
-                planner.text.add(f"{row}.{name} = {event}.{name}")
+                planner.text.add(f"{row}.{field} = {event}.{field}")
             else:
                 with planner.text.block(f"for i in range({length})"):
-                    planner.text.add(f"{row}.{name}[i] = {event}.{name}[i]")
+                    planner.text.add(f"{row}.{field}[i] = {event}.{field}[i]")
         planner.push(Stream(self, "rows", self.of), f"fixed({row})")
 
-    def lines(self) -> list[str]:
+    def lines(self, plan: Plan) -> list[str]:
         """What it makes, for a person."""
         return [f"{n} = {expr!r}" for n, expr in self.fields if expr is not None]
 

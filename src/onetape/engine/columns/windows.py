@@ -12,8 +12,8 @@ from onetape.engine.columns.bind import bind, field_name
 from onetape.engine.columns.expr import Expr, lift
 from onetape.engine.columns.panes import COUNT, Panes
 from onetape.engine.columns.written import written
-from onetape.engine.graph import Stream
 from onetape.engine.sessions import session
+from onetape.engine.stream import Stream
 from onetape.engine.window import AggregateSpec, WindowStream, aggregate, window
 from onetape.records import DeclarationError
 from onetape.records.declare import made_record

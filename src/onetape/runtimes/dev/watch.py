@@ -16,7 +16,6 @@ from onetape.compiled.rows import Cells, RowView
 from onetape.engine.compile import positional
 from onetape.engine.emit import Emitter
 from onetape.engine.engine import Engine
-from onetape.engine.graph import OperatorNode
 from onetape.engine.layout import LINE
 from onetape.engine.planner import Plan
 from onetape.engine.window import Aggregating
@@ -83,9 +82,9 @@ class Watch:
 def is_users(engine: Engine, number: int) -> bool:
     """Did a person write this operator or aggregate? (Columns count as ours.)"""
     node = engine.plan.pipeline.nodes[number]
-    if not isinstance(node, OperatorNode | Aggregating):
+    source = node.code()
+    if source is None:
         return False
-    source = node.spec.source
     return not is_ours(source) and not source.__module__.startswith("onetape_columns_")
 
 

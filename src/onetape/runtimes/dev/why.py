@@ -16,8 +16,8 @@ import numpy as np
 from onetape.compiled.index import COUNT
 from onetape.compiled.rows import RowView
 from onetape.engine.engine import Engine
-from onetape.engine.graph import Node, OperatorNode, Pipeline
-from onetape.engine.window import Aggregating, Window
+from onetape.engine.graph import Node, Pipeline
+from onetape.engine.window import Window
 from onetape.records import OperatorError
 from onetape.runtimes.dev import words
 from onetape.runtimes.dev.replay import Replay
@@ -230,7 +230,7 @@ def _state_bytes(engine: Engine, call: Call) -> bytes:
 
 def _makers(node: Node) -> list[Node]:
     """The operators and windows whose rows a stream of this node may be."""
-    if isinstance(node, OperatorNode | Aggregating):
+    if node.code() is not None:
         return [node]
     return [maker for _, stream in node.inputs for maker in _makers(stream.node)]
 

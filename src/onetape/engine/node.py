@@ -1,0 +1,71 @@
+"""What a node of a graph is: it writes its part of the driver, and knows its state.
+
+The planner asks each node for the text of what happens to one row at an input, and of what happens
+when a timer of it is due; digests, manifests and `onetape explain` ask it for the rest. So a new
+kind of step is one class, and nothing else has to know of it.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+if typing.TYPE_CHECKING:
+    from onetape.engine.engine import Engine
+    from onetape.engine.planner import Plan, _Planner
+    from onetape.engine.stream import Stream
+
+Canonical = Iterator[tuple[Any, list[Any]]]
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """One step of a pipeline. `inputs` name the streams it takes.
+
+    tick  what one tick is in its rows, a Decimal, where the step itself decides that
+    """
+
+    kind: ClassVar[str] = "node"  # for a person
+
+    name: str
+    inputs: tuple[tuple[str, Stream], ...] = ()
+    tick: Any = field(default=None, kw_only=True)
+
+    def write(self, planner: _Planner, name: str, event: str) -> None:
+        """The text of what happens to `event`, a row at the input `name`."""
+        raise NotImplementedError(f"{type(self).__name__} takes no rows")
+
+    def is_timed(self) -> bool:
+        """Has it timers, one a key?"""
+        return False
+
+    def write_timer(self, planner: _Planner) -> None:
+        """The text of what happens at `due` to the key in `slot`."""
+        raise NotImplementedError(f"{type(self).__name__} has no timers")
+
+    def write_headroom(self, planner: _Planner) -> str:
+        """An expression: how many calls surely find room in its state."""
+        label = planner.label(self)
+        return f"({label}_index[LIMIT] - {label}_index[COUNT])"
+
+    def canonical(self, engine: Engine, label: str) -> Canonical:
+        """(keys, blocks): what each key holds. What has no meaning, such as slots, is left out."""
+        return iter(())
+
+    def code(self) -> Any:
+        """The class or function that a person wrote and that it calls; None: it calls none."""
+        return None
+
+    def manifest(self) -> dict[str, Any]:
+        """What it was declared with, as JSON-ready data."""
+        return {}
+
+    def lines(self, plan: Plan) -> list[str]:
+        """What it does and what bounds it, for a person."""
+        return []
+
+    def expressions(self) -> list[Any]:
+        """The expressions of columns in it."""
+        return []
