@@ -17,7 +17,7 @@ from onetape.compiled import mode
 from onetape.engine.graph import OperatorNode
 from onetape.engine.window import Window
 
-COMPILED = (0, 13, 51, 52, 55)  # chosen so that together they have every part
+COMPILED = (27, 36, 194, 295, 324)  # chosen so that together they have every part
 COMPILED_SLOW = range(60, 84)
 INTERPRETED = range(100, 140)
 INTERPRETED_SLOW = range(140, 640)
@@ -105,7 +105,7 @@ def test_interpreted_more(seed):
 
 
 def test_the_compiled_graphs_have_every_part():
-    seen, sources, late, ahead = set(), set(), 0, 0
+    seen, hows, sources, late, ahead = set(), set(), set(), 0, 0
     for seed in COMPILED:
         pipeline = random_pipeline(seed)
         made = naive.run(pipeline, random_steps(seed, pipeline, 300))
@@ -113,15 +113,20 @@ def test_the_compiled_graphs_have_every_part():
         for node in pipeline.nodes:
             sliding = isinstance(node, Window) and node.panes_count() > 1
             seen.add((type(node).__name__, node.name.split("_")[0], sliding))
+            hows.add(getattr(node, "how", None))
         sources.add(len(pipeline.sources))
         late, ahead = late + made.late, ahead + made.ahead
 
     assert late > 100
     assert ahead > 0
     assert {2, 3} <= sources
-    assert {"Session", "Batches"} <= {kind for kind, _, _ in seen}
+    assert {"Session", "Batches", "InOrder"} <= {kind for kind, _, _ in seen}
+    assert {"inner", "left", "anti"} <= hows
     windows = {("Chain", False), ("Chain", True), ("Largest", False), ("Largest", True)}
     assert {(name, sliding) for kind, name, sliding in seen if kind == "Window"} == windows
-    assert {name for kind, name, _ in seen if kind in ("OperatorNode", "Merge")} == {
+    operators = {name for kind, name, _ in seen if kind in ("OperatorNode", "Merge")}
+    assert any(name.endswith("Lookup") for name in operators)
+    assert {name for name in operators if not name.endswith("Lookup")} == {
         "Pair", "Sleeper", "Split", "closed", "every", "merge", "noted", "scaled", "some", "ticked",
+        "told",
     }  # fmt: skip
