@@ -132,4 +132,5 @@ def _in_order(streams: typing.Iterable[Stream]) -> list[Node]:
     for stream in streams:
         visit(stream.node)
     sources = [n for n in seen.values() if isinstance(n, Source)]
+    sources.sort(key=lambda source: source.feed is None)  # a feed before tables beside it
     return sources + [n for n in seen.values() if not isinstance(n, Source)]

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from onetape.engine.engine import Engine
 from onetape.engine.frames import Run, frames_of, packed
 from onetape.engine.graph import Node, Pipeline, Source
 from onetape.records import OperatorError
+from onetape.runtimes.tables_first import items_first, one_feed
 from onetape.runtimes.twin import Twin, check_no_venue
 
 
@@ -70,12 +72,12 @@ def inputs_of(pipeline: Pipeline, file: str | Path | None = None) -> Inputs:
             ticks=ticks_of(pipeline),
             rows=None if None in counts else sum(counts),
         )
-    if len(pipeline.sources) == 1 and pipeline.sources[0].feed:
-        return _itch(pipeline, file or pipeline.sources[0].url)
+    if pipeline.sources[0].feed and all(s.table is not None for s in pipeline.sources[1:]):
+        return _itch(pipeline, file or one_feed(pipeline).url)
     missing = [source.name for source in pipeline.sources if source.table is None]
     raise OperatorError(
         f"source {(missing or [s.name for s in pipeline.sources])[0]!r} has no table to run over; "
-        "make all of them with ot.read(...), or have one ITCH source and a file: "
+        "make all of them with ot.read(...), or have one ITCH source (tables may be beside it): "
         'ot.source("itch:day.itch"), or run(pipeline, file=...)'
     )
 
@@ -89,7 +91,7 @@ def _itch(pipeline: Pipeline, path: str | Path) -> Inputs:
         )
     file = open_itch(path)
     return Inputs(
-        runs=lambda: frames_of(file),
+        runs=lambda: chain(packed(items_first(pipeline)), frames_of(file)),
         symbols=lambda engine: engine.arrays["n0_feed"]["symbols"][0],
         ticks=ticks_of(pipeline),
         framing={source.name: file.framing},
