@@ -26,6 +26,8 @@ SAYS = {
     "10_burst_cancel.py": "all 3 planted bursts were found, and nothing else",
     "11_test_an_operator.py": "field Volume.qty_lots was given 2147483648",
     "12_live_on_a_bad_network.py": "all equal",
+    "13_cancel_after_fill.py": "87 of 1,027 fills had a cancel within 50 ms",
+    "14_limits_that_change.py": "account 2: 4,000 lots, 1,000 allowed",
 }
 
 

@@ -108,6 +108,9 @@ class InOrder(Node):
     def write_headroom(self, planner: _Planner) -> str:
         return f"left({planner.label(self)}_pool)"
 
+    def held(self, engine: Engine, label: str) -> dict[str, tuple[int, int]]:
+        return {"rows that wait": (int(engine.arrays[f"{label}_waiting"][0]), self.capacity)}
+
     def canonical(self, engine: Engine, label: str) -> Canonical:
         """What waits, in the order it came: in which slot each lies means nothing."""
         arrays = engine.arrays

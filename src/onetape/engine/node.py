@@ -54,6 +54,10 @@ class Node:
         """(keys, blocks): what each key holds. What has no meaning, such as slots, is left out."""
         return iter(())
 
+    def held(self, engine: Engine, label: str) -> dict[str, tuple[int, int]]:
+        """{what: (how many it holds now, how many it may)}."""
+        return {}
+
     def code(self) -> Any:
         """The class or function that a person wrote and that it calls; None: it calls none."""
         return None

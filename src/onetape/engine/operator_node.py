@@ -57,6 +57,11 @@ class OperatorNode(Node):
             used = int(arrays[f"{label}_index"][COUNT])
             yield arrays[f"{label}_keys"][:used], [arrays[f"{label}_state"][:used]]
 
+    def held(self, engine: Engine, label: str) -> dict[str, tuple[int, int]]:
+        if self.spec.state is None:
+            return {}
+        return {"keys": (int(engine.arrays[f"{label}_index"][COUNT]), self.capacity["keys"])}
+
     def code(self) -> Any:
         return self.spec.source
 

@@ -91,6 +91,9 @@ class Aggregating(Node):
     def windows(self) -> Stream:
         return Stream(self, "windows", self.spec.of)
 
+    def held(self, engine: Engine, label: str) -> dict[str, tuple[int, int]]:
+        return {"keys": (int(engine.arrays[f"{label}_index"][COUNT]), self.capacity)}
+
     def late(self) -> Stream:
         return Stream(self, "late", self.spec.event)
 

@@ -38,7 +38,15 @@ def account(engine: Engine) -> dict[str, Any]:
         "bad_frames": counts.bad_frames,
         "bad_events": counts.bad_events,
         "book": counted(engine),
+        "held": holdings(engine),
     }
+
+
+def holdings(engine: Engine) -> dict[str, dict[str, tuple[int, int]]]:
+    """{step: {what: (how much it holds, how much it may)}}, of all that hold something."""
+    nodes = enumerate(engine.plan.pipeline.nodes)
+    found = {f"n{n} {node.name}": node.held(engine, f"n{n}") for n, node in nodes}
+    return {name: held for name, held in found.items() if any(now for now, _ in held.values())}
 
 
 def lines_of(facts: dict[str, Any]) -> list[str]:

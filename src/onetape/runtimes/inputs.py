@@ -73,7 +73,8 @@ def inputs_of(pipeline: Pipeline, file: str | Path | None = None) -> Inputs:
             rows=None if None in counts else sum(counts),
         )
     if pipeline.sources[0].feed and all(s.table is not None for s in pipeline.sources[1:]):
-        return _itch(pipeline, file or one_feed(pipeline).url)
+        url = one_feed(pipeline).url
+        return _itch(pipeline, file or url)
     missing = [source.name for source in pipeline.sources if source.table is None]
     raise OperatorError(
         f"source {(missing or [s.name for s in pipeline.sources])[0]!r} has no table to run over; "

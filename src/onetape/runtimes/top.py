@@ -115,7 +115,12 @@ def table(facts: dict[str, Any], before: dict[str, Any] | None) -> Any:
         f"{name} {now:,} of {most:,} {what}" for name, (now, most, what) in facts["queues"].items()
     )
     held = "".join(f"; {name.replace('_', ' ')} {count:,}" for name, count in waits.items())
-    notes = [disk + held, f"queues: {queues}", live.unanswered_text(facts)]
+    steps = "; ".join(
+        f"{name}: {', '.join(f'{now:,} of {most:,} {what}' for what, (now, most) in kept.items())}"
+        for name, kept in facts["held"].items()
+    )
+    notes = [disk + held, f"queues: {queues}", steps and f"held: {steps}"]
+    notes.append(live.unanswered_text(facts))
     if facts["events"] and facts["latency_ns"]["lag"] is None:
         notes.insert(0, "lag: the event time is not this clock's")
     return Group(

@@ -226,6 +226,11 @@ class IntervalJoin(Node):
         label = planner.label(self)
         return f"min(left({label}_pool0), left({label}_pool1))"
 
+    def held(self, engine: Engine, label: str) -> dict[str, tuple[int, int]]:
+        pools = [engine.arrays[f"{label}_pool{n}"] for n in (0, 1)]
+        kept = [int(p[pool.FRESH] - p[pool.BACK]) for p in pools]
+        return {"left rows": (kept[0], self.capacity), "right rows": (kept[1], self.capacity)}
+
     def canonical(self, engine: Engine, label: str) -> Canonical:
         """What is kept, key by key in the order of the lists: where a row lies means nothing."""
         arrays = engine.arrays

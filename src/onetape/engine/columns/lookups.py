@@ -52,10 +52,11 @@ def table(
     """A table that events change: the last row of each key is its entry.
 
     ```python
-    rules = ot.table(ot.source(Limit, name="limits"), by=c.instrument_id)
+    quotes = ot.table(tops, by=c.instrument_id, deleted=c.bid_qty_lots == 0)
+    checked = trades.lookup(quotes).filter(c.price_ticks < c.bid_price_ticks)
     ```
 
-    deleted   a condition on a row that takes its key's entry away: `c.max_lots == 0`
+    deleted   a condition on a row that takes its key's entry away: `c.bid_qty_lots == 0`
     capacity  how many keys; with more the pipeline halts
 
     `ot.table(ot.read("limits.csv", as_=Limit, columns={"ts_event_ns": None}), by=...)` is a table

@@ -15,6 +15,7 @@ from onetape.codecs.feed import refusals
 from onetape.compiled.atomics import peek
 from onetape.compiled.counts import CELLS, percentile_ns
 from onetape.compiled.ticks import read_ticks
+from onetape.runtimes.account import holdings
 from onetape.runtimes.edge.hiccup import HiccupMeter
 from onetape.runtimes.edge.network import ASKED, Network
 from onetape.runtimes.edge.node import EdgeNode
@@ -116,6 +117,7 @@ def snapshot(
             ],
             "before Python": [*node.engine.undrained(), "rows of one output"],
         },
+        "held": holdings(node.engine),
         "loop": node.statistics(),
         "latency_ns": latency_ns,
         "operators_ns": _operators(node),
