@@ -27,6 +27,12 @@ def window(quick: bool) -> dict[str, Any]:
     return window.run(events=500_000, rounds=3) if quick else window.run()
 
 
+def debs(quick: bool) -> dict[str, Any]:
+    from bench import debs
+
+    return debs.run(events=500_000, rounds=2) if quick else debs.run()
+
+
 def columns(quick: bool) -> dict[str, Any]:
     from bench import columns
 
@@ -84,6 +90,7 @@ BENCHES: dict[str, Callable[..., dict[str, Any]]] = {
     "itch": itch,
     "window": window,
     "columns": columns,
+    "debs": debs,
     "tape": tape,
     "startup": startup,
     "dev": dev,

@@ -18,6 +18,7 @@ from onetape.connect.sinks import StdoutSink as stdout
 from onetape.connect.sinks import TcpSink as tcp
 from onetape.connect.sinks import WebhookSink as webhook
 from onetape.engine import (
+    Pattern,
     Pipeline,
     Stream,
     UpTo,
@@ -60,6 +61,7 @@ __all__ = [
     "Duration",
     "Lots",
     "OnetapeError",
+    "Pattern",
     "Pipeline",
     "Stream",
     "Ticks",

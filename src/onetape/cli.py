@@ -73,7 +73,7 @@ COMMANDS = {
         "sim.venue.commands:add_parsers",
     ),
     "bench": (
-        "measure: itch, window, columns, tape, startup, wire, wire_faults, soak, peers, dev",
+        "measure: itch, window, columns, debs, tape, startup, wire, soak, peers, dev",
         "runtimes.bench:add_parser",
     ),
     "completion": ("print what makes a shell complete onetape", "runtimes.completion:add_parser"),

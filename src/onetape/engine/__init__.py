@@ -5,10 +5,12 @@ from onetape.engine.stream import Stream  # isort: split
 
 from onetape.engine.graph import Pipeline, merge, operator, records_source
 from onetape.engine.operators import Table, UpTo
+from onetape.engine.patterns import Pattern
 from onetape.engine.sessions import session
 from onetape.engine.window import aggregate, window
 
 __all__ = [
+    "Pattern",
     "Pipeline",
     "Stream",
     "Table",

@@ -67,6 +67,7 @@ class Counts:
     late: int  # events older than their source's watermark
     late_at_windows: int  # what windows refused as late: those, and what operators date back
     ahead: int  # what windows refused as too far ahead
+    dropped_matches: int  # partial matches that patterns had no room for
     bad_frames: int
     bad_events: int
     rows: dict[str, int]
@@ -213,13 +214,16 @@ class Engine:
     def counts(self) -> Counts:
         run = self.run[0]
         rows = {n: int(self.heads[k * layout.LINE]) for k, n in enumerate(self.plan.outputs)}
+        patterns = [n for n, node in enumerate(self.plan.pipeline.nodes) if node.kind == "pattern"]
+        dropped = sum(int(self.counts_words[2 * n]) for n in patterns)
         return Counts(
             events=int(run["events"]),
             frames=int(run["frames"]),
             ticks=int(run["ticks"]),
             late=int(run["late_events"]),
-            late_at_windows=int(self.counts_words[0::2].sum()),
+            late_at_windows=int(self.counts_words[0::2].sum()) - dropped,
             ahead=int(self.counts_words[1::2].sum()),
+            dropped_matches=dropped,
             bad_frames=int(run["bad_frames"]),
             bad_events=int(run["bad_events"]),
             rows=rows,

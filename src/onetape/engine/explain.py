@@ -58,6 +58,8 @@ def text(plan: Plan, *, driver: bool = False) -> str:
     )
     if driver:
         lines += ["", plan.text]
+        written = {n.name: n.written() for n in plan.pipeline.nodes}
+        lines += [f"# {name}\n\n{text}" for name, text in written.items() if text]
     return "\n".join(lines)
 
 

@@ -25,6 +25,14 @@ def slot_of(direct, index, keys, state, initial, key):
 
 
 @kernel
+def slot_known(direct, index, key):
+    """The key's slot, or -1: of a key that is new nothing is made."""
+    if 0 <= key < DIRECT:
+        return direct[key] - 1
+    return find(index, key)
+
+
+@kernel
 def slot_only(direct, index, keys, key):
     """As `slot_of`, for state that is not one record a key."""
     if 0 <= key < DIRECT and direct[key] > 0:

@@ -62,6 +62,10 @@ class Node:
         """The class or function that a person wrote and that it calls; None: it calls none."""
         return None
 
+    def written(self) -> str:
+        """The text of the module that was written for it alone; empty: it has none."""
+        return ""
+
     def manifest(self) -> dict[str, Any]:
         """What it was declared with, as JSON-ready data."""
         return {}

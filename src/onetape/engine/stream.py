@@ -15,6 +15,7 @@ if typing.TYPE_CHECKING:
     from onetape.engine.columns.interval_join import JoinedStream
     from onetape.engine.columns.lookups import LookedUpStream, ReferenceTable
     from onetape.engine.columns.windows import Windowed
+    from onetape.engine.patterns import Pattern
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,11 +34,14 @@ class Stream:
     of: Any
     sinks: tuple["Sink", ...] = ()
 
-    def __rshift__(self, sink: "Sink") -> "Stream":
-        """The same stream, as an output whose rows also leave through `sink`."""
+    def __rshift__(self, sink: "Sink | Pattern") -> "Stream":
+        """The same stream, as an output whose rows also leave through `sink`; of a pattern, the
+        stream of its matches."""
+        if isinstance(sink, patterns.Pattern):
+            return sink.on(self)
         if not isinstance(sink, Sink):
             raise DeclarationError(
-                f"{self!r} >> {sink!r}; expected a sink, such as ot.parquet('out/')"
+                f"{self!r} >> {sink!r}; expected a sink, such as ot.parquet('out/'), or a pattern"
             )
         if isinstance(sink, UdpSink) and any(isinstance(s, UdpSink) for s in self.sinks):
             raise DeclarationError(
@@ -213,4 +217,4 @@ class UdpSink(Sink):
 
 
 # Last: a stream offers what is built from streams.
-from onetape.engine import columns  # noqa: E402
+from onetape.engine import columns, patterns  # noqa: E402

@@ -34,6 +34,7 @@ def account(engine: Engine) -> dict[str, Any]:
         "late": counts.late,
         "late_at_windows": counts.late_at_windows,
         "ahead": counts.ahead,
+        "dropped_matches": counts.dropped_matches,
         "refused": refused,
         "bad_frames": counts.bad_frames,
         "bad_events": counts.bad_events,
@@ -58,6 +59,7 @@ def lines_of(facts: dict[str, Any]) -> list[str]:
         "late": "late",
         "late_at_windows": "late at windows",
         "ahead": "too far ahead",
+        "dropped_matches": "partial matches dropped",
         "bad_frames": "bad frames",
         "bad_events": "bad events",
     }

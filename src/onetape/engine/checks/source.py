@@ -2,6 +2,7 @@
 
 import ast
 import builtins
+import dis
 import functools
 import linecache
 from collections.abc import Iterator
@@ -32,12 +33,47 @@ def read(function: Any) -> Text | None:
     module = _module("".join(linecache.getlines(code.co_filename)))
     if module is None:
         return None
+    if code.co_name == "<lambda>":
+        return _read_lambda(code, module)
     for node in ast.walk(module):
         if isinstance(node, ast.FunctionDef) and node.name == code.co_name:
             first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
             if first == code.co_firstlineno:
                 return Text(code.co_filename, node, _bound(module))
     return None
+
+
+def _read_lambda(code: Any, module: ast.Module) -> Text | None:
+    """A line may have several: it is the one that all which its code loads stands in."""
+    loads = [
+        (at.lineno, at.col_offset)
+        for step in dis.get_instructions(code)
+        if step.opname.startswith(("LOAD", "RETURN_CONST"))
+        and (at := step.positions)
+        and at.col_offset != at.end_col_offset
+    ]
+    found = [
+        node
+        for node in ast.walk(module)
+        if isinstance(node, ast.Lambda)
+        and node.lineno == code.co_firstlineno
+        and [a.arg for a in node.args.args] == [*code.co_varnames[: code.co_argcount]]
+        and all(_begin(node.body) <= load < _end(node.body) for load in loads)
+    ]
+    if not found:
+        return None
+    node = min(found, key=lambda each: len(ast.unparse(each)))
+    body = ast.copy_location(ast.Return(node.body), node.body)
+    tree = ast.FunctionDef(name=code.co_name, args=node.args, body=[body], decorator_list=[])
+    return Text(code.co_filename, ast.copy_location(tree, node), _bound(module))
+
+
+def _begin(node: Any) -> tuple[int, int]:
+    return node.lineno, node.col_offset
+
+
+def _end(node: Any) -> tuple[int, int]:
+    return node.end_lineno, node.end_col_offset
 
 
 def place_of(function: Any, parameter: str | None = None) -> Place | None:

@@ -22,7 +22,7 @@ from onetape.engine.window import Aggregating
 
 Values = dict[str, Any]
 
-LEFT_ALONE = ("headroom", "merge")  # they say nothing that `add` and `result` do not
+LEFT_ALONE = ("headroom", "merge", "begins")  # they say nothing that other calls do not
 
 
 @dataclass
