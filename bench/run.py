@@ -39,6 +39,12 @@ def columns(quick: bool) -> dict[str, Any]:
     return columns.run(events=400_000, rounds=3) if quick else columns.run()
 
 
+def join(quick: bool) -> dict[str, Any]:
+    from bench import join
+
+    return join.run(events=400_000, rounds=3) if quick else join.run()
+
+
 def tape(quick: bool) -> dict[str, Any]:
     from bench import recover, tape
 
@@ -91,6 +97,7 @@ BENCHES: dict[str, Callable[..., dict[str, Any]]] = {
     "window": window,
     "columns": columns,
     "debs": debs,
+    "join": join,
     "tape": tape,
     "startup": startup,
     "dev": dev,

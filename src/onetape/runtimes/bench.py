@@ -10,7 +10,7 @@ import onetape.runtimes
 from onetape.records import OperatorError
 
 DESCRIPTION = """\
-Measure on this machine: one bench by NAME (itch, window, columns, debs, tape, startup,
+Measure on this machine: one bench by NAME (itch, window, columns, debs, join, tape, startup,
 wire, wire_faults, soak, dev, peers), or all that are short. Each checks its answer before it prints
 figures. They are part of the source checkout.
 """
@@ -20,7 +20,7 @@ def add_parser(subparsers: Any) -> None:
     """The options are the benches' own; here they are only found."""
     parser = subparsers.add_parser(
         "bench",
-        help="measure: itch, window, columns, debs, tape, startup, wire, soak, peers, dev",
+        help="measure: itch, window, columns, debs, join, tape, startup, wire, soak, peers, dev",
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="examples:\n  onetape bench itch\n  onetape bench wire --rate 100000 --wait spin",

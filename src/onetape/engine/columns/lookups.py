@@ -141,7 +141,7 @@ def lookup(
     names["Unknown"] = UpTo.__class_getitem__((1, left.of))
     asking = operator(written(f"{made.__name__}Lookup", lines, names), key=entries.key)
     capacities = {"keys": entries.capacity}
-    found = asking(change=entries.changes, row=left, order=order, capacity=capacities)
+    found = asking(row=left, change=entries.changes, order=order, capacity=capacities)
     return LookedUpStream(found.out.node, "out", made)
 
 
