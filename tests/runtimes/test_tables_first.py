@@ -1,16 +1,29 @@
 """A table beside a feed is known to the feed's first message, and is on the tape before it."""
 
 import json
+import socket
+import subprocess
+import sys
 
 import pyarrow as pa
 import pytest
 
 import onetape as ot
 from onetape import c, cli
+from onetape.compiled.frame import (
+    DATA,
+    END,
+    PAD,
+    frame_bytes,
+    frame_kind,
+    frame_length,
+    frame_source,
+)
 from onetape.records import OperatorError
 from onetape.runtimes.inputs import inputs_of
 from onetape.runtimes.load import load_pipeline
 from onetape.sim.exchange import write_file
+from onetape.tape.reader import read_segments
 
 PIPELINE = """
 import pyarrow as pa
@@ -87,3 +100,46 @@ def test_symbols_beside_a_feed_need_its_ids(day):
 
     with pytest.raises(OperatorError, match="say which id each has"):
         inputs_of(ot.Pipeline(checked=checked), day)
+
+
+def free_address():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{free.getsockname()[1]}"
+
+
+def start(*words):
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-m", "onetape.cli", *map(str, words)]
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+
+
+@pytest.mark.slow
+def test_a_live_feed_finds_the_table_on_the_tape_before_it(program, tmp_path):
+    line, tape = free_address(), tmp_path / "tape"
+    node = start("run", program, "--udp", line, "--tape", tape)
+    while "listening" not in (said := node.stderr.readline()):
+        assert said, "the node ended"
+    day = ["--seconds", "0.5", "--instruments", "5", "--episodes", "0", "--linger-s", "0.1"]
+    exchange = start("exchange", "--a", line, "--on-enter", *day)
+    assert exchange.stdout.readline() == "ready\n"
+    for process in (exchange, node):
+        _, told = process.communicate("\n", timeout=120)
+        assert process.returncode == 0, told
+
+    kinds = [
+        (frame_source(buffer, at) & 255, frame_kind(buffer, at))
+        for buffer, begin, end in read_segments(tape)
+        for at in frames_in(buffer, begin, end)
+    ]
+    assert kinds[1:4] == [(1, DATA), (1, END), (0, DATA)]  # behind the manifest
+    assert json.loads((tape / "result.json").read_text())["rows"]["over"] > 0
+    assert cli.main(["verify", str(program), str(tape)]) == 0
+
+
+def frames_in(buffer, begin, end):
+    """Where each frame begins."""
+    while begin < end:
+        if frame_kind(buffer, begin) != PAD:
+            yield begin
+        begin += frame_bytes(frame_length(buffer, begin))
