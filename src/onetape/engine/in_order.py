@@ -26,6 +26,7 @@ from onetape.engine import waiting
 from onetape.engine.node import Canonical, Node
 from onetape.engine.stream import Stream
 from onetape.records import DeclarationError
+from onetape.records.declare import raw_rows
 
 if TYPE_CHECKING:
     from onetape.engine.engine import Engine
@@ -122,7 +123,7 @@ class InOrder(Node):
         yield turns["arrival"], [turns]
         for which, _ in enumerate(self.inputs):
             of = turns["input"] == which
-            yield turns["arrival"][of], [arrays[f"{label}_rows{which}"][slots[of]]]
+            yield turns["arrival"][of], [raw_rows(arrays[f"{label}_rows{which}"])[slots[of]]]
 
     def _arrays(self, planner: _Planner) -> None:
         label, number = planner.label(self), planner.number[id(self)]

@@ -20,6 +20,7 @@ from onetape.engine.operator_text import _earliest
 from onetape.engine.stream import Stream
 from onetape.engine.window_text import LATE
 from onetape.records import UNSET
+from onetape.records.declare import raw_rows
 from onetape.records.types import Field
 
 if TYPE_CHECKING:
@@ -246,5 +247,5 @@ class IntervalJoin(Node):
                     keys.append(int(timers["key"][slot]))
                     cells.append(cell - 1)
                     cell = int(links["after"][cell - 1])
-            rows = arrays[f"{label}_rows{n}"][cells]
+            rows = raw_rows(arrays[f"{label}_rows{n}"])[cells]
             yield np.array(keys, np.int64), [rows, links["met"][cells].copy()]
