@@ -27,6 +27,19 @@ def window(quick: bool) -> dict[str, Any]:
     return window.run(events=500_000, rounds=3) if quick else window.run()
 
 
+def closing(quick: bool) -> dict[str, Any]:
+    from bench import closing
+
+    return closing.run(keys=5_000, rounds=1) if quick else closing.run()
+
+
+def nexmark(quick: bool) -> dict[str, Any]:
+    from bench import peers
+
+    given: dict[str, Any] = {"share": 0.05, "seconds": 0.5} if quick else {}
+    return peers.run(**given, suite="bench.nexmark")
+
+
 def debs(quick: bool) -> dict[str, Any]:
     from bench import debs
 
@@ -95,6 +108,8 @@ def soak(quick: bool, **given: Any) -> dict[str, Any]:
 BENCHES: dict[str, Callable[..., dict[str, Any]]] = {
     "itch": itch,
     "window": window,
+    "closing": closing,
+    "nexmark": nexmark,
     "columns": columns,
     "debs": debs,
     "join": join,

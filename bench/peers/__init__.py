@@ -14,49 +14,56 @@ import subprocess
 import sys
 import tempfile
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bench.peers.stream import ANSWERS
 
 # Millions of events: some seconds for all rounds.
 EVENTS = {"onetape": 8.0, "polars": 8.0, "csp": 4.0, "bytewax": 1.0, "pathway": 1.0}
 ONE_THREAD = {"POLARS_MAX_THREADS": "1", "PATHWAY_THREADS": "1"}
 
 
-def run(share: float = 1.0, seconds: float = 2.0, rounds: int = 3) -> dict[str, Any]:
+def run(
+    share: float = 1.0, seconds: float = 2.0, rounds: int = 3, suite: str = "bench.peers"
+) -> dict[str, Any]:
     """Events a second: the best of at least `rounds` and `seconds`, over `share` of EVENTS.
 
     Peers run in this interpreter, or in the one named by ONETAPE_PEERS_PYTHON, which needs NumPy.
-    answer_ok: all answers equal NumPy's. *_times: onetape's figure over this engine's.
+    answer_ok: all answers equal NumPy's. *_times: onetape's figure over this engine's; both are
+    null where the engine has no form of the computation. suite: the package that has them.
     """
     engines: dict[str, dict[str, Any]] = {}
     left_out = []
-    for engine, millions in EVENTS.items():
+    works = import_module(f"{suite}.stream").ANSWERS
+    for engine, millions in import_module(suite).EVENTS.items():
         events = round(millions * share * 1e6)
-        parts = {work: _measure(engine, work, events, seconds, rounds) for work in ANSWERS}
-        if None in parts.values():
+        parts = {work: _measure(suite, engine, work, events, seconds, rounds) for work in works}
+        made = [part for part in parts.values() if part is not None]
+        if not made:
             left_out.append(engine)
             continue
-        row = {"version": parts["vwap"]["version"], "events": events}
+        row = {"version": made[0]["version"], "events": events}
         for work, part in parts.items():
-            key = f"{work}_events_per_s"
-            row[key] = part["events_per_s"]
-            row[f"{work}_times"] = round(engines.get("onetape", row)[key] / row[key], 1)
-        engines[engine] = row | {"answer_ok": all(part["answer_ok"] for part in parts.values())}
+            key, times = f"{work}_events_per_s", f"{work}_times"
+            row[key] = row[times] = None
+            if part is not None:
+                row[key] = part["events_per_s"]
+                row[times] = round(engines.get("onetape", row)[key] / row[key], 1)
+        engines[engine] = row | {"answer_ok": all(part["answer_ok"] for part in made)}
     answer_ok = all(row["answer_ok"] for row in engines.values())
     why = f"{', '.join(left_out)}: not installed; pip install 'onetape[peers]'" if left_out else ""
     return {"answer_ok": answer_ok, "engines": engines, "left_out": why}
 
 
-def _measure(engine: str, work: str, events: int, seconds: float, rounds: int) -> Any:
-    """What the engine's process says, and whether its rows are right; None: not installed."""
+def _measure(suite: str, engine: str, work: str, events: int, seconds: float, rounds: int) -> Any:
+    """What the engine's process says, and whether its rows are right; None: it has nothing."""
     peers_python = os.environ.get("ONETAPE_PEERS_PYTHON", sys.executable)
     python = sys.executable if engine == "onetape" else peers_python
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "rows.npy"
-        words = [python, "-m", "bench.peers.one", engine, work, events, seconds, rounds, out]
+        words = [python, "-m", "bench.peers.one", suite, engine, work, events, seconds, rounds, out]
         done = subprocess.run(
             list(map(str, words)),
             cwd=Path(__file__).parents[2],
@@ -70,11 +77,11 @@ def _measure(engine: str, work: str, events: int, seconds: float, rounds: int) -
         said = json.loads(done.stdout.splitlines()[-1])
         if said is None:
             return None
-        said["answer_ok"] = np.array_equal(np.load(out), _answer(work, events))
+        said["answer_ok"] = np.array_equal(np.load(out), _answer(suite, work, events))
     return said
 
 
 @cache
-def _answer(work: str, events: int) -> Any:
-    make, answer = ANSWERS[work]
+def _answer(suite: str, work: str, events: int) -> Any:
+    make, answer = import_module(f"{suite}.stream").ANSWERS[work]
     return answer(make(events))

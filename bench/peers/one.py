@@ -1,9 +1,10 @@
-"""One engine, one computation, in this process: python -m bench.peers.one ENGINE WORK EVENTS ...
+"""One engine, one computation, in this process: python -m bench.peers.one SUITE ENGINE WORK ...
 
 Writes the rows of the last round to OUT and prints one JSON object; null where the engine is not
-installed. An engine is a module on_ENGINE with two classes, Vwap and Bursts: made anew
-for each round from the events (the input in its own form, the graph), then `run`, which is timed,
-then `rows`.
+installed or has no such computation. A suite is a package with a module `stream`, of the input and
+the answers, and modules on_ENGINE with a class a computation, such as Vwap: made anew for each
+round from the events (the input in its own form, the graph), then `run`, which is timed, then
+`rows`.
 """
 
 import gc
@@ -14,17 +15,20 @@ from importlib import import_module, metadata
 from importlib.util import find_spec
 
 import numpy as np
-from bench.peers.stream import ANSWERS, in_order
+from bench.peers.stream import in_order
 
 
-def main(engine: str, work: str, events: str, seconds: str, rounds: str, out: str) -> None:
-    if find_spec(engine) is None:
+def main(
+    suite: str, engine: str, work: str, events: str, seconds: str, rounds: str, out: str
+) -> None:
+    module = import_module(f"{suite}.on_{engine}") if find_spec(engine) else None
+    computation = getattr(module, work.capitalize(), None)
+    if computation is None:
         print("null")
         return
     package = import_module(engine)
     version = getattr(package, "__version__", None) or metadata.version(engine)
-    computation = getattr(import_module(f"bench.peers.on_{engine}"), work.capitalize())
-    given = ANSWERS[work][0](int(events))
+    given = import_module(f"{suite}.stream").ANSWERS[work][0](int(events))
     took_s: list[float] = []
     while len(took_s) < int(rounds) or sum(took_s) < float(seconds):
         one = computation(given)

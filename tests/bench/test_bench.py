@@ -4,7 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
-from bench import columns, itch, window
+from bench import closing, columns, itch, window
 
 
 def test_the_window_bench_finds_what_numpy_finds():
@@ -13,6 +13,13 @@ def test_the_window_bench_finds_what_numpy_finds():
     assert result["answer_ok"]
     assert result["rows"]["vwap"] > 0
     assert result["rows"]["burst"] > 0
+
+
+def test_every_key_closes_and_does_so_in_turns():
+    result = closing.run(keys=3_000, rounds=1)
+
+    assert result["answer_ok"]
+    assert [one["turns"] for one in result["of"].values()] == [3, 3, 3]
 
 
 def test_columns_classes_and_kernels_give_equal_digests():

@@ -11,6 +11,14 @@ def result():
     return peers.run(share=0.003, seconds=0, rounds=1)
 
 
+@pytest.mark.slow
+def test_nexmark_answers_are_right():
+    result = peers.run(share=0.02, seconds=0, rounds=1, suite="bench.nexmark")
+
+    assert result["answer_ok"]
+    assert None not in result["engines"]["onetape"].values()
+
+
 @pytest.mark.parametrize("engine", peers.EVENTS)
 def test_an_engine_gives_the_answer(result, engine):
     if engine in result["left_out"].partition(":")[0]:
@@ -23,7 +31,7 @@ def test_an_engine_gives_the_answer(result, engine):
 
 def test_a_wrong_answer_is_reported_and_the_whole_is_wrong(monkeypatch):
     monkeypatch.setattr(peers, "EVENTS", {"onetape": 0.02})
-    monkeypatch.setattr(peers, "_answer", lambda work, events: np.zeros((1, 4), np.int64))
+    monkeypatch.setattr(peers, "_answer", lambda suite, work, events: np.zeros((1, 4), np.int64))
     result = peers.run(seconds=0, rounds=1)
 
     assert not result["engines"]["onetape"]["answer_ok"]

@@ -11,6 +11,7 @@ from tests.engine.parts import (
     Split,
     Summary,
     Tick,
+    Trail,
     closed,
     every_other,
     noted,
@@ -68,7 +69,7 @@ def _node(rng, streams):
         return rng.choice(["arrival", "arrival", "event_time"])
 
     every = rng.choice([4, 10])
-    width = every * rng.choice([1, 1, 2, 5])
+    width, late = every * rng.choice([1, 1, 2, 5]), rng.choice([3, 25])
     of = {"key": "key", "capacity": KEYS["keys"]}
     kinds = [
         lambda: [scaled(a(Tick), by=rng.choice([-1, 3]), plus=rng.randrange(3))],
@@ -92,6 +93,18 @@ def _node(rng, streams):
         lambda: _near(rng, a(Tick), a(rng.choice([Tick, Note])), an_order()),
         lambda: _near(rng, a(Note), a(rng.choice([Tick, Note])), an_order()),
         lambda: _looked_up(rng, a(Tick), a(rng.choice([Tick, Note])), an_order()),
+        lambda: [(w := window(a(Tick), Trail, width=width, every=every, **of)), w.late],
+        lambda: [
+            (w := window(a(Tick), Chain, width=2 * every, early=2, lateness=late, **of)),
+            w.late,
+        ],
+        lambda: [
+            (w := window(a(Tick), Chain, width=width, every=every, lateness=late, **of)),
+            w.late,
+        ],
+        lambda: [(w := window(a(Tick), Chain, width=every, emit="each", lateness=late)), w.late],
+        lambda: [ot.session(a(Tick), Trail, gap=every, emit="each")],
+        lambda: [batches(a(Tick), Chain, rows=4, emit="each", **of)],
     ]
     if streams[Summary]:
         kinds.append(lambda: [closed(a(Summary), at_least=rng.choice([1, 2]))])

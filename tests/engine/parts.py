@@ -34,6 +34,7 @@ class Summary:
     key: ot.i64
     chain: ot.i64
     count: ot.i32
+    flags: ot.u32
 
 
 @aggregate
@@ -57,7 +58,29 @@ class Chain:
     def result(self, key: int, start_ns: int, end_ns: int) -> Summary | None:
         if self.count == 0:
             return None
-        return Summary(end_ns, start_ns, key, self.chain, self.count)
+        return Summary(end_ns, start_ns, key, self.chain, self.count, 0)
+
+
+@aggregate
+class Trail:
+    """As Chain, with what was before a window in front of it."""
+
+    chain: ot.i64 = 0
+    power: ot.i64 = 1
+
+    def add(self, t: Tick) -> None:
+        self.chain = (self.chain * 31 + t.value * 5 + t.ts_event_ns) % PRIME
+        self.power = self.power * 31 % PRIME
+
+    def merge(self, later: "Trail") -> None:
+        self.chain = (self.chain * later.power + later.chain) % PRIME
+        self.power = self.power * later.power % PRIME
+
+    def carry(self, pane: "Trail") -> None:
+        self.chain = (self.chain * 7 + pane.chain) % PRIME
+
+    def result(self, key: int, start_ns: int, end_ns: int, before: "Trail") -> Summary | None:
+        return Summary(end_ns, start_ns, key, self.chain, before.chain, 0)
 
 
 @aggregate
@@ -220,6 +243,7 @@ __all__ = [
     "Split",
     "Summary",
     "Tick",
+    "Trail",
     "closed",
     "every_other",
     "noted",

@@ -17,7 +17,7 @@ from onetape.compiled import mode
 from onetape.engine.graph import OperatorNode
 from onetape.engine.window import Window
 
-COMPILED = (27, 36, 194, 295, 324)  # chosen so that together they have every part
+COMPILED = (717, 803, 807, 871, 1037)  # chosen so that together they have every part
 COMPILED_SLOW = range(60, 84)
 INTERPRETED = range(100, 140)
 INTERPRETED_SLOW = range(140, 640)
@@ -105,15 +105,18 @@ def test_interpreted_more(seed):
 
 
 def test_the_compiled_graphs_have_every_part():
-    seen, hows, sources, late, ahead = set(), set(), set(), 0, 0
+    seen, hows, triggers, sources, late, ahead = set(), set(), set(), set(), 0, 0
     for seed in COMPILED:
         pipeline = random_pipeline(seed)
         made = naive.run(pipeline, random_steps(seed, pipeline, 300))
         assert min(map(len, made.rows.values())) > 0
         for node in pipeline.nodes:
-            sliding = isinstance(node, Window) and node.panes_count() > 1
+            is_window = isinstance(node, Window)
+            sliding = is_window and node.panes_count() > 1
             seen.add((type(node).__name__, node.name.split("_")[0], sliding))
             hows.add(getattr(node, "how", None))
+            if is_window:
+                triggers.add((node.emit, node.early_ns > 0, node.lateness_ns > 0, sliding))
         sources.add(len(pipeline.sources))
         late, ahead = late + made.late, ahead + made.ahead
 
@@ -122,8 +125,12 @@ def test_the_compiled_graphs_have_every_part():
     assert {2, 3} <= sources
     assert {"Session", "Batches", "InOrder"} <= {kind for kind, _, _ in seen}
     assert {"inner", "left", "anti"} <= hows
-    windows = {("Chain", False), ("Chain", True), ("Largest", False), ("Largest", True)}
+    windows = {(name, slides) for name in ("Chain", "Largest", "Trail") for slides in (True, False)}
     assert {(name, sliding) for kind, name, sliding in seen if kind == "Window"} == windows
+    assert triggers == {
+        ("end", False, False, False), ("end", False, False, True), ("end", False, True, False),
+        ("end", False, True, True), ("end", True, True, False), ("each", False, True, False),
+    }  # fmt: skip
     operators = {name for kind, name, _ in seen if kind in ("OperatorNode", "Merge")}
     assert any(name.endswith("Lookup") for name in operators)
     assert {name for name in operators if not name.endswith("Lookup")} == {

@@ -31,6 +31,7 @@ from onetape.engine.window import Window
 UNSET = -(2**63)
 NEVER = 2**63 - 1
 FAR = 2**62
+LATE, EARLY = 1, 64
 EVENT_ROOT, TIMER_ROOT = 0, 1
 
 
@@ -98,7 +99,8 @@ class Naive:
         self.waiting = {}  # node number: [(what it is ordered by, input, event)]
         self.arrived = 0
         self.told = {}  # (node number, key): (due, how many rows were made there at that time)
-        self.ended = {}  # (node number, key): end of the last window that ended
+        self.seen_by = {}  # (node number, key): {pane: [events]}, all there ever were
+        self.changed = {}  # (node number, key): panes with an event that has not been told
         self.reached = UNSET  # time as the roots have seen it: never goes back
         self.root = None  # what caused the rows that are being made
 
@@ -239,57 +241,96 @@ class Naive:
     # --- windows ----------------------------------------------------------------------------------
 
     def add_to_window(self, node, number, event):
-        key, pane = getattr(event, node.key), event.ts_event_ns // node.every_ns
-        if self.root.late or event.ts_event_ns < self.root.time:
+        ts, time, every = event.ts_event_ns, self.root.time, node.every_ns
+        key, pane, width = key_of(node, event), ts // every, node.width_ns // every
+        is_late = self.root.late or ts < time
+        if is_late and (
+            ts < 0 or node.lateness_ns == 0 or (pane + width) * every + node.lateness_ns <= time
+        ):
             self.late_at_windows += 1
             self.push(node, "late", event)
             return
         panes = self.panes.setdefault((number, key), {})
+        if node.lateness_ns:
+            for held in list(panes):
+                if (held + width) * every + node.lateness_ns <= time:
+                    del panes[held]
         ring = self.ring(node)
         if any(held != pane and held % ring == pane % ring for held in panes):
             self.ahead += 1
             self.push(node, "late", event)
             return
         panes.setdefault(pane, []).append(event)
-        self.await_window(node, number, key)
+        self.seen_by.setdefault((number, key), {}).setdefault(pane, []).append(event)
+        pending = self.timers.get((number, key), NEVER)
+        ends = [end * every for end in range(pane + 1, pane + width + 1)]
+        if node.early_ns and ends[0] > time:
+            self.changed.setdefault((number, key), set()).add(pane)
+        if wakes := self.wakes(node, number, key, time):
+            self.timers[number, key] = min(*wakes, pending)
+        for end_ns in ends:
+            is_over = end_ns <= time < end_ns + node.lateness_ns and not pending <= end_ns
+            if is_late and is_over:
+                self.tell_window(node, number, key, end_ns, LATE)
+            elif node.emit == "each" and end_ns > time:
+                self.tell_window(node, number, key, end_ns, EARLY)
 
-    def await_window(self, node, number, key):
-        """Set the timer for the first window that has an event and has not ended."""
-        panes, width = self.panes[number, key], node.width_ns // node.every_ns
-        ends = [
-            (pane + i) * node.every_ns
-            for pane in panes
-            for i in range(1, width + 1)
-            if (pane + i) * node.every_ns > self.ended.get((number, key), UNSET)
-        ]
-        if ends:
-            self.timers[number, key] = min(ends)
+    def wakes(self, node, number, key, after_ns):
+        """When, after some time, the windows of a key end, or are to be told early."""
+        every, found = node.every_ns, []
+        for pane in self.panes[number, key]:
+            ends = [(pane + i) * every for i in range(1, node.width_ns // every + 1)]
+            found += [end_ns for end_ns in ends if end_ns > after_ns]
+            if pane in self.changed.get((number, key), ()) and ends[-1] > after_ns:
+                begun = max(after_ns, pane * every)
+                found.append((begun // node.early_ns + 1) * node.early_ns)
+        return found
 
-    def close_window(self, node, number, key, end_ns):
-        panes = self.panes[number, key]
-        state = SimpleNamespace(**fresh(node.spec.state, node.spec.initial))
-        for pane in sorted(panes):
-            if end_ns - node.width_ns <= pane * node.every_ns < end_ns:
-                for event in panes[pane]:
-                    node.spec.add(state, event)
-        for pane in list(panes):
-            if pane * node.every_ns + node.width_ns <= end_ns:
-                del panes[pane]
-        self.ended[number, key] = end_ns
-        self.await_window(node, number, key)
-        made = node.spec.result(state, key, end_ns - node.width_ns, end_ns)
+    def close_window(self, node, number, key, due_ns):
+        every, panes = node.every_ns, self.panes[number, key]
+        end_ns = -(-due_ns // every) * every  # of a window told early: after `due_ns`
+        self.changed.get((number, key), set()).discard(end_ns // every - 1)
+        if due_ns == end_ns and node.lateness_ns == 0:
+            for pane in list(panes):
+                if pane * every + node.width_ns < end_ns:
+                    del panes[pane]
+        wakes = self.wakes(node, number, key, due_ns)
+        if wakes:
+            self.timers[number, key] = min(wakes)
+        self.tell_window(node, number, key, end_ns, 0 if due_ns == end_ns else EARLY)
+        if due_ns == end_ns and node.lateness_ns == 0:
+            panes.pop((end_ns - node.width_ns) // every, None)
+
+    def tell_window(self, node, number, key, end_ns, flag):
+        start_ns, spec = end_ns - node.width_ns, node.spec
+        state = SimpleNamespace(**fresh(spec.state, spec.initial))
+        before = SimpleNamespace(**fresh(spec.state, spec.initial))
+        for pane, events in sorted(self.seen_by[number, key].items()):
+            if start_ns <= pane * node.every_ns < end_ns:
+                for event in events:
+                    spec.add(state, event)
+            elif spec.carry and pane * node.every_ns < start_ns:
+                own = SimpleNamespace(**fresh(spec.state, spec.initial))
+                for event in events:
+                    spec.add(own, event)
+                spec.carry(before, own)
+        taken = [before] if spec.carry else []
+        self.give(node, spec.result(state, key, start_ns, end_ns, *taken), flag)
+
+    def give(self, node, made, flag):
         if made is not None:
+            made = made._replace(flags=made.flags | flag) if flag else made
             self.push(node, "windows", made)
 
     def add_to_session(self, node, number, event):
-        ts, gap, key = event.ts_event_ns, node.gap_ns, getattr(event, node.key)
+        ts, gap, key = event.ts_event_ns, node.gap_ns, key_of(node, event)
         if self.root.late or ts < self.root.time:
             self.late_at_windows += 1
             self.push(node, "late", event)
             return
         open_ = self.sessions.setdefault((number, key), [])
         near = [s for s in open_ if any(abs(ts - other.ts_event_ns) < gap for other in s)]
-        if not near and len(open_) == 2 + -(-self.slack_ns() // gap):
+        if not near and len(open_) == 2 + -(-self.slack_ns(node) // gap):
             self.ahead += 1
             self.push(node, "late", event)
             return
@@ -297,6 +338,8 @@ class Naive:
         kept = [s for s in open_ if s not in near] + [joined]
         self.sessions[number, key] = sorted(kept, key=earliest)
         self.await_session(node, number, key)
+        if node.emit == "each":
+            self.tell(node, joined, key, earliest(joined), latest(joined) + gap, EARLY)
 
     def await_session(self, node, number, key):
         ends = [latest(s) + node.gap_ns for s in self.sessions[number, key]]
@@ -311,12 +354,15 @@ class Naive:
         self.tell(node, over, key, earliest(over), end_ns)
 
     def add_to_batch(self, node, number, event):
-        key = getattr(event, node.key)
+        key = key_of(node, event)
         some = self.batches.setdefault((number, key), [])
         some.append(event)
-        if len(some) == node.rows:
+        is_full = len(some) == node.rows
+        if is_full:
             self.batches[number, key] = []
-            self.tell(node, some, key, some[0].ts_event_ns, event.ts_event_ns)
+        if is_full or node.emit == "each":
+            flag = 0 if is_full else EARLY
+            self.tell(node, some, key, some[0].ts_event_ns, event.ts_event_ns, flag)
 
     # --- order ------------------------------------------------------------------------------------
 
@@ -396,23 +442,44 @@ class Naive:
             make = (lambda: self.push(node, "rows", alone)) if alone else (lambda: None)
             self.counting_on(number, key, due, make)
 
-    def tell(self, node, events, key, start_ns, end_ns):
-        state = SimpleNamespace(**fresh(node.spec.state, node.spec.initial))
+    def tell(self, node, events, key, start_ns, end_ns, flag=0):
+        spec = node.spec
+        state = SimpleNamespace(**fresh(spec.state, spec.initial))
         for event in events:
-            node.spec.add(state, event)
-        made = node.spec.result(state, key, start_ns, end_ns)
-        if made is not None:
-            self.push(node, "windows", made)
+            spec.add(state, event)
+        taken = [SimpleNamespace(**fresh(spec.state, spec.initial))] if spec.carry else []
+        self.give(node, spec.result(state, key, start_ns, end_ns, *taken), flag)
 
-    def slack_ns(self):
+    def slack_ns(self, node):
+        """How far apart rows may come: late ones, and sources that differ; not rows of windows."""
         sources = self.pipeline.sources
+        if comes_with_time(node.inputs[0][1]):
+            return 0
         slack_ns = max(s.lateness_ns for s in sources)
         return slack_ns + 2 * max(s.idle_ns for s in sources) if len(sources) > 1 else slack_ns
 
     def ring(self, node):
         """Panes kept a key: a window, what may be late, how far apart sources may be; 2**n."""
-        needed = node.width_ns // node.every_ns + -(-self.slack_ns() // node.every_ns) + 2
+        kept_ns = self.slack_ns(node) + node.lateness_ns
+        needed = node.width_ns // node.every_ns + -(-kept_ns // node.every_ns) + 2
         return next(size for size in (2**n for n in range(40)) if size >= needed)
+
+
+def comes_with_time(stream):
+    """Is the time of each of its rows the time at which it is made?"""
+    maker = stream.node
+    if isinstance(maker, Merge):
+        return all(comes_with_time(other) for _, other in maker.inputs)
+    if isinstance(maker, InOrder):
+        return not stream.output.startswith("late_")
+    if isinstance(maker, Window | Session) and stream.output == "windows":
+        triggers = [getattr(maker, name, 0) for name in ("early_ns", "lateness_ns")]
+        return maker.emit == "end" and not any(triggers)
+    return False
+
+
+def key_of(node, event):
+    return getattr(event, node.key) if node.key else 0
 
 
 def fresh(dtype, initial):

@@ -4,6 +4,9 @@ Rows are anything with the fields as attributes. They are on time: who is late i
 (`on_time`). Results come in the order in which windows end, equal ends in key order.
 """
 
+import math
+from fractions import Fraction
+
 FAR = 2**62  # the watermark after the end
 
 
@@ -70,3 +73,41 @@ def bars(trades, width_ns, until_ns=FAR):
         )
         for instrument, _, end, inside in windows(trades, width_ns, until_ns=until_ns)
     ]
+
+
+def quantile(values, share):
+    """The value of rank floor(share * (n - 1)) of the sorted values."""
+    return sorted(values)[int(share * float(len(values) - 1))]
+
+
+def sketch_error(values):
+    """How far off a sketch's quantile may be, as a share of the value: see sketches.py."""
+    low, high = min(values), max(values)
+    doublings = abs(log2_of(high) - log2_of(low))
+    return max(doublings, 2**-32) / 511
+
+
+def log2_of(value):
+    """Doublings from zero to a value: one of them leads from 0 to 1. Below zero, below zero."""
+    size = abs(value)
+    return math.copysign(1 + math.log2(size), value) if size else 0
+
+
+def twap(rows, start_ns, end_ns, before=None):
+    """Of (ts, value) in order of time; `before` was in force at the start, if anything was."""
+    points = ([(start_ns, before)] if before is not None else []) + rows
+    if not points:
+        return None
+    spans = [b - a for (a, _), b in zip(points, [t for t, _ in points[1:]] + [end_ns])]
+    if sum(spans) == 0:
+        return float(points[-1][1])
+    return float(sum(Fraction(v) * s for (_, v), s in zip(points, spans)) / sum(spans))
+
+
+def ema(rows, half_life_ns):
+    """Of all (ts, value) so far: half the weight a half-life."""
+    if not rows:
+        return None
+    newest = max(t for t, _ in rows)
+    weights = [2.0 ** -((newest - t) / half_life_ns) for t, _ in rows]
+    return sum(w * v for w, (_, v) in zip(weights, rows)) / sum(weights)

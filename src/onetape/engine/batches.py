@@ -8,6 +8,7 @@ nothing. The row's ts_event_ns is that of the last row in it.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,9 @@ from onetape.engine.node import Canonical
 from onetape.engine.operator_text import call, initial_block
 from onetape.engine.stream import Stream
 from onetape.engine.window import AggregateSpec, Aggregating, WindowStream, check_aggregate
+from onetape.engine.window_text import before_none
 from onetape.records import DeclarationError
+from onetape.records.market import EARLY
 
 if TYPE_CHECKING:
     from onetape.engine.engine import Engine
@@ -51,18 +54,25 @@ class Batches(Aggregating):
 
 
 def batches(
-    stream: Stream, spec: AggregateSpec, *, rows: int, key: str, capacity: int = 1 << 16
+    stream: Stream,
+    spec: AggregateSpec,
+    *,
+    rows: int,
+    key: str | None = None,
+    capacity: int = 1 << 16,
+    emit: str = "end",
 ) -> WindowStream:
-    """Every `rows` rows of `stream` per value of `key`."""
-    check_aggregate("batches", stream, spec, key, capacity)
+    """Every `rows` rows of `stream` per value of `key`; emit="each": and what there is by each."""
+    check_aggregate("batches", stream, spec, key, capacity, emit)
     if not isinstance(rows, int) or isinstance(rows, bool) or rows < 1:
         raise DeclarationError(f"batches of {rows!r} rows; expected a whole number, 1 or more")
     node = Batches(
         name=f"{spec.name}_{rows}_rows",
         inputs=(("events", stream),),
         spec=spec,
-        key=key,
-        capacity=capacity,
+        key=key or "",
+        capacity=capacity if key else 1,
+        emit=emit,
         rows=rows,
     )
     return WindowStream(node, "windows", spec.of)
@@ -76,7 +86,7 @@ def on_event(planner: _Planner, node: Batches, event: str) -> None:
     block = planner.array(f"x{number}_window", lambda: np.zeros(1, node.spec.of.dtype))
     used = planner.array(f"u{number}_window", lambda: np.zeros(1, np.int64))
     text.add(
-        f"key = {event}.{node.key}",
+        f"key = {node.key_of(event)}",
         f"slot = slot_only({label}_direct, {label}_index, {label}_keys, key)",
     )
     with text.block(f"if {label}_rows[slot] == 0"):
@@ -88,10 +98,14 @@ def on_event(planner: _Planner, node: Batches, event: str) -> None:
     planner.sample(node)
     call(planner, f"{label}_add", node.spec.add, [f"row({label}_panes, slot)", event], [])
     planner.sample(node, at_end=True)
-    with text.block(f"if {label}_rows[slot] == {node.rows}"):
-        text.add(f"{label}_rows[slot] = 0")
+    text.add(f"is_full = {label}_rows[slot] == {node.rows}")
+    text.add("if is_full:", f"    {label}_rows[slot] = 0")
+    with text.block("if is_full") if node.emit == "end" else nullcontext():
         span = [f"row({label}_panes, slot)", "key", f"{label}_began[slot]", f"{event}.ts_event_ns"]
+        span += before_none(planner, node)
         call(planner, f"{label}_result", node.spec.result, span, [], into=f"{block}, {used}")
+        if node.emit == "each":
+            text.add("if not is_full:", f"    row({block}, 0).flags |= {EARLY}")
         planner.mark_stale(node, node.spec.of, block, f"{used}[0]", 1)
     planner.push_each(node.windows(), block, f"{used}[0]", 1)
 

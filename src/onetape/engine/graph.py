@@ -47,6 +47,9 @@ class Merge(Node):
     def write(self, planner: "_Planner", name: str, event: str) -> None:
         planner.push(Stream(self, "merged", self.inputs[0][1].of), event)
 
+    def comes_with_time(self, output: str) -> bool:
+        return all(stream.node.comes_with_time(stream.output) for _, stream in self.inputs)
+
 
 class Pipeline:
     """Named outputs and all they need. A value: nothing is compiled or run by making one.

@@ -52,6 +52,9 @@ class InOrder(Node):
     def is_timed(self) -> bool:
         return True
 
+    def comes_with_time(self, output: str) -> bool:
+        return not output.startswith("late_")
+
     def manifest(self) -> dict[str, Any]:
         return {"order": "event_time", "capacity": self.capacity}
 
@@ -80,7 +83,7 @@ class InOrder(Node):
                 f"{number}, ts + 1))",
             )
         with text.block("else"):
-            text.add(f"counts[{number * 2 + LATE}] += 1")
+            text.add(f"counts[{number * 2 + LATE_COUNT}] += 1")
             if planner.is_wired(self.late(name)):
                 planner.push(self.late(name), event)
 
@@ -169,4 +172,4 @@ def in_order(
 
 # Last: the texts of operators and windows know the operators, whose inputs may be put in order.
 from onetape.engine.operator_text import _earliest  # noqa: E402
-from onetape.engine.window_text import LATE  # noqa: E402
+from onetape.engine.window_text import LATE_COUNT  # noqa: E402

@@ -10,6 +10,9 @@ from onetape.records import UNSET
 DONE = 0  # all frames are consumed
 OUT_FULL = 1  # an output ring is full: drain, call again
 AT_CAPACITY = 2  # operator `node` holds as much state as was reserved: halt
+PAUSED = 3  # many timers have fired: drain, call again
+
+TIMERS_MAX = 1024  # that fire in one turn and frame
 
 
 LINE = 8  # int64 words of a cache line: shared words stand apart

@@ -45,6 +45,10 @@ class Node:
         """The text of what happens at `due` to the key in `slot`."""
         raise NotImplementedError(f"{type(self).__name__} has no timers")
 
+    def comes_with_time(self, output: str) -> bool:
+        """Do the rows of this output come just when time reaches them, as those of windows do?"""
+        return False
+
     def write_headroom(self, planner: _Planner) -> str:
         """An expression: how many calls surely find room in its state."""
         label = planner.label(self)

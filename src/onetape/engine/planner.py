@@ -253,6 +253,10 @@ class _Planner:
     def _roots(self) -> Text:
         self.text = Text()
         with self.text.block("if next_wake <= watermark"):
+            # Thousands of keys may be due at once: what is made by then leaves in between.
+            with self.text.block(f"if fired == {layout.TIMERS_MAX}"):
+                self.text.add("status = PAUSED", "break")
+            self.text.add("fired += 1")
             self._timer_roots()
             self.text.add("continue")
         for n, source in enumerate(self.pipeline.sources):
@@ -369,7 +373,7 @@ def _loads(planner: _Planner) -> list[str]:
             lines += [f"h{k} = heads[{k * layout.LINE}]", f"m{k} = o{k}.shape[0] - 1"]
     if planner.sampled:
         lines += ["sampled = r.sampled", "began = 0"]
-    return [*lines, "budget = 0", "status = DONE"]
+    return [*lines, "budget = 0", "fired = 0", "status = DONE"]
 
 
 def _saves(planner: _Planner) -> list[str]:

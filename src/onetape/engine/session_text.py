@@ -8,8 +8,9 @@ import numpy as np
 
 from onetape.engine import sessions
 from onetape.engine.operator_text import _earliest, call, initial_block
-from onetape.engine.window_text import AHEAD, LATE, slack_ns
+from onetape.engine.window_text import AHEAD_COUNT, LATE_COUNT, before_none, slack_ns
 from onetape.records import DeclarationError
+from onetape.records.market import EARLY
 
 if TYPE_CHECKING:
     from onetape.engine.planner import _Planner
@@ -22,17 +23,18 @@ def on_event(planner: _Planner, node: sessions.Session, event: str) -> None:
     planner.count_call(node)
     cells = _arrays(planner, node)
     of = f"{label}_starts, {label}_lasts, slot, {cells}"
-    text.add(f"ts = {event}.ts_event_ns", "fits = root_late == 0 and root_time <= ts < FAR")
-    with text.block("if not fits"):
-        text.add(f"counts[{number * 2 + LATE}] += 1")
+    fits = f"{label}_fits"
+    text.add(f"ts = {event}.ts_event_ns", f"{fits} = root_late == 0 and root_time <= ts < FAR")
+    with text.block(f"if not {fits}"):
+        text.add(f"counts[{number * 2 + LATE_COUNT}] += 1")
     with text.block("else"):
         text.add(
-            f"key = {event}.{node.key}",
+            f"key = {node.key_of(event)}",
             f"slot = slot_only({label}_direct, {label}_index, {label}_keys, key)",
             f"cell = session_of({of}, ts, {gap})",
         )
         with text.block("if cell < 0"):
-            text.add(f"counts[{number * 2 + AHEAD}] += 1", "fits = False")
+            text.add(f"counts[{number * 2 + AHEAD_COUNT}] += 1", f"{fits} = False")
         with text.block("else"):
             with text.block("if cell >= NEW_SESSION"):
                 text.add(
@@ -57,8 +59,11 @@ def on_event(planner: _Planner, node: sessions.Session, event: str) -> None:
                 f"{label}_lasts[cell] + {gap})",
                 "next_wake = min(next_wake, wake)",
             )
+            if node.emit == "each":
+                text.add(f"start = {label}_starts[cell] - 1")
+                _tell(planner, node, "key", f"{label}_lasts[cell] + {gap}", EARLY)
     if planner.is_wired(node.late()):
-        with text.block("if not fits"):
+        with text.block(f"if not {fits}"):
             planner.push(node.late(), event)
 
 
@@ -67,8 +72,6 @@ def on_timer(planner: _Planner, node: sessions.Session) -> None:
     text, label, gap = planner.text, planner.label(node), node.gap_ns
     cells, number = _arrays(planner, node), planner.number[id(node)]
     of = f"{label}_starts, {label}_lasts, slot, {cells}"
-    block = planner.array(f"x{number}_window", lambda: np.zeros(1, node.spec.of.dtype))
-    used = planner.array(f"u{number}_window", lambda: np.zeros(1, np.int64))
     text.add(f"r.node = {number}", f"cell = ended_at({of}, due, {gap})", "start = 0")
     with text.block("if cell >= 0"):
         text.add(f"start = {label}_starts[cell] - 1", f"{label}_starts[cell] = 0")
@@ -77,16 +80,26 @@ def on_timer(planner: _Planner, node: sessions.Session) -> None:
         f"next_wake = {_earliest(planner)}",
     )
     with text.block("if cell >= 0"):
-        span = [f"row({label}_panes, cell)", "root_key", "start", "due"]
-        call(planner, f"{label}_result", node.spec.result, span, [], into=f"{block}, {used}")
-        planner.mark_stale(node, node.spec.of, block, f"{used}[0]", 1)
-        planner.push_each(node.windows(), block, f"{used}[0]", 1)
+        _tell(planner, node, "root_key", "due", 0)
+
+
+def _tell(planner: _Planner, node: sessions.Session, key: str, end: str, flag: int) -> None:
+    """One row of the session in `cell` that begins at `start`."""
+    label, number = planner.label(node), planner.number[id(node)]
+    block = planner.array(f"x{number}_window", lambda: np.zeros(1, node.spec.of.dtype))
+    used = planner.array(f"u{number}_window", lambda: np.zeros(1, np.int64))
+    span = [f"row({label}_panes, cell)", key, "start", end, *before_none(planner, node)]
+    call(planner, f"{label}_result", node.spec.result, span, [], into=f"{block}, {used}")
+    if flag:
+        planner.text.add(f"row({block}, 0).flags |= {flag}")
+    planner.mark_stale(node, node.spec.of, block, f"{used}[0]", 1)
+    planner.push_each(node.windows(), block, f"{used}[0]", 1)
 
 
 def _arrays(planner: _Planner, node: sessions.Session) -> int:
     """Reserve the sessions' arrays; returns how many a key may have open."""
     label, spec, keys = planner.label(node), node.spec, node.capacity
-    cells = 2 + -(-slack_ns(planner) // node.gap_ns)
+    cells = 2 + -(-slack_ns(planner, node.inputs[0][1]) // node.gap_ns)
     if keys * cells > 1 << 28:
         raise DeclarationError(
             f"{node.name}: {keys} keys of {cells} sessions need "

@@ -74,8 +74,9 @@ def session(
     spec: AggregateSpec,
     *,
     gap: str | int,
-    key: str,
+    key: str | None = None,
     capacity: int = 1 << 16,
+    emit: str = "end",
 ) -> WindowStream:
     """Session windows of `stream`, ended by a pause of `gap`, per value of `key`.
 
@@ -84,9 +85,10 @@ def session(
     lots = trades.session("200ms", by=c.instrument_id).agg(lots=c.qty_lots.sum())  # with columns
     ```
 
+    emit="each": a row for each event, too, with the bit EARLY in `flags`.
     The class needs `merge`: a late event may join two sessions. At most `capacity` keys.
     """
-    check_aggregate("session", stream, spec, key, capacity)
+    check_aggregate("session", stream, spec, key, capacity, emit)
     gap_ns = parse_duration_ns(gap)
     if gap_ns <= 0:
         raise DeclarationError(f"session gap was {gap_ns} ns; expected a pause, such as '30s'")
@@ -96,9 +98,10 @@ def session(
         name=f"{spec.name}_session_{gap_ns}ns",
         inputs=(("events", stream),),
         spec=spec,
-        key=key,
+        key=key or "",
         gap_ns=gap_ns,
-        capacity=capacity,
+        capacity=capacity if key else 1,
+        emit=emit,
     )
     return WindowStream(node, "windows", spec.of)
 

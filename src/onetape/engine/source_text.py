@@ -34,6 +34,7 @@ def import_names(planner: _Planner) -> None:
                 "DONE",
                 "OUT_FULL",
                 "AT_CAPACITY",
+                "PAUSED",
                 "EVENT_ROOT",
                 "TIMER_ROOT",
                 "GAP_ROOT",
@@ -213,6 +214,7 @@ def next_frame(planner: _Planner) -> None:
         "ts_recv_ns = frame_ts_recv_ns(buffer, frame_at)",
         "frame_at += frame_bytes(length)",
         "index = -1",
+        *(["fired = 0"] if planner.timed else []),
     )
     with text.block("if kind == PAD"):
         text.add("continue")

@@ -74,19 +74,42 @@ class Stream:
         width: str | int,
         *,
         every: str | int | None = None,
-        by: Any,
+        by: Any = None,
         capacity: int = 1 << 16,
+        emit: str = "end",
+        early: str | int = 0,
+        lateness: str | int = 0,
     ) -> "Windowed":
-        """Event-time windows, [start, end), moved every `every` (default: tumbling), per `by`."""
-        return columns.windows.by_width(self, width, every, by, capacity)
+        """Event-time windows, [start, end), moved every `every` (default: tumbling), per `by`.
 
-    def session(self, gap: str | int, *, by: Any, capacity: int = 1 << 16) -> "Windowed":
+        Without `by` one window of all rows. When it gives a row, besides at its end:
+
+        emit      "each": after each event (tumbling)
+        early     at the multiples of this time, if it has changed (tumbling)
+        lateness  again after each event that is late by no more than this
+        """
+        return columns.windows.by_width(
+            self,
+            width,
+            by,
+            every=every,
+            capacity=capacity,
+            emit=emit,
+            early=early,
+            lateness=lateness,
+        )
+
+    def session(
+        self, gap: str | int, *, by: Any = None, capacity: int = 1 << 16, emit: str = "end"
+    ) -> "Windowed":
         """Sessions per `by`: rows that follow one another with pauses shorter than `gap`."""
-        return columns.windows.by_pause(self, gap, by, capacity)
+        return columns.windows.by_pause(self, gap, by, capacity=capacity, emit=emit)
 
-    def batches(self, rows: int, *, by: Any, capacity: int = 1 << 16) -> "Windowed":
+    def batches(
+        self, rows: int, *, by: Any = None, capacity: int = 1 << 16, emit: str = "end"
+    ) -> "Windowed":
         """Every `rows` rows of a `by`, in the order they came."""
-        return columns.windows.by_count(self, rows, by, capacity)
+        return columns.windows.by_count(self, rows, by, capacity=capacity, emit=emit)
 
     def asof_join(
         self,

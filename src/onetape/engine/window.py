@@ -16,6 +16,18 @@ end of a window the later panes are merged, oldest first, into a copy of the fir
 a merge is empty. Windows are [start, end),
 aligned to the epoch; an empty window gives nothing.
 
+When a window gives a row:
+
+    at its end            when the watermark gets there; always
+    emit="each"           after each event in it, too (tumbling)
+    early="100ms"         at the multiples of that time, if it has changed since (tumbling)
+    lateness="500ms"      again after each event that is late by no more than that
+
+Rows other than the one at the end have the bit EARLY or LATE in their `flags`; a later row of the
+same key and end takes the place of an earlier one. An aggregate with `carry(self, pane)` is told
+what lies before a window: panes that no window to come holds are carried, oldest first, into one
+more state of the key, which `result` takes as a fifth argument.
+
 A key holds a ring of panes. An event older than the watermark is late: it is counted, goes to the
 output `late` and changes nothing. An event so far ahead that its pane would overwrite one still
 needed (possible only when another source holds the watermark back) is counted as `ahead` and goes
@@ -61,6 +73,7 @@ class AggregateSpec:
     add: Any
     merge: Any
     result: Any
+    carry: Any = None
     source: Any = None  # the class as written
 
 
@@ -69,17 +82,28 @@ class Aggregating(Node):
     """Events of a key, added up; outputs `windows` (results) and `late` (the events themselves)."""
 
     spec: Any = None
-    key: str = ""
+    key: str = ""  # none: all rows have one window
     capacity: int = 1 << 16
+    emit: str = "end"
 
     def code(self) -> Any:
         return self.spec.source
 
+    def key_of(self, event: str) -> str:
+        """The text of an event's key."""
+        return f"{event}.{self.key}" if self.key else "0"
+
+    def comes_with_time(self, output: str) -> bool:
+        return output == "windows" and self.is_timed() and self.emit == "end"
+
     def lines(self, plan: Plan) -> list[str]:
-        return [
-            f"{self.spans()} by {self.key}",
-            f"at most {self.capacity:,} keys; at capacity the pipeline halts and says so",
-        ]
+        panes = plan.arrays[f"n{plan.pipeline.nodes.index(self)}_panes"]()
+        keys = len(plan.arrays[f"n{plan.pipeline.nodes.index(self)}_keys"]())
+        said = [f"{self.spans()} by {self.key}" if self.key else f"{self.spans()}, of all rows"]
+        said += ["a row for each event, too"] if self.emit == "each" else []
+        held = f"{len(panes) // keys} times {panes.itemsize:,} bytes"
+        limit = f"at most {self.capacity:,} keys, each with {held}"
+        return [*said, f"{limit}; at capacity the pipeline halts and says so"]
 
     def expressions(self) -> list[Any]:
         return getattr(self.spec.source, "__columns__", [])
@@ -106,6 +130,8 @@ class Window(Aggregating):
 
     width_ns: int = 0
     every_ns: int = 0
+    early_ns: int = 0
+    lateness_ns: int = 0
 
     def write(self, planner: _Planner, name: str, event: str) -> None:
         window_text.on_event(planner, self, event)
@@ -123,18 +149,28 @@ class Window(Aggregating):
         numbers = arrays[f"{label}_numbers"]
         ring = len(numbers) // len(arrays[f"{label}_keys"])
         used = numbers[: len(keys) * ring].reshape(-1, ring)
-        timers = arrays[f"{label}_timers"][: len(keys)]
-        first = timers["wake_ns"] // self.every_ns - self.panes_count()
-        live = (used > first[:, None]) & (timers["place"] > 0)[:, None] & (used > 0)
-        slots, cells = np.nonzero(live)
-        panes = arrays[f"{label}_panes"][slots * ring + cells]
-        yield keys[slots] * 1_000_003 + used[slots, cells], [panes]
+        # All that was due has fired, so the last window of a pane is over or not by the watermark.
+        ends_ns = (used - 1 + self.panes_count()) * self.every_ns + self.lateness_ns
+        slots, cells = np.nonzero((used > 0) & (ends_ns > engine.run["watermark_ns"][0]))
+        at = slots * ring + cells
+        blocks = [arrays[f"{label}_panes"][at]]
+        blocks += [arrays[f"{label}_changed"][at]] if self.early_ns else []
+        yield keys[slots] * 1_000_003 + used[slots, cells], blocks
+        if self.spec.carry is not None:
+            yield keys, [arrays[f"{label}_{name}"][: len(keys)] for name in ("kept", "before")]
 
     def manifest(self) -> dict[str, Any]:
-        return {"width_ns": self.width_ns, "every_ns": self.every_ns, "key": self.key}
+        spans = {"width_ns": self.width_ns, "every_ns": self.every_ns, "key": self.key}
+        triggers = {"early_ns": self.early_ns, "lateness_ns": self.lateness_ns}
+        return spans | {name: ns for name, ns in triggers.items() if ns}
 
     def spans(self) -> str:
-        return f"width {self.width_ns} ns every {self.every_ns} ns"
+        said = f"width {self.width_ns} ns every {self.every_ns} ns"
+        said += f", early every {self.early_ns} ns" if self.early_ns else ""
+        return said + (f", again until {self.lateness_ns} ns late" if self.lateness_ns else "")
+
+    def comes_with_time(self, output: str) -> bool:
+        return super().comes_with_time(output) and not (self.early_ns or self.lateness_ns)
 
     def panes_count(self) -> int:
         """Panes in one window."""
@@ -173,15 +209,22 @@ def aggregate(cls: type) -> AggregateSpec:
         if not inspect.isfunction(getattr(cls, name, None)):
             raise DeclarationError(f"aggregate {cls.__name__} has no method {name}")
     add: Handler = _handler(cls.__name__, "add", vars(cls)["add"], skip=1, cls=cls)
-    hints = typing.get_type_hints(vars(cls)["result"])
+    hints = typing.get_type_hints(vars(cls)["result"], localns={cls.__name__: cls})
     made = [r for r in (*typing.get_args(hints.get("return")), hints.get("return")) if is_record(r)]
     if not made:
         raise DeclarationError(f"{cls.__name__}.result must be annotated to return a record")
     own = Known("state", cls.__name__, state_fields(cls))
-    for name, returns in (("merge", None), ("result", made[0])):
+    takes = list(inspect.signature(vars(cls)["result"]).parameters)
+    if len(takes) != 4 + ("carry" in vars(cls)):
+        raise DeclarationError(
+            f"{cls.__name__}.result takes {', '.join(takes)}; expected self, key, start_ns, end_ns"
+            " and, in an aggregate with carry(self, pane), what was carried: before"
+        )
+    for name, returns in (("merge", None), ("carry", None), ("result", made[0])):
         function = vars(cls).get(name)
         if inspect.isfunction(function):
-            taken = list(inspect.signature(function).parameters)[: 2 if name == "merge" else 1]
+            named = list(inspect.signature(function).parameters)
+            taken = named[:1] + named[4:] if name == "result" else named[:2]
             known = dict.fromkeys(taken, own)
             where = f"{cls.__name__}.{name}"
             checks.check(Subject(where, function, known, returns=returns, cls=cls))
@@ -194,6 +237,7 @@ def aggregate(cls: type) -> AggregateSpec:
         add=vars(cls)["add"],
         merge=vars(cls).get("merge"),
         result=vars(cls)["result"],
+        carry=vars(cls).get("carry"),
         source=cls,
     )
 
@@ -204,8 +248,11 @@ def window(
     *,
     width: str | int,
     every: str | int | None = None,
-    key: str,
+    key: str | None = None,
     capacity: int = 1 << 16,
+    emit: str = "end",
+    early: str | int = 0,
+    lateness: str | int = 0,
 ) -> WindowStream:
     """Windows of `width`, moved every `every` (default: width, tumbling), per value of `key`.
 
@@ -214,10 +261,11 @@ def window(
     late = average.late  # the stream of events that came too late
     ```
 
-    At most 1 024 panes of `every`, at most `capacity` keys. With columns instead of a class:
-    `trades.window("1s", by=c.instrument_id).agg(high=c.price_ticks.max())`.
+    Without `key`: one window of all rows. At most 1 024 panes of `every`, at most `capacity` keys.
+    `emit`, `early` and `lateness` ask for more rows than the one at the end: docs/WINDOWS.md.
+    With columns: `trades.window("1s", by=c.instrument_id).agg(high=c.price_ticks.max())`.
     """
-    check_aggregate("window", stream, spec, key, capacity)
+    check_aggregate("window", stream, spec, key, capacity, emit)
     width_ns = parse_duration_ns(width)
     every_ns = width_ns if every is None else parse_duration_ns(every)
     if width_ns <= 0 or every_ns <= 0 or width_ns % every_ns:
@@ -232,15 +280,53 @@ def window(
         name=f"{spec.name}_{width_ns}ns",
         inputs=(("events", stream),),
         spec=spec,
-        key=key,
+        key=key or "",
         width_ns=width_ns,
         every_ns=every_ns,
-        capacity=capacity,
+        capacity=capacity if key else 1,
+        emit=emit,
+        early_ns=parse_duration_ns(early),
+        lateness_ns=parse_duration_ns(lateness),
     )
+    _check_triggers(node)
     return WindowStream(node, "windows", spec.of)
 
 
-def check_aggregate(what: str, stream: Any, spec: Any, key: str, capacity: int) -> None:
+def _check_triggers(node: Window) -> None:
+    early_ns, lateness_ns, is_each = node.early_ns, node.lateness_ns, node.emit == "each"
+    if (early_ns or is_each) and node.every_ns != node.width_ns:
+        raise DeclarationError(
+            f"{node.name}: {'emit' if is_each else 'early'} is for tumbling windows: an "
+            f"event lies in {node.panes_count()} of these; take a smaller every instead"
+        )
+    if early_ns and is_each:
+        raise DeclarationError(f"{node.name}: emit='each' gives every change; early adds nothing")
+    if early_ns and (early_ns < 0 or node.width_ns % early_ns or early_ns == node.width_ns):
+        raise DeclarationError(
+            f"{node.name}: early was {early_ns} ns; expected a part of the width, {node.width_ns} "
+            "ns, that divides it"
+        )
+    if lateness_ns < 0 or lateness_ns >= 1 << 62:
+        raise DeclarationError(f"{node.name}: lateness was {lateness_ns} ns; expected 0 or more")
+    if lateness_ns and node.spec.carry is not None:
+        raise DeclarationError(
+            f"{node.name}: what was before a window (twap, ema, carry) goes into all later ones, "
+            "so none of them can be told again; give the source the lateness instead"
+        )
+    if (early_ns or lateness_ns) and "flags" not in node.spec.of.fields:
+        raise _needs_flags(node.spec)
+
+
+def _needs_flags(spec: AggregateSpec) -> DeclarationError:
+    return DeclarationError(
+        f"{spec.of.__name__} needs a field flags: ot.u32, in which a row says that it is not the "
+        "one at the end of its window (mk.EARLY, mk.LATE)"
+    )
+
+
+def check_aggregate(
+    what: str, stream: Any, spec: Any, key: str | None, capacity: int, emit: str = "end"
+) -> None:
     """Can `spec` add the events of `stream`, by `key`?"""
     if not isinstance(stream, Stream) or not isinstance(spec, AggregateSpec):
         raise DeclarationError(
@@ -252,6 +338,12 @@ def check_aggregate(what: str, stream: Any, spec: Any, key: str, capacity: int) 
         raise DeclarationError(
             f"{spec.name} adds {spec.event.__name__}, was given a stream of {stream.of.__name__}"
         )
+    if emit not in ("end", "each"):
+        raise DeclarationError(f"{what} emit was {emit!r}; expected 'end' or 'each'")
+    if emit == "each" and "flags" not in spec.of.fields:
+        raise _needs_flags(spec)
+    if not key:
+        return
     if key not in stream.of._fields:
         raise DeclarationError(
             f"{spec.name} is keyed by {key!r}, which {stream.of.__name__} does not have"
@@ -272,6 +364,21 @@ def next_end(numbers, slot, ring, panes, end_number):
         pane = numbers[cell] - 1
         earliest = min(earliest, pane if pane > over else NONE)
     return max(end_number, earliest) + 1 if earliest < NONE else -1
+
+
+@kernel
+def next_due(numbers, changed, slot, ring, every, early, due):
+    """When, after `due`, the key's next pane ends, or is to be told early; never: NONE.
+
+    changed  int64[slots * ring]: 1 where a pane has an event that has not been told
+    """
+    earliest = NONE
+    for cell in range(slot * ring, (slot + 1) * ring):
+        end = numbers[cell] * every
+        if end > due:
+            wake = (max(due, end - every) // early + 1) * early if changed[cell] != 0 else end
+            earliest = min(earliest, wake)
+    return earliest
 
 
 # Last: the text of a window knows this node.

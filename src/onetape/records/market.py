@@ -63,7 +63,14 @@ resting_asks = trades.filter(c.side == mk.ASK)
 NO_SIDE = ord("N")
 
 # Bits of `flags`.
-LATE = 1  # older than its source's watermark when it arrived
+LATE = 1
+"""A bit of `flags`: of an event that came later than its source allows; of a window's row, that
+one made it be told again.
+
+```python
+on_time = trades.filter(c.flags % 2 == 0)  # the lowest bit
+```
+"""
 NOT_PRINTABLE = 2  # an execution that other reports count already
 HAS_PRICE = 4  # a FILL that states its own price (ITCH 'C'), not the order's
 WHOLE = 8  # a CANCEL that withdraws the whole order; qty_lots is then UNSET
@@ -75,6 +82,13 @@ STALE = 32
 is_doubtful = testing.row(mk.Trade, flags=mk.STALE).flags & mk.STALE != 0
 ```
 """
+EARLY = 64
+"""A bit of `flags`: of a window that is still open; a later row of it takes this one's place.
+
+```python
+is_final = testing.row(mk.Bar, flags=mk.EARLY).flags & mk.EARLY == 0
+```
+"""
 LAST = 128  # the last event of one message
 
 FLAG_NAMES = {
@@ -84,6 +98,7 @@ FLAG_NAMES = {
     "whole": WHOLE,
     "cross": CROSS,
     "stale": STALE,
+    "early": EARLY,
     "last": LAST,
 }
 

@@ -27,6 +27,9 @@ WINDOWED = (
     "last",
     "var",
     "mean",
+    "quantile",
+    "twap",
+    "ema",
     "start",
 )
 MOST = 2**63 - 1

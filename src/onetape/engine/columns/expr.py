@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 from onetape.records import DeclarationError
 from onetape.records.places import Place, here
+from onetape.records.types import parse_duration_ns
 
 Value = "Expr | int | float | str | bool"
 
@@ -169,6 +170,30 @@ class Expr:
     def std(self) -> Expr:
         """The square root of the sample variance, a float."""
         return Expr("var", self).sqrt()
+
+    def quantile(self, share: float) -> Expr:
+        """The value below which `share` (0 to 1) of a window's rows lie; 0.5 is the median.
+
+        From a sketch of 2 KiB: off by at most log2(largest / smallest) / 511 of the value.
+        """
+        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
+            place = here()
+            raise DeclarationError(place.says(f"quantile({share!r}); expected a share, 0 to 1"))
+        return Expr("quantile", self, float(share))
+
+    def twap(self) -> Expr:
+        """The mean over a window's time, each value as long as it is in force; a float."""
+        return Expr("twap", self)
+
+    def ema(self, half_life: str | int) -> Expr:
+        """The mean of all rows up to a window's end, of half the weight each `half_life`; a float.
+
+        Older rows than the window's count too, except in sessions and batches.
+        """
+        half_life_ns = parse_duration_ns(half_life)
+        if half_life_ns <= 0:
+            raise DeclarationError(here().says(f"ema({half_life!r}); expected more than 0 ns"))
+        return Expr("ema", self, half_life_ns)
 
     def first(self) -> Expr:
         """Of a window's first row."""

@@ -18,7 +18,7 @@ from onetape.engine.columns import joins
 from onetape.engine.node import Canonical, Node
 from onetape.engine.operator_text import _earliest
 from onetape.engine.stream import Stream
-from onetape.engine.window_text import LATE
+from onetape.engine.window_text import LATE_COUNT
 from onetape.records import UNSET
 from onetape.records.declare import raw_rows
 from onetape.records.types import Field
@@ -117,7 +117,7 @@ class IntervalJoin(Node):
                     self._alone(text, label, block, used, event, "ts")
             planner.sample(self, at_end=True)
         with text.block("else"):
-            text.add(f"counts[{number * 2 + LATE}] += 1")
+            text.add(f"counts[{number * 2 + LATE_COUNT}] += 1")
             if planner.is_wired(self.late(name)):
                 planner.push(self.late(name), event)
         most = 1 if self.how == "anti" else self.at_most

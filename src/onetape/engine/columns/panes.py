@@ -8,6 +8,7 @@ from typing import Any
 
 from onetape.engine.columns.bind import BOOL, FIELDS, FLOAT, ID, INT, Bound, bind
 from onetape.engine.columns.expr import Expr, same
+from onetape.engine.columns.sketches import CELLS, WORDS
 from onetape.records import UNSET, DeclarationError
 
 SUM_MAX = 1 << 62  # of a window; two such sums still fit 64 bits
@@ -25,6 +26,7 @@ class Panes:
         self.fields = [f"    {COUNT}: i64 = 0"]
         self.add: list[str] = []
         self.merge: list[str] = []
+        self.carry: list[str] = []  # what is kept of a pane that lies before the window
 
     def leaf(self, expr: Expr) -> Bound:
         """What stands for a sum, a count ... in the result."""
@@ -36,6 +38,8 @@ class Panes:
             total, rows = (self.leaf(Expr(op, *expr.args)) for op in ("sum", "set_rows"))
             text = f"col_ratio(float({total.text}), float({rows.text}))"
             return Bound(text, FLOAT, FIELDS[FLOAT])
+        if expr.op == "quantile":
+            return self._quantile(expr)
         key = same(expr)
         if key not in self.known:
             name = f"{expr.op}_{len(self.known)}"
@@ -46,10 +50,14 @@ class Panes:
         if op == "set_rows" and not value.may_be_unset and value.kind != FLOAT:
             return Bound(f"self.{COUNT}", INT, FIELDS[INT], 0, ROWS_MAX)
         mine, later = f"self.{name}", f"later.{name}"
-        if op in ("sum", "least", "greatest", "var") and value.kind not in (INT, FLOAT):
+        if op not in ("first", "last", "set_rows") and value.kind not in (INT, FLOAT):
             raise DeclarationError(expr.place.says(f"{op}() of {value.kind}; expected numbers"))
         if op == "var":
             return self._variance(name, value)
+        if op == "twap":
+            return self._twap(name, value)
+        if op == "ema":
+            return self._ema(name, value, expr.args[1])
         kind = {FLOAT: "f64", ID: "u64"}.get(value.kind, "i64")
         start, text = "0.0" if kind == "f64" else "0", value.text
         some: list[str] = []  # in front of a line that takes only what is set
@@ -99,10 +107,8 @@ class Panes:
         """
         n, mean, squares = (f"{name}_{part}" for part in ("n", "mean", "squares"))
         self.fields += [f"    {part}: f64 = 0.0" for part in (n, mean, squares)]
-        there = f"value != {UNSET}" if value.may_be_unset else "value == value"
         self.add += [
-            f"value = {value.text}",
-            f"if {there}:",
+            *_if_there(value),
             f"    self.{n} += 1.0",
             f"    off = float(value) - self.{mean}",
             f"    self.{mean} += off / self.{n}",
@@ -118,6 +124,95 @@ class Panes:
         ]
         made = f"(self.{squares} / (self.{n} - 1.0) if self.{n} > 1.0 else col_float({UNSET}))"
         return Bound(made, FLOAT, FIELDS[FLOAT])
+
+    def _quantile(self, expr: Expr) -> Bound:
+        """Of a sketch, which all quantiles of one expression share."""
+        inner, share = expr.args
+        value = bind(inner, self.of)
+        if value.kind != INT:
+            raise DeclarationError(
+                expr.place.says(f"quantile() of {value.kind}; expected a whole number")
+            )
+        key = ("sketch", same(inner))
+        if key not in self.known:
+            span, cells = (f"sketch_{len(self.known)}_{part}" for part in ("span", "cells"))
+            self.fields += [
+                f"    {span}: Array[i64, {WORDS}]",
+                f"    {cells}: Array[u32, {CELLS}]",
+            ]
+            mine, later = (f"{of}.{span}[:], {of}.{cells}[:]" for of in ("self", "later"))
+            self.add += [*_if_there(value), f"    sketch_add({mine}, value)"]
+            self.merge.append(f"sketch_merge({mine}, {later})")
+            self.known[key] = replace(value, text=mine, field=FIELDS[INT])
+        sketch = self.known[key]
+        return replace(sketch, text=f"sketch_quantile({sketch.text}, {share!r})")
+
+    def _twap(self, name: str, value: Bound) -> Bound:
+        """The area under the values from the pane's first row to its last."""
+        first, last, value_, area = (f"{name}_{p}" for p in ("first_ns", "last_ns", "last", "area"))
+        self.fields += [f"    {part}: i64 = {UNSET}" for part in (first, last)]
+        self.fields += [f"    {part}: f64 = 0.0" for part in (value_, area)]
+        self.add += [
+            *_if_there(value),
+            f"    if self.{first} == {UNSET}:",
+            f"        self.{first} = self.{last} = e.ts_event_ns",
+            f"        self.{value_} = float(value)",
+            f"    elif e.ts_event_ns >= self.{last}:",  # an older one is not in force any more
+            f"        self.{area} += self.{value_} * float(e.ts_event_ns - self.{last})",
+            f"        self.{last} = e.ts_event_ns",
+            f"        self.{value_} = float(value)",
+        ]
+        self.merge += [
+            f"if later.{first} != {UNSET}:",
+            f"    if self.{first} == {UNSET}:",
+            f"        self.{first} = later.{first}",
+            "    else:",
+            f"        self.{area} += self.{value_} * float(later.{first} - self.{last})",
+            f"    self.{area} += later.{area}",
+            f"    self.{last} = later.{last}",
+            f"    self.{value_} = later.{value_}",
+        ]
+        self.carry += [
+            f"if pane.{first} != {UNSET}:",
+            f"    self.{first} = pane.{first}",
+            f"    self.{value_} = pane.{value_}",
+        ]
+        mine = ", ".join(f"self.{part}" for part in (area, first, last, value_))
+        before = f"int(before.{first} != {UNSET}), before.{value_}"
+        text = f"twap_of({mine}, {before}, start_ns, end_ns)"
+        return Bound(text, FLOAT, FIELDS[FLOAT])
+
+    def _ema(self, name: str, value: Bound, half_life_ns: int) -> Bound:
+        """Weighted values and their weights, as of the youngest row."""
+        total, weight, at = parts = [f"{name}_{part}" for part in ("sum", "weight", "at_ns")]
+        self.fields += [f"    {total}: f64 = 0.0", f"    {weight}: f64 = 0.0", f"    {at}: i64 = 0"]
+        self.add += [
+            *_if_there(value),
+            f"    part = half_lives(abs(e.ts_event_ns - self.{at}), {half_life_ns})",
+            f"    if e.ts_event_ns >= self.{at}:",
+            f"        self.{total} = self.{total} * part + float(value)",
+            f"        self.{weight} = self.{weight} * part + 1.0",
+            f"        self.{at} = e.ts_event_ns",
+            "    else:",
+            f"        self.{total} += float(value) * part",
+            f"        self.{weight} += part",
+        ]
+        for lines, other in ((self.merge, "later"), (self.carry, "pane")):
+            lines += [
+                f"if {other}.{weight} > 0.0:",
+                f"    part = half_lives(max({other}.{at} - self.{at}, 0), {half_life_ns})",
+                f"    self.{total} = self.{total} * part + {other}.{total}",
+                f"    self.{weight} = self.{weight} * part + {other}.{weight}",
+                f"    self.{at} = {other}.{at}",
+            ]
+        mine, before = (", ".join(f"{of}.{part}" for part in parts) for of in ("self", "before"))
+        return Bound(f"ema_of({mine}, {before}, {half_life_ns})", FLOAT, FIELDS[FLOAT])
+
+
+def _if_there(value: Bound) -> list[str]:
+    """The value, and the head of a block for when it is one."""
+    there = f"value != {UNSET}" if value.may_be_unset else "value == value"
+    return [f"value = {value.text}", f"if {there}:"]
 
 
 def _under(head: list[str], line: str) -> list[str]:

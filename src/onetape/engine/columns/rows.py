@@ -44,6 +44,9 @@ class Filter(Node):
         """What it does, for a person."""
         return [repr(expr) for expr in self.conditions]
 
+    def comes_with_time(self, output: str) -> bool:
+        return _comes_with_time(self)
+
     def expressions(self) -> list[Expr]:
         return list(self.conditions)
 
@@ -98,8 +101,16 @@ class Select(Node):
         """What it makes, for a person."""
         return [f"{n} = {expr!r}" for n, expr in self.fields if expr is not None]
 
+    def comes_with_time(self, output: str) -> bool:
+        return ("ts_event_ns", None) in self.fields and _comes_with_time(self)
+
     def expressions(self) -> list[Expr]:
         return [expr for _, expr in self.fields if expr is not None]
+
+
+def _comes_with_time(node: Node) -> bool:
+    stream = node.inputs[0][1]
+    return stream.node.comes_with_time(stream.output)
 
 
 def filter_rows(stream: Stream, *conditions: Expr) -> Stream:

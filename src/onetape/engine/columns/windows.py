@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from onetape.engine.batches import batches
+from onetape.engine.columns import sketches, timed
 from onetape.engine.columns.bind import bind, field_name
 from onetape.engine.columns.expr import Expr, lift
 from onetape.engine.columns.panes import COUNT, Panes
@@ -17,11 +18,24 @@ from onetape.engine.stream import Stream
 from onetape.engine.window import AggregateSpec, WindowStream, aggregate, window
 from onetape.records import DeclarationError
 from onetape.records.declare import made_record
-from onetape.records.types import Field, f64, i64, u64
+from onetape.records.types import Array, Field, f64, i64, u32, u64
 
 Make = Callable[[Stream, AggregateSpec, str], WindowStream]  # a window of the aggregate, by a key
 PACKED = "packed_key"  # several fields as one
 BITS = {"|u1": 8, "<u2": 16, "<u4": 32}
+NAMES = {
+    "i64": i64,
+    "f64": f64,
+    "u64": u64,
+    "u32": u32,
+    "Array": Array,
+    "sketch_add": sketches.sketch_add,
+    "sketch_merge": sketches.sketch_merge,
+    "sketch_quantile": sketches.sketch_quantile,
+    "half_lives": timed.half_lives,
+    "twap_of": timed.twap_of,
+    "ema_of": timed.ema_of,
+}
 
 
 class Windowed:
@@ -29,9 +43,10 @@ class Windowed:
 
     def __init__(self, stream: Stream, by: Any, make: Make) -> None:
         self._make = make
-        names = by if isinstance(by, tuple | list) else [by]
+        names = by if isinstance(by, tuple | list) else [] if by is None else [by]
         self._keys = [field_name(name, stream.of, "window: by") for name in names]
-        self._stream = _packed(stream, self._keys) if len(self._keys) != 1 else stream
+        is_one = len(self._keys) == 1 or by is None
+        self._stream = stream if is_one else _packed(stream, self._keys)
 
     def agg(self, spec: AggregateSpec | None = None, **named: Any) -> WindowStream:
         """One row a window: its end as ts_event_ns, the key, and what is named; or an aggregate."""
@@ -44,37 +59,29 @@ class Windowed:
                 f"by {' and '.join(self._keys)}: several fields go with named columns; an "
                 "@aggregate class is told one key"
             )
-        return self._make(self._stream, spec, self._keys[0] if len(self._keys) == 1 else PACKED)
+        return self._make(
+            self._stream, spec, PACKED if len(self._keys) > 1 else "".join(self._keys)
+        )
 
 
-def by_width(
-    stream: Stream, width: str | int, every: str | int | None, by: Any, capacity: int
-) -> Windowed:
+def by_width(stream: Stream, width: str | int, by: Any, **options: Any) -> Windowed:
     """Windows of time."""
     return Windowed(
-        stream,
-        by,
-        lambda keyed, spec, key: window(
-            keyed, spec, width=width, every=every, key=key, capacity=capacity
-        ),
+        stream, by, lambda keyed, spec, key: window(keyed, spec, width=width, key=key, **options)
     )
 
 
-def by_pause(stream: Stream, gap: str | int, by: Any, capacity: int) -> Windowed:
+def by_pause(stream: Stream, gap: str | int, by: Any, **options: Any) -> Windowed:
     """Sessions."""
     return Windowed(
-        stream,
-        by,
-        lambda keyed, spec, key: session(keyed, spec, gap=gap, key=key, capacity=capacity),
+        stream, by, lambda keyed, spec, key: session(keyed, spec, gap=gap, key=key, **options)
     )
 
 
-def by_count(stream: Stream, rows: int, by: Any, capacity: int) -> Windowed:
+def by_count(stream: Stream, rows: int, by: Any, **options: Any) -> Windowed:
     """Batches."""
     return Windowed(
-        stream,
-        by,
-        lambda keyed, spec, key: batches(keyed, spec, rows=rows, key=key, capacity=capacity),
+        stream, by, lambda keyed, spec, key: batches(keyed, spec, rows=rows, key=key, **options)
     )
 
 
@@ -108,6 +115,18 @@ def _unpacked(of: Any, keys: list[str]) -> list[str]:
     return texts[::-1]
 
 
+def _carry(name: str, panes: Panes) -> list[str]:
+    """The head of `result`; and, where a window asks for the time before it, what is kept of it."""
+    head = "    def result(self, key: int, start_ns: int, end_ns: int"
+    if not panes.carry:
+        return [f"{head}) -> Made | None:"]
+    return [
+        f'    def carry(self, pane: "{name}") -> None:',
+        *[f"        {line}" for line in panes.carry],
+        f'{head}, before: "{name}") -> Made | None:',
+    ]
+
+
 def _written(of: Any, keys: list[str], named: dict[str, Any]) -> Any:
     if not named:
         raise DeclarationError("agg was given nothing; write for example lots=c.qty_lots.sum()")
@@ -130,11 +149,11 @@ def _written(of: Any, keys: list[str], named: dict[str, Any]) -> Any:
         f'    def merge(self, later: "{name}") -> None:',
         *[f"        {line}" for line in panes.merge],
         f"        self.{COUNT} += later.{COUNT}",
-        "    def result(self, key: int, start_ns: int, end_ns: int) -> Made | None:",
+        *_carry(name, panes),
         f"        if self.{COUNT} == 0:",
         "            return None",
         f"        return Made({values})",
     ]
-    spec = written(name, lines, {"Of": of, "Made": made, "i64": i64, "f64": f64, "u64": u64})
+    spec = written(name, lines, {"Of": of, "Made": made, **NAMES})
     spec.__columns__ = [lift(expr) for expr in named.values()]
     return spec

@@ -127,10 +127,15 @@ class _Walk(Walk):
     def known_of(self, node: ast.AST) -> Known | None:
         """Of the match, one event of a step is known like the event itself; sums are wider."""
         chain = self._chain(node)
-        if chain and chain[0] in self._steps and len(chain) == 1 + self._is_several(chain[0]):
+        if not chain:
+            return super().known_of(node)
+        several = chain[0] in self._steps and self._is_several(chain[0])
+        if chain[0] in self._steps and chain[1:] in (
+            [[h] for h in OF_SEVERAL] if several else [[]]
+        ):
             kind = "state" if chain[-1] == "sum" else "event"
             return Known(kind, self.of.__name__, self.of.fields)
-        return None if chain else super().known_of(node)
+        return None
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
         chain = self._chain(node)

@@ -197,7 +197,7 @@ def first_end(key, runs, base, within):
     while at != 0:
         run = row(runs, base + at - 1)
         if run.done == 0:
-            ends = min(run.start_ns + within, FAR)
+            ends = end_ns(run.start_ns, within)
             wake = ends if wake == UNSET else min(wake, ends)
         at = run.next
     return wake
@@ -207,6 +207,12 @@ def first_end(key, runs, base, within):
 def begin_ns(ts_ns):
     """A time as one that sums with durations are safe of."""
     return min(max(ts_ns, 0), FAR - 1)
+
+
+@kernel
+def end_ns(start_ns, within_ns):
+    """When a match that began then has no more time."""
+    return min(start_ns + within_ns, FAR)
 
 
 @kernel

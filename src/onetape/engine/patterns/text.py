@@ -28,7 +28,7 @@ from onetape.records import UNSET
 
 EACH, BEST, IN_TURN = "tell_each", "tell_best", "tell_in_turn"
 CHAIN = (
-    "begin_ns", "copy_of", "drop_newest", "drop_oldest", "end", "first_end", "halt", "keep",
+    "begin_ns", "copy_of", "drop_newest", "drop_oldest", "end", "end_ns", "first_end", "halt", "keep",
     "let_go", "max_of", "max_of_floats", "min_of", "min_of_floats", "new_cell", "sum_of",
     "sum_of_floats", EACH, BEST, IN_TURN,
 )  # fmt: skip
@@ -212,7 +212,7 @@ class Writing:
                 text.add(*_NEXT)
                 with text.block("if r.done != 0"):
                     text.add("last = keep(key, runs, base, last, at)")
-                with text.block(f"elif now_ns - r.start_ns >= {self.pattern.within_ns}"):
+                with text.block(f"elif {self._is_over()}"):
                     text.add("last = end(key, runs, base, last, at, is_match(r))")
                 for k, standing in enumerate(self.standings):
                     if not standing.moves and standing.settles_at is not None:
@@ -233,6 +233,9 @@ class Writing:
                     "last = keep(key, runs, base, last, at)",
                 )
             text.add("finish(key, runs, base, now_ns, counts, lost, out)")
+
+    def _is_over(self) -> str:
+        return f"now_ns >= end_ns(r.start_ns, {self.pattern.within_ns})"
 
     def _write_standing(self, k: int, standing: Standing) -> None:
         text, moves = self.text, standing.moves
@@ -326,9 +329,7 @@ class Writing:
             text.add(*_WALK)
             with text.block("while at != 0"):
                 text.add(*_NEXT)
-                with text.block(
-                    f"if r.done == 0 and now_ns - r.start_ns >= {self.pattern.within_ns}"
-                ):
+                with text.block(f"if r.done == 0 and {self._is_over()}"):
                     text.add(_END)
                 with text.block("else"):
                     text.add(_KEEP)

@@ -22,7 +22,7 @@ from onetape.engine.window import Aggregating
 
 Values = dict[str, Any]
 
-LEFT_ALONE = ("headroom", "merge", "begins")  # they say nothing that other calls do not
+LEFT_ALONE = ("headroom", "merge", "carry", "begins")  # they say nothing that others do not
 
 
 @dataclass
@@ -105,11 +105,12 @@ def _plain(value: Any) -> Any:
 def _described(engine: Engine, number: int, function: Any, arguments: tuple[Any, ...]) -> Call:
     run, node = engine.run[0], engine.plan.pipeline.nodes[number]
     own = _state_of(engine, number, arguments)
-    events = [a for a in arguments if isinstance(a, RowView) and a is not own]
-    event = values_of(events[0]) if events else None
+    rows = [a for a in arguments if isinstance(a, RowView) and a is not own]
+    is_result = isinstance(node, Aggregating) and function.__name__ == "result"
+    event = values_of(rows[0]) if rows and not is_result else None
     key = None
     if isinstance(node, Aggregating):
-        key = arguments[1] if event is None else event[node.key]
+        key = arguments[1] if event is None else event[node.key] if node.key else 0
     elif own is not None:
         key = engine.arrays[f"n{number}_keys"][own._index]
     if event is not None:

@@ -25,7 +25,7 @@ from onetape.compiled.frame import frame_bytes, frame_length
 from onetape.compiled.rows import row
 from onetape.engine import compile as compiler
 from onetape.engine.engine import Engine
-from onetape.engine.layout import LINE, OUT_FULL
+from onetape.engine.layout import LINE, OUT_FULL, PAUSED
 from onetape.engine.text import Text
 from onetape.native.clock import monotonic_ns, sleep_ns
 from onetape.runtimes.edge import words as w
@@ -114,7 +114,7 @@ def _text(engine: Engine, around: Surroundings) -> str:
                 "turns += 1",
                 "r.sampled = int(turns & SAMPLED_MASK == 0)",
             )
-            with text.block("while status == OUT_FULL"):
+            with text.block("while status == OUT_FULL or status == PAUSED"):
                 text.add(f"status = turn({', '.join([*turn[:3], 'end', *turn[3:]])})")
                 for k in sinks:
                     _send(text, engine, k)
@@ -184,6 +184,7 @@ _NAMES: dict[str, Any] = {
     "NOTHING": NOTHING,
     "OFFSET": OFFSET,
     "OUT_FULL": OUT_FULL,
+    "PAUSED": PAUSED,
     "PAUSE_NS": w.PAUSE_NS,
     "CLOCK_NS": 10**9,  # how far two clocks may be apart
     "LAG_MAX_NS": 3600 * 10**9,  # an older event is of another day, or of a clock of its own
