@@ -1,4 +1,4 @@
-"""The two programs of examples/programs: they run as they stand, and say what a plain loop says."""
+"""The programs of examples/programs: they run as they stand, and say what a plain loop says."""
 
 import json
 import os
@@ -21,11 +21,13 @@ from onetape.market import TopOfBook
 from onetape.runtimes import run_twin
 from onetape.runtimes.load import load_pipeline
 from onetape.sim.crypto import messages
+from onetape.sim.own_day import OwnDay
 from onetape.testing.engines import records_of
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAMS = ROOT / "examples" / "programs"
 LEAD_LAG, VWAP_ALERT = PROGRAMS / "lead_lag.py", PROGRAMS / "vwap_alert.py"
+SPOOFING = PROGRAMS / "spoofing.py"
 
 
 def arrivals(pipeline, *, seed, milliseconds):
@@ -128,7 +130,7 @@ def test_two_venues_on_a_tape(tmp_path, capsys):
 def test_a_simulated_run_goes_on_and_ends_as_one_that_was_not_interrupted(
     tmp_path, capsys, monkeypatch
 ):
-    def pressed(items, _speed):
+    def pressed(items, *_):
         yield from islice(items, 300)
         raise KeyboardInterrupt
 
@@ -201,6 +203,91 @@ def test_the_vwap_alert_says_what_a_plain_loop_says():
     assert made == vwap
     assert [(r.ts_event_ns, r.instrument_id) for r in t.rows("far")] == alerts
     assert len(alerts) > 2
+
+
+# --- own orders and the public book ---------------------------------------------------------------
+
+
+def spoofs_by_hand(*, seed, milliseconds):
+    """(spoofs that a plain loop finds, those that were planted)."""
+    day = OwnDay(seed=seed, milliseconds=milliseconds)
+    arrivals = [(feed, payload) for feed, _, payload in day]
+    found = naive.spoofing(naive.own_orders(arrivals, day.midnight_ns))
+    return found, [(e.pulled_ns, e.wall_id, e.fill_id) for e in day.episodes if e.is_spoof]
+
+
+@pytest.fixture
+def in_folder(tmp_path, monkeypatch):
+    """The program writes its cases to the folder it is run in."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "desk-a"
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_own_orders_say_what_a_plain_loop_says_and_what_was_planted(seed, in_folder):
+    expected, planted = spoofs_by_hand(seed=seed, milliseconds=8000)
+
+    results = ot.run(load_pipeline(str(SPOOFING)), simulate="8s", seed=seed, quiet=True)
+
+    made = [tuple(row) for row in results.spoof.rows.tolist()]
+    assert made == expected
+    assert {row[:2] for row in planted} - {row[:2] for row in made} <= {
+        row[:2] for row in planted[-1:]
+    }  # the last report may be under way when the day ends
+    assert {row[1] for row in made} <= {row[1] for row in planted}
+    assert len(made) >= 6
+    assert len(list(in_folder.glob("spoof-*/case.json"))) == len(made)
+
+
+def test_own_orders_in_plain_python_too(in_folder):
+    with mode.running("interpreted"):
+        results = ot.run(load_pipeline(str(SPOOFING)), simulate="1500ms", quiet=True)
+
+    made = [tuple(row) for row in results.spoof.rows.tolist()]
+    assert made == spoofs_by_hand(seed=1, milliseconds=1500)[0] != []
+
+
+def cases_in(folder):
+    """{case: {file: bytes}}"""
+    return {
+        case.name: {file.name: file.read_bytes() for file in case.iterdir()}
+        for case in folder.iterdir()
+    }
+
+
+def test_own_orders_on_a_tape_and_the_cases_of_a_run_that_was_interrupted(
+    in_folder, tmp_path, capsys, monkeypatch
+):
+    """Each case is there once, and as it would be had nothing happened."""
+    run = ["run", SPOOFING, "--simulate", "--json", "--tape", tmp_path / "tape"]
+    whole = run_json(capsys, *run[:-1], tmp_path / "whole", "--seconds", 8, "--speed", 0)
+    expected = cases_in(in_folder)
+    shutil.rmtree(in_folder)
+
+    def pressed(items, *_):
+        yield from islice(items, 450)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(run_twin, "paced", pressed)
+        run_json(capsys, *run)
+    before = cases_in(in_folder)
+    again = run_json(capsys, *run, "--resume", "--seconds", 8, "--speed", 0)
+
+    assert again["digests"] == whole["digests"]
+    assert 0 < len(before) < len(expected)
+    assert cases_in(in_folder) == expected
+    verified = run_json(capsys, "verify", SPOOFING, tmp_path / "tape", "--json")
+    assert verified["equal"]
+
+
+def test_a_live_drop_copy_says_what_there_is_instead(in_folder, tmp_path, capsys):
+    assert cli.main(["run", str(SPOOFING), "--tape", str(tmp_path / "tape")]) == 1
+
+    said = capsys.readouterr().err
+    assert "FIX sessions (logon, heartbeats, resends) are not built yet" in said
+    assert "--simulate --seconds 5" in said
+    assert "ot.source('fix:PATH')" in said
 
 
 def test_the_programs_pass_pyright_strict(tmp_path):

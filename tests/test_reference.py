@@ -41,7 +41,8 @@ def around():
         **{"ot": ot, "mk": mk, "c": c, "testing": testing, "burst_cancel": burst_cancel},
         **{"Jump": Jump, "VwapSum": VwapSum, "feed": feed, "tops": feed.top_of_book()},
         **{"trades": trades, "trade": trade, "table": table, "their": their},
-        **{"pipeline": ot.Pipeline(trade=trades)},
+        **{"pipeline": ot.Pipeline(trade=trades), "orders": ot.source(mk.OwnOrder)},
+        **{"mine": ot.source(mk.OwnOrderInBook), "spoofs": ot.source(Jump)},
     }
 
 

@@ -10,6 +10,7 @@ are the same. The compiler is loaded when something runs, not by this import.
 from typing import TYPE_CHECKING, Any
 
 from onetape.compiled.kernel import kernel
+from onetape.connect.cases import CasesSink as cases
 from onetape.connect.sinks import CallbackSink as callback
 from onetape.connect.sinks import CsvSink as csv
 from onetape.connect.sinks import JsonlSink as jsonl
@@ -69,6 +70,7 @@ __all__ = [
     "aggregate",
     "c",
     "callback",
+    "cases",
     "count",
     "csv",
     "f64",

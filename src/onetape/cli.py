@@ -59,6 +59,10 @@ COMMANDS = {
         "tell what led to a row: events and state changes, step by step",
         "runtimes.dev.why:add_parser",
     ),
+    "cases": (
+        "list the cases that rows have opened, or show one with its evidence",
+        "runtimes.cases:add_parser",
+    ),
     "tape": ("look at a recorded tape: ls, cat, verify", "tape.commands:add_tape_parser"),
     "sim": (
         "write a simulated market day (ITCH 5.0), with labelled quote stuffing",

@@ -57,6 +57,8 @@ def decode(body, sequence=0, ts_recv_ns=0, midnight_ns=0):
         if letter == "P":
             event["action"] = ord("T")
             (event["other_id"],) = struct.unpack_from(">Q", body, 36)
+    elif letter == "R":
+        (event["other_id"],) = struct.unpack_from(">Q", body, 11)
     elif letter == "D":
         (event["order_id"],) = struct.unpack_from(">Q", body, 11)
         event["action"] = ord("C")

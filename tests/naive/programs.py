@@ -1,6 +1,9 @@
 """The programs of examples/programs by hand: loops over plain rows, no engine."""
 
 from decimal import Decimal
+from types import SimpleNamespace
+
+from tests.naive import fix, itch, own_book
 
 
 def lead_lag(events, *, grid="0.01", edge=3, max_age_ns=5_000_000):
@@ -44,3 +47,41 @@ def vwap_alert(trades, *, width_ns=10**9, every_ns=10**8, max_age_ns=2 * 10**8, 
                 told[instrument] = ts_ns
                 alerts.append((ts_ns, instrument))
     return rows, alerts
+
+
+def own_orders(arrivals, midnight_ns):
+    """Own orders in their book, of (feed, bytes) as they arrive: SimpleNamespaces, in order."""
+    session, joined, sequence, made = fix.Session(), own_book.WithBook(), 0, []
+    for feed, data in arrivals:
+        while feed == "itch" and data:
+            end = 2 + int.from_bytes(data[:2], "big")
+            sequence += 1
+            joined.on_event(SimpleNamespace(**itch.decode(data[2:end], sequence, 0, midnight_ns)))
+            data = data[end:]
+        if feed == "fix":
+            before = len(session.orders)
+            session.read(data)
+            for order in session.orders[before:]:
+                own = SimpleNamespace(**order)
+                joined.on_order(own)
+                own.level_median_lots = joined.rows[-1][1]
+                made.append(own)
+    return made
+
+
+def spoofing(orders, *, within_ns=2 * 10**9, times=10):
+    """(pulled_ns, wall, fill) of own orders as they arrive."""
+    found, walls = [], {}  # by account: [wall, the first fill on the other side or None]
+    for e in orders:
+        mine = walls.setdefault(e.account_id, [])
+        mine[:] = [pair for pair in mine if e.ts_event_ns - pair[0].ts_event_ns < within_ns]
+        for pair in list(mine):
+            wall, fill = pair
+            if fill is None and chr(e.action) == "F" and e.side != wall.side:
+                pair[1] = e
+            elif fill is not None and chr(e.action) == "C" and e.order_id == wall.order_id:
+                found.append((e.ts_event_ns, wall.order_id, fill.order_id))
+                mine.remove(pair)
+        if chr(e.action) == "A" and e.qty_lots > times * e.level_median_lots:
+            mine.append([e, None])
+    return found

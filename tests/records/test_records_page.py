@@ -10,7 +10,15 @@ from onetape.records import is_record, market
 PAGE = (Path(__file__).parents[2] / "docs" / "RECORDS.md").read_text()
 RECORDS = {name: thing for name, thing in vars(market).items() if is_record(thing)}
 LETTERS = {
-    "action": (market.ADD, market.CANCEL, market.MODIFY, market.FILL, market.TRADE, market.OTHER),
+    "action": (
+        market.ADD,
+        market.CANCEL,
+        market.MODIFY,
+        market.FILL,
+        market.TRADE,
+        market.REJECT,
+        market.OTHER,
+    ),
     "side": (market.BID, market.ASK, market.NO_SIDE),
 }
 

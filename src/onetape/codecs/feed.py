@@ -31,6 +31,9 @@ REASONS = (
     "bad printable flag",
     "far sequence",  # further ahead than anything held, and nothing else says so yet
     "old session",  # late packets of a session that was left
+    "bad checksum",
+    "field missing",
+    "bad field",  # a tag that is none, a value of the wrong form, a field twice
 )
 (
     UNKNOWN_TYPE,
@@ -46,6 +49,9 @@ REASONS = (
     BAD_PRINTABLE,
     FAR_SEQUENCE,
     OLD_SESSION,
+    BAD_CHECKSUM,
+    FIELD_MISSING,
+    BAD_FIELD,
 ) = range(len(REASONS))
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from onetape.codecs import length_prefixed, moldudp64
 from onetape.codecs.arbitration import CELL_BYTES, HELD_MESSAGES
+from onetape.codecs.fix44 import framing as fix44
 from onetape.codecs.itch50.decode import peek
 
 
@@ -43,4 +44,8 @@ FRAMINGS = {
         peek,
         HELD_MESSAGES * CELL_BYTES,
     ),
+    "fix": Framing(
+        fix44.open_packet, fix44.next_message, fix44.pass_time, fix44.peek, fix44.HELD_BYTES
+    ),
 }
+FRAMING_OF = {"itch": "length_prefixed", "fix": "fix"}  # of a feed, unless a runtime says another

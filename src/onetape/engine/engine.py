@@ -76,17 +76,26 @@ class Counts:
 class Engine:
     """A planned pipeline with its state. One thread at a time.
 
-    turn  the driver of another engine of the same plan and mode: nothing is compiled or loaded
+    rings  rows of the rings of some outputs, in place of `output_rows`. One that holds what a
+           single event can make stops the engine right behind each event that makes a row of it
+    turn   the driver of another engine of the same plan and mode: nothing is compiled or loaded
     """
 
-    def __init__(self, plan: Plan, output_rows: int = OUTPUT_ROWS, turn: Any = None) -> None:
-        if output_rows & (output_rows - 1):
-            raise ValueError(f"output_rows was {output_rows}; expected a power of two")
+    def __init__(
+        self,
+        plan: Plan,
+        output_rows: int = OUTPUT_ROWS,
+        turn: Any = None,
+        rings: dict[str, int] | None = None,
+    ) -> None:
+        rows = {name: output_rows for name in plan.outputs} | (rings or {})
         for name, most in zip(plan.outputs, plan.rows_most, strict=True):
-            if most > output_rows:
+            if rows[name] & (rows[name] - 1):
+                raise ValueError(f"output_rows was {rows[name]}; expected a power of two")
+            if most > rows[name]:
                 raise OperatorError(
                     f"one event of this pipeline can make {most} rows of output {name!r}, and its "
-                    f"ring holds {output_rows}; give it more, or lower the UpTo of its operators"
+                    f"ring holds {rows[name]}; give it more, or lower the UpTo of its operators"
                 )
         self.plan = plan
         self.run = layout.new_run()
@@ -95,10 +104,10 @@ class Engine:
         self.tails = np.zeros_like(self.heads)
         self.counts_words = np.zeros(2 * len(plan.node_names), np.int64)
         self.arrays = {name: make() for name, make in plan.arrays.items()}
-        for k, _ in enumerate(plan.outputs):
+        for k, output in enumerate(plan.outputs):
             if f"o{k}" in self.arrays:
                 for name in (f"o{k}", f"g{k}"):
-                    self.arrays[name] = np.zeros(output_rows, self.arrays[name].dtype)
+                    self.arrays[name] = np.zeros(rows[output], self.arrays[name].dtype)
         self._midway = False
         self._turn = turn or compiler.driver(plan, self.arguments(np.zeros(8, np.uint8), 0))
 
@@ -114,6 +123,11 @@ class Engine:
 
     def feed(self, buffer: Any, begin: int, end: int) -> Iterator[Rows]:
         """Run the frames in buffer[begin:end]; yields (output, rows, origins) as rings fill."""
+        for made in self.turns(buffer, begin, end):
+            yield from made
+
+    def turns(self, buffer: Any, begin: int, end: int) -> Iterator[Iterator[Rows]]:
+        """As `feed`, turn by turn: while one's rows are taken, all of them, the state stands."""
         flags = buffer.flags
         if buffer.dtype != np.uint8 or not (flags.c_contiguous and flags.writeable):
             raise ValueError(
@@ -132,9 +146,9 @@ class Engine:
             try:
                 status = self._turn(*arguments)
             except Exception as why:
-                yield from self.drain()  # what was made before it, however the input is split
+                yield self.drain()  # what was made before it, however the input is split
                 raise self.step_error(why) from why
-            yield from self.drain()
+            yield self.drain()
             if status == layout.DONE:
                 self._midway = False
                 return

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from onetape.codecs import FRAMING_OF
 from onetape.compiled.counts import CELLS
 from onetape.compiled.index import new_index
 from onetape.compiled.ticks import record_at, ticks
@@ -85,7 +86,10 @@ class _Planner:
         self.sampled = sampled
         self.apart = apart
         self.outputs = list(pipeline.outputs)
-        self.framing = {s.name: framing.get(s.name, "length_prefixed") for s in pipeline.sources}
+        self.framing = {
+            s.name: framing.get(s.name) or FRAMING_OF.get(s.feed or "itch", "length_prefixed")
+            for s in pipeline.sources
+        }
         self.names: dict[str, Any] = {}
         self.arrays: dict[str, Callable[[], Any]] = {}
         self.number = {id(node): n for n, node in enumerate(pipeline.nodes)}

@@ -11,13 +11,15 @@ from onetape.engine.graph import Source, Stream
 from onetape.market.book import Book
 from onetape.market.grid import grid_step, put_on_grid
 from onetape.market.instruments import VENUE_TICK, VENUES, Channel, instrument_of
+from onetape.market.own_orders import OwnOrders, own_orders
 from onetape.records import DeclarationError, snake_name
-from onetape.records.market import MarketEvent, TopOfBook, Trade
+from onetape.records.market import MarketEvent, OwnOrder, TopOfBook, Trade
 from onetape.records.options import check_options
 from onetape.records.places import here
 from onetape.records.types import parse_duration_ns
 
 SCHEMES = ("itch", "itch+udp")
+FIX = "fix"
 ITCH_TICK = Decimal("0.0001")
 
 
@@ -52,7 +54,7 @@ class Feed:
         if scheme not in SCHEMES:
             raise DeclarationError(
                 f"source {address!r}: scheme {scheme!r} is not known; known are "
-                f"{', '.join([*SCHEMES, *VENUES])} (for example 'itch:day.itch')"
+                f"{', '.join([*SCHEMES, FIX, *VENUES])} (for example 'itch:day.itch')"
             )
         self._only: tuple[int, ...] = ()
         kind, _, transport = scheme.partition("+")
@@ -131,6 +133,15 @@ class Feed:
         """The ten best levels, each time one of them changes."""
         self._check_no_grid("depth")
         return self._book.depth  # type: ignore[no-any-return]
+
+    def orders(self) -> OwnOrders:
+        """Not here: orders of one's own come by a drop copy."""
+        raise DeclarationError(
+            here().says(
+                "orders() are one's own, and come by a drop copy: ot.source('fix://HOST:PORT'); "
+                "those of a public feed are events()"
+            )
+        )
 
     @cached_property
     def _tops(self) -> Stream:
@@ -236,6 +247,58 @@ class VenueFeed(Feed):
         return DeclarationError(here().says(said))
 
 
+class DropCopy(Feed):
+    """Reports of what becomes of one's own orders: FIX 4.4 ExecutionReports, `fix://HOST:PORT`.
+
+    `fix:PATH` is a file of messages back to back, as a session's log has them.
+    """
+
+    def __init__(
+        self, address: str, *, name: str | None = None, lateness: str = "0s", idle: str = "1s"
+    ) -> None:
+        self._source = Source(
+            name=name or FIX,
+            of=OwnOrder,
+            feed=FIX,
+            url=address.partition(":")[2],
+            lateness_ns=parse_duration_ns(lateness),
+            idle_ns=parse_duration_ns(idle),
+            tick=ITCH_TICK,
+        )
+
+    def orders(self) -> OwnOrders:
+        """Each report, as an OwnOrder."""
+        return own_orders(self._source)
+
+    def only(self, *symbols: str) -> "Feed":
+        """Not here: filter the orders."""
+        raise self._lacks("only(...)")
+
+    def on_grid(self, tick: str) -> "Feed":
+        """Not here: prices are in ticks of the public feed."""
+        raise self._lacks("on_grid(...)")
+
+    def events(self) -> Stream:
+        """Not here: reports are orders()."""
+        raise self._lacks("events()")
+
+    def trades(self) -> Stream:
+        """Not here: a fill is an order with the action FILL."""
+        raise self._lacks("trades()")
+
+    def top_of_book(self) -> Stream:
+        """Not here: the public feed has it."""
+        raise self._lacks("top_of_book()")
+
+    def depth(self) -> Stream:
+        """Not here: the public feed has it."""
+        raise self._lacks("depth()")
+
+    def _lacks(self, what: str) -> DeclarationError:
+        said = f"a drop copy has no {what}; it has orders() and gaps()"
+        return DeclarationError(here().says(said))
+
+
 @overload
 def source(of: str, **options: Any) -> Feed: ...
 @overload
@@ -249,7 +312,8 @@ def source(of: Any, **options: Any) -> Any:
     ```
     """
     if isinstance(of, str):
-        kind = VenueFeed if of.partition(":")[0] in VENUES else Feed
+        scheme = of.partition(":")[0]
+        kind = VenueFeed if scheme in VENUES else DropCopy if scheme == FIX else Feed
         check_options("ot.source", options, kind.__init__)
         return kind(of, **options)
     from onetape.engine import records_source

@@ -21,7 +21,7 @@ from onetape.market.words import (
     UNKNOWN,
     UNPRICED,
 )
-from onetape.records.market import ASK, BID, HAS_PRICE, NO_SIDE, TRADE, WHOLE
+from onetape.records.market import ASK, BID, HAS_PRICE, LOTS_MAX, NO_SIDE, TRADE, WHOLE
 from onetape.records.types import UNSET
 
 ORDER = np.dtype(
@@ -38,7 +38,7 @@ ORDER = np.dtype(
 # A book takes what its sums can hold: 2**22 orders of the largest size, 2**14 of the
 # largest trades.
 PRICE_MAX = 1 << 48  # ticks, either sign
-QTY_MAX = 1 << 40  # lots
+QTY_MAX = LOTS_MAX
 
 
 @kernel

@@ -33,7 +33,7 @@ def counted(engine: Any) -> dict[str, int]:
     """What the books of an engine could not take as it was said, by the words for it."""
     found: Counter[str] = Counter()
     for number, node in enumerate(engine.plan.pipeline.nodes):
-        if node.name == "Book":
+        if node.name in ("Book", "WithBook"):
             meta = engine.arrays[f"n{number}_meta"]
             found.update({said: int(meta[word]) for said, word in COUNTERS.items() if meta[word]})
     return dict(found)

@@ -44,6 +44,13 @@ TRADE = ord("T")
 hidden = feed.events().filter(c.action == mk.TRADE)
 ```
 """
+REJECT = ord("J")
+"""An order of one's own was refused by the venue.
+
+```python
+refused = orders.filter(c.action == mk.REJECT)
+```
+"""
 OTHER = ord("N")  # a message that changes no order (status, directory, imbalance ...)
 
 BID = ord("B")
@@ -115,7 +122,7 @@ class MarketEvent:
     ts_event_ns: i64
     ts_recv_ns: i64
     order_id: u64
-    other_id: u64  # MODIFY: the new order id; FILL and TRADE: the match number
+    other_id: u64  # MODIFY: the new order id; FILL, TRADE: the match number; 'R': the symbol
     price_ticks: i64  # UNSET where the message has none
     qty_lots: i64
     sequence: i64
@@ -277,6 +284,79 @@ class Gap:
     state: u32  # GAP_OPENED, GAP_FILLED or GAP_LOST
     flags: u32
 
+
+@record
+class OwnOrder:
+    """What became of an order of one's own: a FIX ExecutionReport.
+
+    ```python
+    filled = testing.row(mk.OwnOrder, action=mk.FILL, side=mk.BID, qty_lots=100)
+    ```
+
+    What `qty_lots` and `price_ticks` are depends on `action`: ADD, MODIFY and REJECT, of the order;
+    FILL, of the execution; CANCEL, what was withdrawn.
+    """
+
+    ts_event_ns: i64  # TransactTime
+    ts_recv_ns: i64
+    order_id: u64  # the venue's, as the public feed has it; a text that is no number: its hash
+    account_id: u64  # the first eight letters as a word; a longer text: its hash; 0: none
+    match_id: u64  # FILL: the public feed's match number, where it is told
+    symbol_word: u64
+    price_ticks: i64  # UNSET where the message has none
+    qty_lots: i64
+    leaves_lots: i64  # what of the order goes on
+    sequence: i64  # MsgSeqNum
+    instrument_id: u32  # CRC-32 of the symbol; with a book joined, the public feed's
+    action: u8  # ADD, FILL, CANCEL, MODIFY, REJECT; else the report changes no order
+    side: u8
+    flags: u8
+    kind: u8  # ExecType
+
+
+@record
+class OwnOrderInBook:
+    """An order of one's own and the public book as it was then, own orders left out.
+
+    ```python
+    big = mine.filter(c.qty_lots > 10 * c.level_median_lots)
+    ```
+
+    `level_median_lots` is the median size of the ten best levels of the order's side that others
+    have orders at (the lower of the two in the middle). Where there is none it is LOTS_MAX, so that
+    nothing is large beside it; after a loss `flags` has STALE.
+    """
+
+    ts_event_ns: i64
+    ts_recv_ns: i64
+    order_id: u64
+    account_id: u64
+    match_id: u64
+    symbol_word: u64
+    price_ticks: i64
+    qty_lots: i64
+    leaves_lots: i64
+    sequence: i64
+    level_median_lots: i64
+    ahead_lots: i64  # of others at better prices than the order's, in the 32 best levels
+    bid_price_ticks: i64  # of the whole book, own orders included
+    ask_price_ticks: i64
+    bid_qty_lots: i64
+    ask_qty_lots: i64
+    instrument_id: u32
+    action: u8
+    side: u8
+    flags: u8
+    kind: u8
+
+
+LOTS_MAX = 1 << 40
+"""The most lots an order may have: a median where there is nothing to compare with.
+
+```python
+known = mine.filter(c.level_median_lots < mk.LOTS_MAX)
+```
+"""
 
 GAP_OPENED = 1
 """Messages are missing and later ones are here.

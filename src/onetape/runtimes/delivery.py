@@ -1,14 +1,17 @@
 """Every row of every output, to the sinks that the pipeline or the command line names for it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from onetape.connect.sinks import ParquetFileSink
-from onetape.connect.sinks.taking import OpenableSink, Output, Taker
+from onetape.connect.sinks.taking import OpenableSink, Output, Replayed, Taker
+from onetape.engine.frames import Run
 from onetape.engine.graph import Pipeline
 from onetape.runtimes.inputs import ticks_of
+from onetape.tape.layout import read_facts
+from onetape.tape.reader import read_segments
 
 FOLDER = "sinks"  # in a tape's folder: what was delivered
 
@@ -27,6 +30,7 @@ class Delivery:
     ticks    {output: what one tick is}; None: as the pipeline says
     durable  the offset from which on the tape is not yet durable; None: nothing is taken back
     folder   of the tape, where sinks remember what they delivered; None: they forget
+    replay   the input once more, where there is no tape
     """
 
     def __init__(
@@ -38,6 +42,7 @@ class Delivery:
         ticks: Mapping[str, Any] | None = None,
         durable: Callable[[], int] | None = None,
         folder: Path | None = None,
+        replay: Replayed | None = None,
     ) -> None:
         self._stack = ExitStack()
         self._takers: dict[str, list[Taker]] = {}
@@ -50,8 +55,17 @@ class Delivery:
                 sinks += [ParquetFileSink(str(out))] if out is not None else []
                 known = {"tick": str(ticks[name]) if name in ticks else None} if ticks else {}
                 for n, sink in enumerate(sinks):
+                    again = _tape_of(pipeline, folder) if folder is not None else replay
                     about = Output(
-                        name, stream.of, symbols, pipeline.rules, durable, kept, n, **known
+                        name,
+                        stream.of,
+                        symbols,
+                        pipeline.rules,
+                        durable,
+                        kept,
+                        n,
+                        replay=again,
+                        **known,
                     )
                     taker = sink.open(about)
                     self._stack.callback(taker.close)
@@ -88,3 +102,13 @@ class Delivery:
 
     def _all(self) -> list[Taker]:
         return [taker for takers in self._takers.values() for taker in takers]
+
+
+def _tape_of(pipeline: Pipeline, folder: Path) -> Replayed:
+    """The tape in the folder, as far as it is durable."""
+    manifest = read_facts(str(folder)).manifest
+
+    def runs(offset: int) -> Iterator[Run]:
+        return read_segments(folder, offset)
+
+    return Replayed(pipeline, manifest["framing"], manifest["midnight_ns"], runs, follows=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from onetape.connect.sinks.taking import Replayed
 from onetape.engine.engine import Engine
 from onetape.engine.graph import Pipeline
 from onetape.engine.settings import with_settings
@@ -26,7 +27,7 @@ from onetape.runtimes.twin import milliseconds_of
 def run(
     pipeline: Pipeline,
     *,
-    file: str | Path | None = None,
+    file: str | Path | Mapping[str, str | Path] | None = None,
     simulate: str | int | None = None,
     seed: int = 1,
     settings: Mapping[str, Any] | None = None,
@@ -39,7 +40,8 @@ def run(
     assert results.trade.to_dicts()[0]["price_ticks"] == 1000
     ```
 
-    file      ITCH to run over, in place of the one the source names
+    file      to run over, in place of the one the source names; of several feeds, a file each by
+              the source's name: {"fix": "drop.fix", "itch": "day.itch"}
     simulate  how long a market, "5s", of the venues that its sources name is simulated, from `seed`
     settings  {"LeadLag.edge": 5}: in place of what the program says, as `--set` does
     quiet     no progress; it is shown in a terminal or a notebook only
@@ -58,7 +60,8 @@ def run(
     with _progress(inputs, quiet=quiet) as show:
         engine = batch.make_engine(pipeline, inputs.framing, inputs.midnight_ns)
         symbols = inputs.symbols(engine)
-        with Delivery(pipeline, symbols=symbols, ticks=inputs.ticks) as delivery:
+        again = Replayed(pipeline, inputs.framing, inputs.midnight_ns, lambda _: inputs.runs())
+        with Delivery(pipeline, symbols=symbols, ticks=inputs.ticks, replay=again) as delivery:
 
             def take(name: str, rows: Any, origins: Any) -> None:
                 kept[name].append(raw_rows(rows).copy())

@@ -1,12 +1,13 @@
 """What a pipeline's sources bring along: tables of `ot.read`, or the ITCH file that one names."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from onetape.connect.feed_files import FeedFiles
 from onetape.connect.frames.merge import Merged
 from onetape.connect.itch_file import open_itch
 from onetape.engine.engine import Engine
@@ -57,12 +58,51 @@ def _ticks_of(node: Node) -> set[Any]:
 def simulated(pipeline: Pipeline, *, seed: int, milliseconds: int) -> Inputs:
     """What the twin of its venues brings."""
     twin = Twin(pipeline, seed=seed, milliseconds=milliseconds)
-    return Inputs(runs=lambda: packed(twin), symbols=lambda _: twin.names, ticks=ticks_of(pipeline))
+    return Inputs(
+        runs=lambda: packed(twin),
+        symbols=lambda _: twin.names,
+        ticks=ticks_of(pipeline),
+        midnight_ns=twin.midnight_ns,
+    )
 
 
-def inputs_of(pipeline: Pipeline, file: str | Path | None = None) -> Inputs:
+def has_several_feeds(pipeline: Pipeline) -> bool:
+    """Does it take feeds, more than one of them or a drop copy?"""
+    feeds = [source.feed for source in pipeline.sources]
+    return all(feeds) and (len(feeds) > 1 or feeds == ["fix"])
+
+
+def feed_files(pipeline: Pipeline, given: Mapping[str, Any] | str | Path | None) -> FeedFiles:
+    """The recorded files of its feeds: those given by the names of the sources, else their own.
+
+    OperatorError: a source without a file.
+    """
+    sources = pipeline.sources
+    if isinstance(given, str | Path):
+        if len(sources) > 1:
+            names = " and ".join(f"{s.name}=FILE" for s in sources)
+            raise OperatorError(f"the file {given} is of which source? Name each: {names}")
+        given = {sources[0].name: given}
+    given = dict(given or {})
+    if unknown := set(given) - {s.name for s in sources}:
+        known = ", ".join(s.name for s in sources)
+        raise OperatorError(f"the pipeline has no source {min(unknown)!r}; it has {known}")
+    own = {s.name: s.url for s in sources if s.url and "//" not in s.url[:6]}
+    for source in sources:
+        if source.name not in own | given:
+            raise OperatorError(
+                f"source {source.name!r} names no file; name one in the pipeline "
+                f'(ot.source("{source.feed}:FILE")) or where it is run ({source.name}=FILE)'
+            )
+    return FeedFiles(sources, {name: Path(path) for name, path in (own | given).items()})
+
+
+def inputs_of(
+    pipeline: Pipeline, file: str | Path | Mapping[str, str | Path] | None = None
+) -> Inputs:
     """What its sources bring along; OperatorError says which one brings nothing."""
-    check_no_venue(pipeline, 'ot.run(pipeline, simulate="5s")')
+    if not (file and has_several_feeds(pipeline)):
+        check_no_venue(pipeline, 'ot.run(pipeline, simulate="5s")')
     if file is None and has_tables(pipeline):
         merged = tables_of(pipeline)
         counts = [source.table.rows for source in pipeline.sources]
@@ -71,6 +111,15 @@ def inputs_of(pipeline: Pipeline, file: str | Path | None = None) -> Inputs:
             symbols=lambda _: merged.names if merged.has_symbols else None,
             ticks=ticks_of(pipeline),
             rows=None if None in counts else sum(counts),
+        )
+    if has_several_feeds(pipeline) or isinstance(file, Mapping):
+        files = feed_files(pipeline, file)
+        return Inputs(
+            runs=lambda: packed(files),
+            symbols=symbols_of,
+            ticks=ticks_of(pipeline),
+            framing=files.framing,
+            midnight_ns=files.midnight_ns,
         )
     if pipeline.sources[0].feed and all(s.table is not None for s in pipeline.sources[1:]):
         url = one_feed(pipeline).url
@@ -98,3 +147,9 @@ def _itch(pipeline: Pipeline, path: str | Path) -> Inputs:
         framing={source.name: file.framing},
         midnight_ns=file.midnight_ns,
     )
+
+
+def symbols_of(engine: Engine) -> Any:
+    """Those of the public feed, as it tells them; None without one."""
+    feeds = [s.name for s in engine.plan.pipeline.sources if s.feed == "itch"]
+    return engine.feed_state(feeds[0])["symbols"] if feeds else None

@@ -24,10 +24,11 @@ from onetape.runtimes.edge.network import Network
 from onetape.runtimes.edge.node import DRAIN_PAUSE_S, EdgeNode
 from onetape.runtimes.edge.words import STRATEGIES
 from onetape.runtimes.ending import end_run
-from onetape.runtimes.inputs import has_tables
+from onetape.runtimes.inputs import feed_files, has_several_feeds, has_tables
 from onetape.runtimes.listen import print_facts, run_network
 from onetape.runtimes.progress import Progress
 from onetape.runtimes.replay import note_date, parse_date, parse_zero_or_more
+from onetape.runtimes.run_feeds import run_feeds
 from onetape.runtimes.run_tables import run_tables
 from onetape.runtimes.run_twin import run_twin, tape_of
 from onetape.runtimes.same_run import origin_of, same_run
@@ -87,7 +88,13 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("pipeline", metavar="PIPELINE", help="a Python file, or 'standard'")
     source = parser.add_mutually_exclusive_group()
-    source.add_argument("--file", type=Path, metavar="FILE", help="ITCH 5.0 to feed")
+    source.add_argument(
+        "--file",
+        action="append",
+        metavar="FILE",
+        help="ITCH 5.0 to feed, or FIX 4.4 of a drop copy; of several feeds NAME=FILE, again for "
+        "each (--file fix=drop.fix --file itch=day.itch)",
+    )
     source.add_argument(
         "--udp",
         action="append",
@@ -157,8 +164,14 @@ def run(args: argparse.Namespace) -> int:
     pipeline = load_with_settings(args)
     if args.simulate:
         return _run_twin(pipeline, args)
-    check_no_venue(pipeline, f"onetape run {args.pipeline} --simulate --seconds 5")
-    path = None if args.udp else args.file or _declared_file(pipeline)
+    given = _given(args.file)
+    if not (given and has_several_feeds(pipeline)):
+        check_no_venue(pipeline, f"onetape run {args.pipeline} --simulate --seconds 5")
+    if has_several_feeds(pipeline) and not args.udp:
+        return _run_feeds(pipeline, given, args)
+    if isinstance(given, dict):
+        (given,) = feed_files(pipeline, given).paths
+    path = None if args.udp else given or _declared_file(pipeline)
     lines = args.udp or _live_addresses(pipeline)
     _check_needed(args.tape, has_input=has_tables(pipeline) or bool(path or lines))
     if has_tables(pipeline):
@@ -225,6 +238,38 @@ def _run_twin(pipeline: Pipeline, args: argparse.Namespace) -> int:
         )
         _print_facts(facts, args)
     return 0
+
+
+def _run_feeds(pipeline: Pipeline, given: Any, args: argparse.Namespace) -> int:
+    _check_options(args, is_live=False)
+    if args.speed:
+        raise OperatorError("--speed is of one ITCH file; files of several feeds are not paced")
+    if args.tape is None:
+        raise OperatorError("there is no folder for the tape: give a new one (--tape DIR)")
+    _check_tape(args.tape, args.resume)
+    facts = run_feeds(
+        pipeline,
+        args.tape,
+        given,
+        out=args.out,
+        resume=args.resume,
+        checkpoint_every_s=args.checkpoint,
+        progress=Progress(quiet=args.json),
+    )
+    _print_facts(facts, args)
+    return 0
+
+
+def _given(files: list[str] | None) -> Any:
+    """What --file says: None, a path, or {source: path}."""
+    if not files:
+        return None
+    if len(files) == 1 and ("=" not in files[0] or Path(files[0]).exists()):
+        return Path(files[0])
+    pairs = [text.partition("=") for text in files]
+    if bad := [name for name, equals, path in pairs if not (name and equals and path)]:
+        raise OperatorError(f"--file was {bad[0]!r} among several; expected NAME=FILE for each")
+    return {name: Path(path) for name, _, path in pairs}
 
 
 def _run_tables(pipeline: Pipeline, args: argparse.Namespace) -> int:

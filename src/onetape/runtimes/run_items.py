@@ -20,7 +20,7 @@ from onetape.runtimes.delivery import Delivery
 from onetape.runtimes.edge import live
 from onetape.runtimes.edge.node import DRAIN_PAUSE_S, EdgeNode
 from onetape.runtimes.ending import end_run
-from onetape.runtimes.inputs import ticks_of
+from onetape.runtimes.inputs import symbols_of, ticks_of
 from onetape.runtimes.progress import Progress
 from onetape.runtimes.tables_first import not_on_tape
 from onetape.tape.layout import read_facts
@@ -40,6 +40,7 @@ class Brought:
     rows     how many there are; 0: not known
     pace     gives the items, and None while the next one is not due. Ctrl-C then is an end
     facts    what is to be said besides, at the end
+    framing, midnight_ns   of its feeds
     """
 
     items: Iterable[Item]
@@ -49,6 +50,8 @@ class Brought:
     rows: int = 0
     pace: Pace | None = None
     facts: Callable[[], dict[str, Any]] = field(default=dict)
+    framing: dict[str, str] = field(default_factory=dict)
+    midnight_ns: int = 0
 
 
 def run_items(
@@ -74,6 +77,8 @@ def run_items(
             node = EdgeNode(
                 pipeline,
                 tape,
+                framing=brought.framing,
+                midnight_ns=brought.midnight_ns,
                 origin=brought.origin,
                 resume=resume,
                 checkpoint_every_s=checkpoint_every_s,
@@ -83,7 +88,7 @@ def run_items(
             Delivery(
                 pipeline,
                 out=out,
-                symbols=brought.names,
+                symbols=symbols_of(node.engine) if brought.names is None else brought.names,
                 ticks=ticks_of(pipeline),
                 durable=lambda: node.tape.durable_offset,
                 folder=tape,

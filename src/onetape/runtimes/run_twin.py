@@ -42,9 +42,15 @@ def run_twin(
     )
 
     def pace(items: Iterable[Item]) -> Iterator[Item | None]:
-        return paced(items, speed)
+        return paced(items, speed, lambda: twin.now_ns)
 
-    brought = Brought(twin, twin.origin, twin.names, pace=pace if speed else None)
+    brought = Brought(
+        twin,
+        twin.origin,
+        twin.names,
+        pace=pace if speed else None,
+        midnight_ns=twin.midnight_ns,
+    )
     with Network([], sinks=sinks, interface=interface) as network:
         fds = {name: sender.fd for name, sender in network.senders.items()}
         facts = run_items(pipeline, tape, brought, sinks=fds, **options)

@@ -23,13 +23,14 @@ from onetape.tape.ring import RING_FULL, append
 def one_feed(pipeline: Pipeline) -> Source:
     """The only feed of a pipeline all other sources of which came with tables; it is source 0."""
     feeds = [source for source in pipeline.sources if source.feed]
-    if len(feeds) != 1 or any(source.table is None for source in pipeline.sources[1:]):
+    beside = pipeline.sources[1:]
+    if [s.feed for s in feeds] != ["itch"] or any(source.table is None for source in beside):
         names = ", ".join(source.name for source in pipeline.sources)
         raise OperatorError(
             f"the pipeline has the sources {names}; a feed can run a pipeline of one ITCH source, "
             "and of tables beside it (ot.read)"
         )
-    for source in pipeline.sources[1:]:
+    for source in beside:
         if source.table.symbol_fields and source.table.rules.symbols is None:
             raise OperatorError(
                 f"source {source.name!r} names instruments by symbol, and beside a feed their ids "

@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 import time
+from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from onetape.records import OnetapeError, OperatorError
 from onetape.sim.exchange import Written, write_file, write_whole
 from onetape.sim.exchange_options import TRADING_DATE
+from onetape.sim.own_day import OwnDay
 
 DESCRIPTION = """\
 Write a simulated trading day as a NASDAQ ITCH 5.0 file.
@@ -28,6 +30,8 @@ examples:
   onetape sim --out day.itch
   onetape sim --seed 7 --instruments 500 --seconds 60 --episodes 10 \\
       --out day.itch --labels day.labels.json
+  onetape sim --seconds 5 --out 01052026.itch --drop-copy drop.fix
+      a day on which own accounts trade too, and some of them spoof
   onetape sim --instruments 1000 --seconds 60 --messages-per-s 167000 --out big.itch
       10 million messages, 314 MB, a few seconds
 """
@@ -45,6 +49,12 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     option = parser.add_argument
     option("--out", metavar="FILE", type=Path, required=True, help="where the file goes")
     option("--labels", metavar="FILE", type=Path, help="where the episodes go, as JSON")
+    option(
+        "--drop-copy",
+        metavar="FILE",
+        type=Path,
+        help="where the reports of own accounts go, FIX 4.4; --labels then tells who spoofs",
+    )
     option("--seed", type=int, default=7, help="another seed, another day (default: %(default)s)")
     option("--instruments", type=int, default=100, help="1 to 8000 (default: %(default)s)")
     option(
@@ -75,6 +85,8 @@ def run(args: argparse.Namespace) -> int:
         began_s = time.perf_counter()
         show = _Progress()
         _check_labels(args.out, args.labels)
+        if args.drop_copy is not None:
+            return _run_own_day(args)
         try:
             written = write_file(
                 args.out,
@@ -98,6 +110,40 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(_summary(args, written, elapsed_s)))
     else:
         print(_report(args, written, elapsed_s))
+    return 0
+
+
+def _run_own_day(args: argparse.Namespace) -> int:
+    """Write a day with own accounts: ITCH, their drop copy, and which episodes are spoofs."""
+    others = (args.instruments, args.messages_per_s, args.episodes, args.trading_date)
+    if others != (100, None, 8, TRADING_DATE):
+        raise OperatorError(
+            "--drop-copy makes a day of 20 instruments on 2026-01-05 with episodes of its own; "
+            "leave out --instruments, --messages-per-s, --episodes and --trading-date"
+        )
+    day = OwnDay(seed=args.seed, milliseconds=int(args.seconds * 1000))
+    pieces: dict[str, list[bytes]] = {"itch": [], "fix": []}
+    for feed, _, payload in day:
+        pieces[feed].append(payload)
+    sizes = [write_whole(args.out, pieces["itch"]), write_whole(args.drop_copy, pieces["fix"])]
+    over = [episode for episode in day.episodes if episode.pulled_ns]
+    if args.labels is not None:
+        told = [asdict(episode) | {"is_spoof": episode.is_spoof} for episode in over]
+        write_whole(args.labels, [json.dumps({"episodes": told}, indent=1).encode()])
+    facts = {
+        "out": str(args.out),
+        "drop_copy": str(args.drop_copy),
+        "size_bytes": sum(sizes),
+        "reports": len(pieces["fix"]),
+        "episodes": len(over),
+        "spoofs": sum(episode.is_spoof for episode in over),
+    }
+    print(
+        json.dumps(facts)
+        if args.json
+        else f"{args.out} and {args.drop_copy}: {facts['reports']:,} reports, {facts['episodes']} "
+        f"episodes, {facts['spoofs']} of them spoofs"
+    )
     return 0
 
 

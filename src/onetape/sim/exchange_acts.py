@@ -92,7 +92,7 @@ def _add(m, out, at, i, bits):
     rank = draw_rank(m, i, side, bits >> 1)
     qty = draw_qty(m)
     if crosses(m, side, rank):
-        return _sweep(m, out, at, i, side ^ 1, -rank, qty)
+        return sweep(m, out, at, i, side ^ 1, -rank, qty)
     half = row(m.sides, side)
     if half.count >= half.flow_max:
         if may_cancel(m, i, row(m.session, 0).now_ns):
@@ -117,11 +117,11 @@ def _execute(m, out, at, i, side, bits):
             qty = 1 + flow_below(m, best_qty)
         else:
             qty = best_qty + draw_qty(m)
-    return _sweep(m, out, at, i, side, NO_RANK, qty)
+    return sweep(m, out, at, i, side, NO_RANK, qty)
 
 
 @kernel
-def _sweep(m, out, at, i, side, worst_rank, qty):
+def sweep(m, out, at, i, side, worst_rank, qty):
     """Execute best orders of the side, oldest first, down to `worst_rank`, until qty is used up.
 
     An episode's order is let alone (its deletion is planned): what would meet it trades unseen.

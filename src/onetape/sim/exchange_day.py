@@ -41,13 +41,35 @@ def fill(m, agenda, out, at):
     for _ in range(out.shape[0] // PREFIX_BYTES):
         if at + ARRIVAL_BYTES_MAX > out.shape[0] or s.phase == ENDED:
             break
-        if s.phase == TRADING:
-            at = _trade(m, agenda, out, at)
-        elif s.phase == OPENING:
-            at = _open(m, out, at)
-        else:
-            at = _close(m, out, at)
+        at = _step(m, agenda, out, at)
     return at
+
+
+@kernel
+def fill_until(m, agenda, out, at, until_ns):
+    """As `fill`, but nothing that trading brings at `until_ns` or later."""
+    for _ in range(out.shape[0] // PREFIX_BYTES):
+        if at + ARRIVAL_BYTES_MAX > out.shape[0] or is_reached(m, until_ns):
+            break
+        at = _step(m, agenda, out, at)
+    return at
+
+
+@kernel
+def is_reached(m, until_ns):
+    """Is the flow's next arrival no earlier than that?"""
+    s = row(m.session, 0)
+    return s.phase == ENDED or (s.phase == TRADING and s.flow_next_ns >= until_ns)
+
+
+@kernel
+def _step(m, agenda, out, at):
+    s = row(m.session, 0)
+    if s.phase == TRADING:
+        return _trade(m, agenda, out, at)
+    if s.phase == OPENING:
+        return _open(m, out, at)
+    return _close(m, out, at)
 
 
 @kernel

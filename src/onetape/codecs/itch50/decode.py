@@ -7,7 +7,8 @@ side, price and quantity within the specification's range. What fails is counted
     A F   ADD                            X  CANCEL of qty       D  CANCEL, WHOLE
     U     MODIFY order_id -> other_id    E  FILL, match number in other_id
     C     FILL with HAS_PRICE            P  TRADE               Q  TRADE with CROSS
-    else  OTHER, only `kind` and the header; 'R' also leaves the symbol in feed.symbols
+    R     OTHER, the symbol's word in other_id, and left in feed.symbols
+    else  OTHER, only `kind` and the header
 
 Every event has LAST (a message is one event). Price ticks are 0.0001, quantity lots one share.
 
@@ -72,6 +73,7 @@ MEANING: dict[str, tuple[Any, ...]] = {
     "E": (FILL, 0, ORDER, MATCH, None, "executed_shares", None),
     "C": (FILL, HAS_PRICE, ORDER, MATCH, None, "executed_shares", "execution_price"),
     "P": (TRADE, 0, ORDER, MATCH, "side", "shares", "price"),
+    "R": (OTHER, 0, None, "stock", None, None, None),
     "Q": (TRADE, CROSS, None, MATCH, None, None, "cross_price"),  # its shares have 64 bits
 }
 RARE = "RCQ"  # types with something that no other type has

@@ -2,14 +2,29 @@
 blocks of rows."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from onetape.connect.arrow import symbol_at
-from onetape.engine.graph import Sink
+from onetape.engine.frames import Run
+from onetape.engine.graph import Pipeline, Sink
 from onetape.records.types import UNSET
+
+
+@dataclass
+class Replayed:
+    """The input of a run once more, for sinks that look at it again.
+
+    runs     the frames from that offset on; `follows`: those that are durable by now
+    """
+
+    pipeline: Pipeline
+    framing: dict[str, str]
+    midnight_ns: int
+    runs: Callable[[int], Iterator[Run]]
+    follows: bool = False
 
 
 @dataclass(frozen=True)
@@ -22,6 +37,7 @@ class Output:
     folder   where a sink may keep what it must remember; None: nowhere, it forgets
     number   of the sink among those of its output
     tick     what one tick is, as text; None: not known
+    replay   what the run has read; None: it cannot be read again
     """
 
     name: str
@@ -32,6 +48,7 @@ class Output:
     folder: Path | None = None
     number: int = 0
     tick: str | None = "0.0001"
+    replay: Replayed | None = None
 
     def dicts(self, rows: Any) -> list[dict[str, Any]]:
         """Rows as plain values: integers, None for UNSET, the symbol first where it is known."""

@@ -28,8 +28,8 @@ from onetape.records import UNSET
 
 EACH, BEST, IN_TURN = "tell_each", "tell_best", "tell_in_turn"
 CHAIN = (
-    "begin_ns", "copy_of", "drop_newest", "drop_oldest", "end", "end_ns", "first_end", "halt", "keep",
-    "let_go", "max_of", "max_of_floats", "min_of", "min_of_floats", "new_cell", "sum_of",
+    "begin_ns", "copy_of", "drop_newest", "drop_oldest", "end", "end_ns", "first_end", "halt",
+    "keep", "let_go", "max_of", "max_of_floats", "min_of", "min_of_floats", "new_cell", "sum_of",
     "sum_of_floats", EACH, BEST, IN_TURN,
 )  # fmt: skip
 

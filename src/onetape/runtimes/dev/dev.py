@@ -139,7 +139,7 @@ def _play(
     made.load_s = loaded_s - began_s
     apart = not mode.is_interpreted()
     engine = Engine(plan(pipeline, source.framing_of(pipeline), apart=apart))
-    set_midnight(engine, source.midnight_ns)
+    set_midnight(engine, source.midnight_of(pipeline))
     compiled_s = time.perf_counter()
     made.compile_s = compiled_s - loaded_s
     for name, stream in pipeline.outputs.items():

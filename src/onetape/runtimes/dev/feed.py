@@ -35,7 +35,13 @@ class Input:
         return packed(_twin(pipeline)) if self._has_twin(pipeline) else self.runs()
 
     def _has_twin(self, pipeline: Pipeline) -> bool:
-        return self.is_simulated and any(source.channel for source in pipeline.sources)
+        return self.is_simulated and any(
+            source.channel or source.feed == "fix" for source in pipeline.sources
+        )
+
+    def midnight_of(self, pipeline: Pipeline) -> int:
+        """UTC ns of midnight of the trading date of its feeds."""
+        return _twin(pipeline).midnight_ns if self._has_twin(pipeline) else self.midnight_ns
 
     def framing_of(self, pipeline: Pipeline) -> dict[str, str]:
         """The framing of each source. OperatorError: this cannot feed the pipeline."""
