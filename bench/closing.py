@@ -2,7 +2,8 @@
 
 A turn is what the loop does between two times that rows leave. Each kind of window gets a trade of
 every key, then one later trade that ends them all; every key must give one row. `unbounded_us` is
-the longest turn where a turn may fire all timers that are due.
+the longest turn where a turn may fire all timers that are due. All in time of the processor: what
+else the machine does is no stall of this loop.
 """
 
 import time
@@ -81,9 +82,9 @@ def _close(plan: Any, turn: Any, blocks: list[Any], last: Any) -> dict[str, Any]
     engine.run["frame_at"] = begin
     arguments, took_ns, keys, status = engine.arguments(buffer, end), [], [], -1
     while status != layout.DONE:
-        began_ns = time.perf_counter_ns()
+        began_ns = time.thread_time_ns()
         status = turn(*arguments)
-        took_ns.append(time.perf_counter_ns() - began_ns)
+        took_ns.append(time.thread_time_ns() - began_ns)
         for _, rows, _ in engine.drain():
             keys += rows["instrument_id"].tolist()
     return {

@@ -40,10 +40,22 @@ def nexmark(quick: bool) -> dict[str, Any]:
     return peers.run(**given, suite="bench.nexmark")
 
 
+def pattern(quick: bool) -> dict[str, Any]:
+    from bench import pattern
+
+    return pattern.run(events=200_000, rounds=2) if quick else pattern.run()
+
+
 def debs(quick: bool) -> dict[str, Any]:
     from bench import debs
 
     return debs.run(events=500_000, rounds=2) if quick else debs.run()
+
+
+def partitions(quick: bool) -> dict[str, Any]:
+    from bench import partitions
+
+    return partitions.run(200_000, 500_000, rounds=2) if quick else partitions.run()
 
 
 def columns(quick: bool) -> dict[str, Any]:
@@ -58,6 +70,12 @@ def join(quick: bool) -> dict[str, Any]:
     return join.run(events=400_000, rounds=3) if quick else join.run()
 
 
+def own_orders(quick: bool) -> dict[str, Any]:
+    from bench import own_orders
+
+    return own_orders.run(messages=100_000, rounds=2) if quick else own_orders.run()
+
+
 def tape(quick: bool) -> dict[str, Any]:
     from bench import recover, tape
 
@@ -65,6 +83,12 @@ def tape(quick: bool) -> dict[str, Any]:
     again = recover.run(1_000_000 if quick else 10_000_000)
     answer_ok = written.pop("answer_ok", True) and again.pop("answer_ok")
     return {"answer_ok": answer_ok, **written, **again}
+
+
+def checkpoint(quick: bool, **given: Any) -> dict[str, Any]:
+    from bench import checkpoint
+
+    return checkpoint.run(**({"sizes": (4, 16), "seconds": 2.0} if quick else {}) | given)
 
 
 def startup(quick: bool) -> dict[str, Any]:
@@ -111,9 +135,13 @@ BENCHES: dict[str, Callable[..., dict[str, Any]]] = {
     "closing": closing,
     "nexmark": nexmark,
     "columns": columns,
+    "pattern": pattern,
     "debs": debs,
     "join": join,
+    "own_orders": own_orders,
+    "partitions": partitions,
     "tape": tape,
+    "checkpoint": checkpoint,
     "startup": startup,
     "dev": dev,
     "peers": peers,
@@ -175,10 +203,16 @@ def _options(args: argparse.Namespace, name: str) -> dict[str, Any]:
         "rates": args.rate and (args.rate,),
         "wait": args.wait,
         "seconds": args.seconds,
+        "sizes": args.sizes,
     }
     if args.commit_every is not None:
         given["commit_every_ns"] = int(args.commit_every * 1e6)
-    takes = {"wire": given.keys(), "soak": {"wait", "seconds"}}.get(name, set())
+    of = {
+        "wire": given.keys() - {"sizes"},
+        "soak": {"wait", "seconds"},
+        "checkpoint": {"sizes", "seconds"},
+    }
+    takes = of.get(name, set())
     return {key: given[key] for key in takes if given[key] is not None}
 
 

@@ -26,8 +26,15 @@ SAYS = {
     "10_burst_cancel.py": "all 3 planted bursts were found, and nothing else",
     "11_test_an_operator.py": "field Volume.qty_lots was given 2147483648",
     "12_live_on_a_bad_network.py": "all equal",
-    "13_cancel_after_fill.py": "87 of 1,027 fills had a cancel within 50 ms",
-    "14_limits_that_change.py": "account 2: 4,000 lots, 1,000 allowed",
+    "13_spoofing_wall.py": "26 walls were pulled after a fill on the other side",
+    "14_layering.py": "3 times layers were built and taken away around a fill",
+    "15_quote_stuffing.py": "23 times six cancels, all of them in the 3 planted episodes",
+    "16_wash_trade.py": "12 pairs of trades cancel each other out",
+    "17_momentum_ignition.py": "73 runs went up and came back",
+    "18_stop_hunt.py": "79 spikes came back",
+    "19_fat_finger.py": "19 large orders went within 50 ms, 16 stayed",
+    "20_cancel_after_fill.py": "87 of 1,027 fills had a cancel within 50 ms",
+    "21_limits_that_change.py": "account 2: 4,000 lots, 1,000 allowed",
 }
 
 

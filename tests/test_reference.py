@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import onetape as ot
@@ -31,15 +32,18 @@ class Jump:
     ticks: ot.i64
 
 
-def around():
+def around(tmp_path):
     """What the examples may use without saying where it is from."""
     feed, trade = ot.source("itch"), testing.row(mk.Trade, ts_event_ns=1, price_ticks=1000)
     trades = ot.source(mk.Trade)
     table = pa.table({"ts_event_ns": [1], "price_ticks": ["10.00"], "qty_lots": [5]})
     their = pa.table({"time": [1], "px": ["10.00"], "size": [5]})
+    out = tmp_path / "out"  # what a run leaves
+    out.mkdir(exist_ok=True)
+    pq.write_table(pa.table({"instrument_id": [7, 7], "qty_lots": [1, 2]}), out / "trade.parquet")
     return {
         **{"ot": ot, "mk": mk, "c": c, "testing": testing, "burst_cancel": burst_cancel},
-        **{"Jump": Jump, "VwapSum": VwapSum, "feed": feed, "tops": feed.top_of_book()},
+        **{"out": out, "Jump": Jump, "VwapSum": VwapSum, "feed": feed, "tops": feed.top_of_book()},
         **{"trades": trades, "trade": trade, "table": table, "their": their},
         **{"pipeline": ot.Pipeline(trade=trades), "orders": ot.source(mk.OwnOrder)},
         **{"mine": ot.source(mk.OwnOrderInBook), "spoofs": ot.source(Jump)},
@@ -84,7 +88,7 @@ def test_a_public_name_says_what_it_is_and_shows_it(module, name, tmp_path):
     path = tmp_path / "example.py"  # operators read their source
     for code in examples:
         path.write_text(code, encoding="utf-8")
-        found = around() | {"__name__": "example", "__file__": str(path)}
+        found = around(tmp_path) | {"__name__": "example", "__file__": str(path)}
         exec(compile(code, str(path), "exec"), found)
 
 

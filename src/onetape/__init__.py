@@ -53,6 +53,8 @@ from onetape.records import (
 if TYPE_CHECKING:
     from onetape.connect.frames.read import read
     from onetape.runtimes.here import run
+    from onetape.runtimes.query.query import query
+    from onetape.runtimes.state_at import state_at
 
 __version__ = "0.1.0"
 
@@ -81,12 +83,14 @@ __all__ = [
     "merge",
     "operator",
     "parquet",
+    "query",
     "read",
     "record",
     "run",
     "session",
     "source",
     "start_ns",
+    "state_at",
     "stdout",
     "table",
     "tcp",
@@ -102,7 +106,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """`read` and `run` load what they need when they are first asked for."""
+    """`read`, `run`, `query` and `state_at` load what they need when they are first asked for."""
     if name == "read":
         from onetape.connect.frames.read import read
 
@@ -111,4 +115,12 @@ def __getattr__(name: str) -> Any:
         from onetape.runtimes.here import run
 
         return run
+    if name == "state_at":
+        from onetape.runtimes.state_at import state_at
+
+        return state_at
+    if name == "query":
+        from onetape.runtimes.query.query import query
+
+        return query
     raise AttributeError(f"module 'onetape' has no attribute {name!r}")

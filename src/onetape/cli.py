@@ -63,6 +63,22 @@ COMMANDS = {
         "list the cases that rows have opened, or show one with its evidence",
         "runtimes.cases:add_parser",
     ),
+    "state": (
+        "show what a pipeline held at a moment of its tape: the book at 10:31:07.2",
+        "runtimes.state:add_parser",
+    ),
+    "checkpoints": (
+        "list the checkpoints of a tape, and check them",
+        "runtimes.checkpoints:add_parser",
+    ),
+    "restore": (
+        "make a tape's folder of the newest checkpoint in an object store",
+        "runtimes.checkpoints:add_parser",
+    ),
+    "query": (
+        "ask in SQL for what runs left behind: outputs, tapes, checkpoints",
+        "runtimes.query.query:add_parser",
+    ),
     "tape": ("look at a recorded tape: ls, cat, verify", "tape.commands:add_tape_parser"),
     "sim": (
         "write a simulated market day (ITCH 5.0), with labelled quote stuffing",
@@ -77,7 +93,7 @@ COMMANDS = {
         "sim.venue.commands:add_parsers",
     ),
     "bench": (
-        "measure: itch, window, columns, debs, tape, startup, wire, soak, peers, dev",
+        "measure this machine: itch, window, columns, tape, wire and others",
         "runtimes.bench:add_parser",
     ),
     "completion": ("print what makes a shell complete onetape", "runtimes.completion:add_parser"),

@@ -4,7 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
-from bench import closing, columns, itch, window
+from bench import closing, columns, itch, own_orders, window
 
 
 def test_the_window_bench_finds_what_numpy_finds():
@@ -27,6 +27,13 @@ def test_columns_classes_and_kernels_give_equal_digests():
 
     assert result["answer_ok"]
     assert result["rows"] > 1000
+
+
+def test_own_orders_are_joined_alike_in_another_split():
+    result = own_orders.run(messages=4_000, rounds=1)
+
+    assert result["answer_ok"]
+    assert result["reports"] > 100
 
 
 def test_the_window_bench_notices_a_wrong_answer():

@@ -10,17 +10,21 @@ from hypothesis import strategies as st
 from tests.codecs.fix_driver import Reader, admin, report
 from tests.naive import fix as naive
 
+from onetape import market as mk
+from onetape import testing
+from onetape.codecs.feed import word_of
 from onetape.codecs.fix44.message import FixMessage, decode_message, encode_message
 from onetape.codecs.fix44.spec import DATA_OF
+from onetape.codecs.fix44.write import report_of
 from onetape.market.instruments import id_of
-from onetape.records import PeerError
+from onetape.records import UNSET, PeerError
 
 SAID = ("order_id", "qty_lots", "price_ticks", "leaves_lots", "action")
 DIGITS = st.text("0123456789", min_size=1, max_size=20).map(str.encode)
 DECIMALS = st.from_regex(rb"-?[0-9]{0,15}(\.[0-9]{0,7})?", fullmatch=True)
 TEXTS = st.binary(min_size=1, max_size=20).filter(lambda b: b"\x01" not in b)
 TIMES = st.one_of(
-    st.datetimes(min_value=datetime(1970, 1, 1), max_value=datetime(2210, 1, 1)).map(
+    st.datetimes(min_value=datetime(1970, 1, 1), max_value=datetime(2120, 1, 1)).map(
         lambda t: t.strftime("%Y%m%d-%H:%M:%S.%f").encode()
     ),
     st.sampled_from([b"20260229-10:00:00", b"20240229-23:59:60.9", b"20261301-00:00:00"]),
@@ -257,6 +261,31 @@ def test_bytes_that_are_no_message_are_refused_in_words(data):
     for bad in (data, report(1)[: len(data)], report(1) + data + b"x"):
         with pytest.raises(PeerError):
             decode_message(bad)
+
+
+ORDERS = st.builds(
+    lambda **values: testing.row(mk.OwnOrder, **values),
+    ts_event_ns=st.integers(0, 46 * 10**17),
+    order_id=st.integers(0, 10**18 - 1),
+    account_id=st.sampled_from([word_of("ACC1"), word_of("A B C D")]),
+    match_id=st.integers(0, 10**18 - 1),
+    symbol_word=st.sampled_from([word_of("AAPL"), word_of("ZVZZTEST")]),
+    price_ticks=st.one_of(st.integers(-(2**48), 2**48), st.just(UNSET)),
+    qty_lots=st.integers(0, 2**40),
+    leaves_lots=st.integers(0, 2**40),
+    sequence=st.integers(0, 2**53),
+    action=st.sampled_from([mk.ADD, mk.FILL, mk.CANCEL, mk.MODIFY, mk.REJECT]),
+    side=st.sampled_from([mk.BID, mk.ASK]),
+)
+
+
+@given(order=ORDERS)
+def test_an_order_comes_back_from_its_report(order):
+    (found,) = Reader().read(report_of(order)).orders
+
+    left_out = ("ts_recv_ns", "instrument_id", "flags", "kind")
+    same = [name for name in mk.OwnOrder._fields if name not in left_out]
+    assert [found[n] for n in same] == [getattr(order, n) for n in same]
 
 
 def logged(path):

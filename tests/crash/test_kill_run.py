@@ -26,6 +26,7 @@ from onetape.runtimes.progress import Progress
 from onetape.runtimes.run import CHUNK_BYTES, run_file
 from onetape.runtimes.standard import market_watch
 from onetape.sim.exchange import write_file
+from onetape.tape import checkpoint
 from onetape.tape.reader import frames, read_segments
 from onetape.tape.tape import Tape
 
@@ -97,6 +98,8 @@ def live_for(day, tape, after_s):
 
 def check_prefix(tape, reads, day, where):
     """The tape holds the first reads; replaying it equals running those reads."""
+    for offset in checkpoint.offsets(tape):
+        checkpoint.check(tape, offset)  # the kill may have met one being written or removed
     with Tape.open(tape):
         pass
     kinds = {frame.kind for frame, _ in frames(tape)}

@@ -15,6 +15,9 @@ from tests.engine.parts import (
     closed,
     every_other,
     noted,
+    pairs,
+    quiet,
+    rises,
     scaled,
     some,
     ticked,
@@ -93,6 +96,7 @@ def _node(rng, streams):
         lambda: _near(rng, a(Tick), a(rng.choice([Tick, Note])), an_order()),
         lambda: _near(rng, a(Note), a(rng.choice([Tick, Note])), an_order()),
         lambda: _looked_up(rng, a(Tick), a(rng.choice([Tick, Note])), an_order()),
+        lambda: [a(Tick) >> rng.choice([rises, pairs, quiet])],
         lambda: [(w := window(a(Tick), Trail, width=width, every=every, **of)), w.late],
         lambda: [
             (w := window(a(Tick), Chain, width=2 * every, early=2, lateness=late, **of)),

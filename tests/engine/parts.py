@@ -252,3 +252,23 @@ __all__ = [
     "ticked",
     "told",
 ]
+
+
+rises = (  # of one beginning after the other, the longest that two decide
+    ot.Pattern(by="key", within=30, at_most=2, when_full="drop_oldest", skip="past_last")
+    .begin("low", lambda t: t.value < 4)
+    .then("up", lambda t, m: t.value > m.low.value, times=(1, 3), greedy=True)
+    .emit(lambda m: Tick(m.end_ns, m.low.key, m.up.last.value + m.up.count))
+)
+pairs = (  # every one
+    ot.Pattern(by="key", within=12, at_most=3, when_full="drop_newest")
+    .begin("one", lambda t: t.value % 2 == 0)
+    .then_any("other", lambda t, m: t.value < m.one.value)
+    .emit(lambda m: Tick(m.other.ts_event_ns, m.one.key, m.other.value))
+)
+quiet = (  # told by time
+    ot.Pattern(by="key", within=10, at_most=2, when_full="drop_oldest")
+    .begin("high", lambda t: t.value > 6)
+    .without("low", lambda t, m: t.value < m.high.value - 3)
+    .emit(lambda m: Tick(m.end_ns, m.high.key, m.high.value))
+)

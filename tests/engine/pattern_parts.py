@@ -92,12 +92,12 @@ def condition(rng, k, many, own):
     return f"lambda e, m: {rng.choice(asked)} {rng.choice(['and', 'or'])} {rng.choice(plain)}"
 
 
-def made(text):
+def made(text, **names):
     """The pattern of a text; None where it is refused."""
     path = f"<pattern {hash(text)}>.py"
     linecache.cache[path] = (len(text), None, text.splitlines(keepends=True), path)
     try:
-        return eval(compile(text, path, "eval"), {"Pattern": ot.Pattern, "Found": Found})
+        return eval(compile(text, path, "eval"), {"Pattern": ot.Pattern, "Found": Found} | names)
     except DeclarationError:
         return None
 

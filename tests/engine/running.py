@@ -149,9 +149,9 @@ class Reusable:
 
 
 def refused(made):
-    """(late, late at windows, ahead) as the engine counts them, or as the naive one does."""
+    """(late, late at windows, ahead, dropped) as the engine counts them, or as the naive one."""
     counts = getattr(made, "counts", made)
-    return counts.late, counts.late_at_windows, counts.ahead
+    return counts.late, counts.late_at_windows, counts.ahead, counts.dropped_matches
 
 
 def tables(engine, operator):

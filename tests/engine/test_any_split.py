@@ -123,7 +123,7 @@ def test_the_compiled_graphs_have_every_part():
     assert late > 100
     assert ahead > 0
     assert {2, 3} <= sources
-    assert {"Session", "Batches", "InOrder"} <= {kind for kind, _, _ in seen}
+    assert {"Session", "Batches", "InOrder", "Matcher"} <= {kind for kind, _, _ in seen}
     assert {"inner", "left", "anti"} <= hows
     windows = {(name, slides) for name in ("Chain", "Largest", "Trail") for slides in (True, False)}
     assert {(name, sliding) for kind, name, sliding in seen if kind == "Window"} == windows

@@ -11,6 +11,7 @@ from tests.naive import own_book as naive
 
 import onetape as ot
 from onetape import market as mk
+from onetape import testing
 from onetape.codecs.feed import word_of
 from onetape.market.own_book import WithBook
 from onetape.records import DeclarationError
@@ -216,3 +217,23 @@ def test_a_drop_copy_in_a_pipeline_with_two_is_named():
     pipeline = ot.Pipeline(mine=ot.merge(a, b))
 
     assert [source.name for source in pipeline.sources] == ["a", "b"]
+
+
+def test_own_orders_in_a_test_of_ones_own():
+    """Rows of both feeds by hand, in every way of running."""
+    mine = ot.source("fix://dropcopy:9880").orders().with_book(ot.source("itch"))
+    t = testing.Run(ot.Pipeline(mine=mine))
+    order = testing.row(
+        OwnOrder, ts_event_ns=5, order_id=9, symbol_word=WORDS[0], account_id=word_of("ACC1"),
+        price_ticks=99, qty_lots=500, leaves_lots=500, sequence=1, action=ADD, side=BID,
+    )  # fmt: skip
+
+    t.feed(itch=[level(1, 100, 10)._replace(ts_event_ns=1)])
+    t.feed(fix=[order, order._replace(sequence=3, ts_event_ns=7)]).end()
+    testing.check(t)
+
+    first, second = t.rows("mine")
+    assert (first.order_id, first.account_id, first.qty_lots) == (9, word_of("ACC1"), 500)
+    assert first.level_median_lots == mk.LOTS_MAX  # nobody has said which instrument AAPL is
+    assert not first.flags & mk.STALE
+    assert second.flags & mk.STALE  # number 2 is missing

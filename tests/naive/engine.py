@@ -21,10 +21,13 @@ The rules it follows, as the documentation has them:
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+from tests.naive.patterns import Watch
+
 from onetape.engine.batches import Batches
 from onetape.engine.columns.interval_node import IntervalJoin
 from onetape.engine.graph import Merge
 from onetape.engine.in_order import InOrder
+from onetape.engine.patterns.matcher import Matcher
 from onetape.engine.sessions import Session
 from onetape.engine.window import Window
 
@@ -41,6 +44,7 @@ class Made(NamedTuple):
     late: int  # at the sources
     late_at_windows: int
     ahead: int
+    dropped_matches: int
     states: dict[int, dict[int, dict[str, Any]]]  # by node and key
 
 
@@ -77,8 +81,9 @@ def run(pipeline, steps):
         else:
             naive.end(step.source)
     return Made(
-        naive.rows, naive.origins, naive.late, naive.late_at_windows, naive.ahead, naive.states
-    )
+        naive.rows, naive.origins, naive.late, naive.late_at_windows, naive.ahead,
+        sum(watch.dropped for watch in naive.watches.values()), naive.states,
+    )  # fmt: skip
 
 
 class Naive:
@@ -99,6 +104,7 @@ class Naive:
         self.waiting = {}  # node number: [(what it is ordered by, input, event)]
         self.arrived = 0
         self.told = {}  # (node number, key): (due, how many rows were made there at that time)
+        self.watches = {}  # (node number, key): the partial matches of a pattern
         self.seen_by = {}  # (node number, key): {pane: [events]}, all there ever were
         self.changed = {}  # (node number, key): panes with an event that has not been told
         self.reached = UNSET  # time as the roots have seen it: never goes back
@@ -159,6 +165,8 @@ class Naive:
                 self.go_on(node, number, due)
             elif isinstance(node, IntervalJoin):
                 self.forget(node, number, key, due)
+            elif isinstance(node, Matcher):
+                self.tell_matches(node, number, key, self.watches[number, key].time(due))
             else:
                 self.states[number][key]["wake_ns"] = UNSET
                 self.call(node, number, node.spec.timer, due, key, over=self.now >= FAR)
@@ -186,6 +194,8 @@ class Naive:
                     self.wait(taker, number, name, event)
                 elif isinstance(taker, IntervalJoin):
                     self.join(taker, number, name, event)
+                elif isinstance(taker, Matcher):
+                    self.at_pattern(taker, number, event)
                 else:
                     self.at_input(taker, number, name, event)
 
@@ -237,6 +247,22 @@ class Naive:
 
     def setting(self, node, name):
         return node.settings[name]
+
+    # --- patterns ---------------------------------------------------------------------------------
+
+    def at_pattern(self, node, number, event):
+        key = getattr(event, node.key)
+        watch = self.watches.setdefault((number, key), Watch(node.pattern))
+        time = min(max(event.ts_event_ns, self.root.time, 0), FAR)
+        self.tell_matches(node, number, key, watch.event(event, time))
+
+    def tell_matches(self, node, number, key, rows):
+        due = self.watches[number, key].due()
+        self.timers.pop((number, key), None)
+        if due is not None and node.is_timed():
+            self.timers[number, key] = due
+        for row in rows:
+            self.push(node, "matches", row)
 
     # --- windows ----------------------------------------------------------------------------------
 

@@ -93,7 +93,7 @@ def time_ns(text):
         moment = datetime.strptime(head[:-2] + "59" if leap else head, "%Y%m%d-%H:%M:%S")
     except ValueError:
         raise Refused("time out of day") from None
-    if not 1970 <= moment.year <= 2199:
+    if not 1970 <= moment.year <= 2115:
         raise Refused("time out of day")
     seconds = int(moment.replace(tzinfo=UTC).timestamp()) + leap
     return seconds * 10**9 + int(part.ljust(9, "0") or 0)

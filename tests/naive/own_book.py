@@ -31,7 +31,7 @@ class WithBook:
         elif o.order_id not in self.book.orders:
             self.own.discard(o.order_id)
         instrument = self.symbols.get(o.symbol_word)
-        sizes, median, ahead, top = [], LOTS_MAX, 0, (UNSET, UNSET, 0, 0)
+        median, ahead, top = LOTS_MAX, 0, (UNSET, UNSET, 0, 0)
         if instrument is not None:
             top = self.book.best(instrument)
             if chr(o.side) in "AB":

@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 
 from onetape.compiled.frame import CONTROL, DATA, END, TICK
-from onetape.tape import checkpoint, commands, layout, tape
+from onetape.tape import checkpoint, checkpoint_manifest, commands, layout, tape
 from onetape.tape.tape import Tape
 
 SMALL = {"ring_bytes": 1024, "threads": False}
 GOLDEN = Path(__file__).parent.parent / "golden" / "tape" / "look.txt"
-FORMAT_1 = "63903b262dbb4e57148bdf1cd9af26ba4fec40a4a17ec4ffa8d39fcb39eb50b4"
+FORMAT_1 = "b8a10a17e30fbfc0940844848e50b2236d2b915e178dcd4858f31acf8ef3cf0e"
+CHECKPOINT_2 = "8ff26762db5f3d030132a8cefb4db4f133aa094820451dd865659fe6a3cd60a4"
 MONDAY_NS = 1_704_706_200_000_000_000  # 2024-01-08T09:30:00Z
 
 
@@ -36,7 +37,8 @@ def day(tmp_path, monkeypatch):
         day.append(1, CONTROL, b'{"limit": 5}', MONDAY_NS + 2 * 10**9)
         day.append(0, END, b"", MONDAY_NS + 3 * 10**9)
         day.sync()
-        checkpoint.write("day", {"a": np.arange(5)}, {}, position=0, offset=7)
+        arrays = {"a": np.arange(5)}
+        checkpoint.write("day", arrays, {}, position=0, offset=7, written_ns=MONDAY_NS)
     return tmp_path
 
 
@@ -76,14 +78,19 @@ def flip(path, at):
 
 
 def test_the_format_on_disk_is_frozen(day):
-    """Tapes are kept for years. A change here is a new layout.FORMAT, and a test that reads 1."""
-    digest = hashlib.sha256()
+    """Tapes are kept for years. A change here is a new layout.FORMAT, and a test that reads 1.
+
+    A checkpoint of another format is passed over: a change is a new checkpoint_manifest.FORMAT.
+    """
+    tape, checkpoints = hashlib.sha256(), hashlib.sha256()
     for path in sorted((day / "day").rglob("*")):
         if path.is_file() and path.name != "lock":
+            digest = checkpoints if path.parent.name == layout.CHECKPOINTS else tape
             digest.update(path.name.encode() + path.read_bytes())
 
-    assert layout.FORMAT == 1
-    assert digest.hexdigest() == FORMAT_1
+    assert (layout.FORMAT, checkpoint_manifest.FORMAT) == (1, 2)
+    assert tape.hexdigest() == FORMAT_1
+    assert checkpoints.hexdigest() == CHECKPOINT_2
 
 
 def test_json_says_the_same(day, capsys):

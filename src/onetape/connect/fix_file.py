@@ -39,27 +39,33 @@ class FixFile:
                 )
 
     def __iter__(self) -> Iterator[tuple[int, bytes]]:
-        at = last_ns = 0
         with _mapped(self.path) as data:
-            while at < len(data):
-                found = _HEAD.search(data, at)
-                end = len(data) if found is None else self._end(data, found)
-                piece = bytes(data[at:end])
-                last_ns = max(last_ns, _time_of(piece))
-                yield last_ns, piece
-                at = end
-
-    def _end(self, data: Any, head: re.Match[bytes]) -> int:
-        """Where the message ends, or, if its length is not true, where the next may begin."""
-        end = head.end() + int(head[1]) + 7
-        if int(head[1]) <= MESSAGE_BYTES_MAX and data[end - 7 : end - 4] == b"10=":
-            return end
-        following = _HEAD.search(data, head.end())
-        return len(data) if following is None else following.start()
+            yield from messages_in(data)
 
 
-def _time_of(message: bytes) -> int:
-    """TransactTime, else SendingTime; 0 where there is neither."""
+def messages_in(data: Any) -> Iterator[tuple[int, bytes]]:
+    """(event time, bytes) of each message in bytes or a map of them; nothing is left out."""
+    at = last_ns = 0
+    while at < len(data):
+        found = _HEAD.search(data, at)
+        end = len(data) if found is None else _end_of(data, found)
+        piece = bytes(data[at:end])
+        last_ns = max(last_ns, time_of(piece))
+        yield last_ns, piece
+        at = end
+
+
+def _end_of(data: Any, head: re.Match[bytes]) -> int:
+    """Where the message ends, or, if its length is not true, where the next may begin."""
+    end = head.end() + int(head[1]) + 7
+    if int(head[1]) <= MESSAGE_BYTES_MAX and data[end - 7 : end - 4] == b"10=":
+        return end
+    following = _HEAD.search(data, head.end())
+    return len(data) if following is None else int(following.start())
+
+
+def time_of(message: bytes) -> int:
+    """TransactTime of a message, else SendingTime; 0 where there is neither."""
     times = dict(_TIME.findall(message))
     text = np.frombuffer(times.get(b"60") or times.get(b"52") or b"", np.uint8)
     found = int(time_ns(text, 0, len(text)))

@@ -44,6 +44,9 @@ class Merge(Node):
 
     kind = "merge"
 
+    def keyed_by(self) -> str | None:
+        return ""
+
     def write(self, planner: "_Planner", name: str, event: str) -> None:
         planner.push(Stream(self, "merged", self.inputs[0][1].of), event)
 

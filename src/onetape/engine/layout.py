@@ -58,6 +58,12 @@ SOURCE = np.dtype(
 
 EVENT_ROOT, TIMER_ROOT, GAP_ROOT = 0, 1, 2
 
+# In a part of a pipeline `tape_offset` holds the root's place among all roots instead: how many
+# events had been read, then what came of the last of them, then the step whose timer it was. Timers
+# fire before the event that moved the watermark; what it set, and is due, fires after it.
+BEFORE_EVENT, AT_EVENT, AFTER_EVENT, AT_GAP = 0, 1, 2, 3
+ROOT_NODES_MAX = 1 << 10
+
 ORIGIN = np.dtype(
     [
         ("tape_offset", "<i8"),  # of the frame that caused the row (not part of its identity)

@@ -37,6 +37,10 @@ class Node:
         """The text of what happens to `event`, a row at the input `name`."""
         raise NotImplementedError(f"{type(self).__name__} takes no rows")
 
+    def keyed_by(self) -> str | None:
+        """The field by which it keeps rows apart; '': it keeps nothing; None: it sees all rows."""
+        return None
+
     def is_timed(self) -> bool:
         """Has it timers, one a key?"""
         return False

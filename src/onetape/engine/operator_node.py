@@ -35,6 +35,12 @@ class OperatorNode(Node):
     def write(self, planner: _Planner, name: str, event: str) -> None:
         operator_text.on_event(planner, self, name, event)
 
+    def keyed_by(self) -> str | None:
+        spec = self.spec
+        if spec.key is None and spec.state is None and not spec.tables:
+            return ""
+        return spec.key or getattr(spec.source, "apart_by", None)
+
     def is_timed(self) -> bool:
         return self.spec.timer is not None
 

@@ -115,7 +115,7 @@ def _run_handler(
         with text.block(f"if {UNSET} < row({label}_state, {slot}).{WAKE} <= due"):
             text.add('raise ValueError("on_timer set wake_ns, but not to a later time")')
         # Time is over: else an operator that always sets its next timer would never be done.
-        with text.block("if watermark >= FAR"):
+        with text.block(f"if {planner.time_is_over()}"):
             text.add(f"row({label}_state, {slot}).{WAKE} = {UNSET}")
     if spec.timer is not None:
         text.add(

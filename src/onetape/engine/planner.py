@@ -25,6 +25,7 @@ from onetape.engine import closure, layout, operator_text, source_text
 from onetape.engine.columns import values
 from onetape.engine.graph import Node, Pipeline, Source, Stream
 from onetape.engine.keyed import DIRECT
+from onetape.engine.stages import Handed
 from onetape.engine.text import Text
 from onetape.records import DeclarationError
 
@@ -52,14 +53,16 @@ def plan(
     *,
     sampled: bool = False,
     apart: bool = False,
+    placed: bool = False,
 ) -> Plan:
     """Plan `pipeline`. `framing` says how the bytes of each feed source are framed.
 
     sampled  the driver can also count how long each operator takes, where run.sampled says so. It
              costs some 3 %, and the answer is the same
     apart    operators are compiled apart from the driver: see onetape/engine/apart.py
+    placed   origins tell a root's place among all roots in place of its tape offset: see `layout`
     """
-    made = _Planner(pipeline, framing or {}, sampled, apart).plan()
+    made = _Planner(pipeline, framing or {}, sampled, apart, placed).plan()
     made.driver = closure.fingerprint(made.text, made.names | _initial_state(pipeline))
     if sampled:
         made.driver = plan(pipeline, framing).driver
@@ -80,11 +83,17 @@ class _Planner:
     """The state of writing one driver; `*_text` modules write the parts through it."""
 
     def __init__(
-        self, pipeline: Pipeline, framing: dict[str, str], sampled: bool, apart: bool
+        self,
+        pipeline: Pipeline,
+        framing: dict[str, str],
+        sampled: bool,
+        apart: bool,
+        placed: bool = False,
     ) -> None:
         self.pipeline = pipeline
         self.sampled = sampled
         self.apart = apart
+        self.placed = placed
         self.outputs = list(pipeline.outputs)
         self.framing = {
             s.name: framing.get(s.name) or FRAMING_OF.get(s.feed or "itch", "length_prefixed")
@@ -175,6 +184,17 @@ class _Planner:
         if isinstance(node, Source):
             return [self.number[id(node)]] if node.feed else []
         return sorted({n for _, s in node.inputs for n in self._feeds_of(s.node)})
+
+    def place(self, moment: str | int, node: int = 0) -> list[str]:
+        """The text that notes a root's place among all roots, where that is asked for."""
+        bits = layout.ROOT_NODES_MAX.bit_length() - 1
+        line = f"place = (events << {bits + 2}) | ({moment} << {bits}) | {node}"
+        return [line] if self.placed else []
+
+    def time_is_over(self) -> str:
+        """An expression: has the input ended, here or in the stage before?"""
+        handed = any(isinstance(source, Handed) for source in self.pipeline.sources)
+        return "watermark >= FAR" + (" or n_over[0] != 0" if handed else "")
 
     def count_call(self, node: Node) -> None:
         """This root can bring one (times the loops around it) new key to the node."""
@@ -305,6 +325,10 @@ class _Planner:
             head = "if" if n == 0 else "elif"
             with text.block(f"{head} which == {self.number[id(node)]} and due <= watermark"):
                 text.add(
+                    *self.place(
+                        f"({layout.BEFORE_EVENT} if pending > 0 else {layout.AFTER_EVENT})",
+                        self.number[id(node)],
+                    ),
                     f"slot = first({label}_heap)",
                     f"key = row({label}_timers, slot).key",
                     "root_key = key",
@@ -341,7 +365,7 @@ class _Planner:
         self.text.add(
             f"put_row({rows}, h{k} & m{k}, {event})",
             f"g = row({origins}, h{k} & m{k})",
-            "g.tape_offset = offset",
+            f"g.tape_offset = {'place' if self.placed else 'offset'}",
             "g.sequence = root_sequence",
             "g.key = root_key",
             "g.index = made_rows",

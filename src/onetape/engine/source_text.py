@@ -11,7 +11,7 @@ from onetape.codecs import FRAMINGS
 from onetape.codecs.feed import EVENT, GAP, LINES_MAX, new_feed
 from onetape.codecs.framing import Framing
 from onetape.compiled import atomics, frame, index, rows, timers
-from onetape.engine import keyed, layout, operator_text
+from onetape.engine import keyed, layout, operator_text, stages
 from onetape.engine.operator_node import OperatorNode
 from onetape.engine.sources import Source
 from onetape.records import UNSET, empty_block
@@ -73,6 +73,9 @@ def import_names(planner: _Planner) -> None:
 
 
 def begin_root(planner: _Planner, source: Source, n: int) -> None:
+    if isinstance(source, stages.Handed):
+        _begin_handed(planner, source, n)
+        return
     label = planner.label(source)
     planner.text.add(
         "root = EVENT_ROOT",
@@ -83,6 +86,7 @@ def begin_root(planner: _Planner, source: Source, n: int) -> None:
         "root_time = watermark",
         "reached_ns = watermark",
         "r.index = index",  # for the message, if a step raises
+        *planner.place(layout.AT_EVENT),
         *stale(planner),
     )
     if source.feed:
@@ -114,6 +118,7 @@ def begin_gap(planner: _Planner, source: Source, n: int) -> None:
         "root_time = watermark",
         "reached_ns = watermark",
         "r.index = index",
+        *planner.place(layout.AT_GAP),
         *stale(planner),
     )
     with planner.text.block(f"if stale{n}"):
@@ -134,6 +139,9 @@ def next_event(planner: _Planner) -> None:
         label = planner.label(source)
         block = planner.array(f"x{n}_events", partial(np.zeros, 1, source.of.dtype))
         with text.block(f"{'if' if n == 0 else 'elif'} source == {n}"):
+            if isinstance(source, stages.Handed):
+                _next_handed(planner, source, n)
+                continue
             if source.feed:
                 step = planner.name(f"{label}_next", _framing(planner, source).next_message)
                 gaps = planner.array(f"x{n}_gaps", partial(empty_block, Gap, 1))
@@ -175,6 +183,42 @@ def next_event(planner: _Planner) -> None:
                 text.add(f"w{n} = ts{lag}", f"watermark = {_watermark(planner)}")
             text.add(f"pending = {n + 1}")
     text.add("events += 1", "index += 1")
+
+
+def _next_handed(planner: _Planner, source: stages.Handed, n: int) -> None:
+    """A row that another stage hands over comes with its root, and with how far time had come."""
+    hands = planner.array(f"x{n}_hands", partial(np.zeros, 1, source.hands))
+    over = planner.array("n_over", partial(np.zeros, 1, np.int64))
+    planner.text.add(
+        f"hand = row_at({hands}, buffer, at)",
+        f"event_at = at + {stages.HAND_BYTES}",
+        f"at += {source.hands.itemsize}",
+        f"s{n} += 1",
+        "watermark = max(watermark, hand.hand_watermark_ns)",
+        "late = 0",
+        "sequence = hand.hand_sequence",
+        f"pending = {n + 1}",
+    )
+    with planner.text.block(f"if hand.hand_cause & {stages.OVER_BIT}"):
+        planner.text.add(f"{over}[0] = 1")
+
+
+def _begin_handed(planner: _Planner, source: stages.Handed, n: int) -> None:
+    """Go on with the root that another stage began."""
+    planner.text.add(
+        f"hand = row_at(x{n}_hands, buffer, event_at - {stages.HAND_BYTES})",
+        f"root = (hand.hand_cause >> {stages.ROOT_SHIFT}) & 255",
+        "root_sequence = hand.hand_sequence",
+        f"root_source = hand.hand_cause >> {stages.SOURCE_SHIFT}",
+        "root_key = hand.hand_key",
+        f"root_late = hand.hand_cause & {stages.LATE_BIT}",
+        "root_time = hand.hand_reached_ns",
+        "reached_ns = max(reached_ns, root_time)",
+        f"made_rows = hand.hand_index << {stages.INDEX_BITS}",
+        "r.index = index",
+        *planner.place(layout.AT_EVENT),
+        f"{planner.label(source)}_event = fixed(row_at(x{n}_events, buffer, event_at))",
+    )
 
 
 def _look_ahead(planner: _Planner, source: Source) -> None:
@@ -239,7 +283,8 @@ def next_frame(planner: _Planner) -> None:
                         f"line & {LINES_MAX - 1}, ts_recv_ns)",
                     )
                 else:
-                    with text.block(f"if length % {source.of.dtype.itemsize} == 0"):
+                    size = getattr(source, "hands", source.of.dtype).itemsize
+                    with text.block(f"if length % {size} == 0"):
                         text.add("at = payload", "stop = payload + length")
                     with text.block("else"):
                         text.add("r.bad_frames += 1")
@@ -248,6 +293,8 @@ def next_frame(planner: _Planner) -> None:
                 if source.feed:  # while messages are missing its time stands still, as its books do
                     with text.block(f"if row({label}_feed, 0).gap_open == 0"):
                         _move_time(planner, source, n)
+                elif isinstance(source, stages.Handed):
+                    text.add("watermark = max(watermark, ts_recv_ns)")
                 else:
                     _move_time(planner, source, n)
                 if source.feed:

@@ -4,14 +4,14 @@ Slots are handed out in order of first appearance and freed memory is not cleare
 two equal engines may differ; the canonical form leaves out what has no meaning.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from onetape.compiled.index import COUNT
 from onetape.compiled.timers import NEVER
-from onetape.records import OperatorError
+from onetape.records import UNSET, OperatorError
 
 
 def canonical_state(engine: Any) -> Iterator[tuple[str, Any, list[Any]]]:
@@ -41,8 +41,24 @@ def save(engine: Any) -> dict[str, Any]:
     return arrays
 
 
-def restore(engine: Any, arrays: dict[str, Any]) -> None:
-    """Put saved arrays back; OperatorError if they are of another pipeline or another layout."""
+def newest_event_ns(engine: Any) -> int | None:
+    """The newest time that any source has reached by its events or ticks; None: not known.
+
+    A source that has ended does not tell any more.
+    """
+    lags = np.array([source.lateness_ns for source in engine.plan.pipeline.sources])
+    known = (engine.sources["ended"] == 0) & (engine.sources["watermark_ns"] != UNSET)
+    times = (engine.sources["watermark_ns"] + lags)[known]
+    return int(times.max()) if len(times) else None
+
+
+def restore(
+    engine: Any, arrays: dict[str, Any], copy: Callable[[Any, Any], None] = np.copyto
+) -> None:
+    """Put saved arrays back; OperatorError if they are of another pipeline or another layout.
+
+    copy  (target, given): how; a shell knows a way that leaves untouched memory untouched
+    """
     expected = save(engine)
     if set(arrays) != set(expected):
         odd = sorted(set(arrays) ^ set(expected))
@@ -55,5 +71,5 @@ def restore(engine: Any, arrays: dict[str, Any]) -> None:
                 f"{array.dtype}{array.shape}"
             )
     for name, array in expected.items():
-        array[...] = arrays[name]
+        copy(array, arrays[name])
     engine.tails[...] = engine.heads

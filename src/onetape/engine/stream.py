@@ -111,6 +111,13 @@ class Stream:
         """Every `rows` rows of a `by`, in the order they came."""
         return columns.windows.by_count(self, rows, by, capacity=capacity, emit=emit)
 
+    def repartition(self, *, by: Any) -> "Stream":
+        """The same rows. A run in parts divides them anew by the field `by`: where what an operator
+        made has another key than what came in. See docs/PARTITIONS.md."""
+        from onetape.engine.stages import repartition
+
+        return repartition(self, by)
+
     def asof_join(
         self,
         other: "Stream",

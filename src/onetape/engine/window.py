@@ -86,6 +86,9 @@ class Aggregating(Node):
     capacity: int = 1 << 16
     emit: str = "end"
 
+    def keyed_by(self) -> str | None:
+        return self.key or None
+
     def code(self) -> Any:
         return self.spec.source
 

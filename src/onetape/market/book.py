@@ -103,6 +103,8 @@ def canonical_book(book: Any) -> list[Any]:
 class Book:
     """Market events in, top of book, trades and depth out."""
 
+    apart_by = "instrument_id"  # no two instruments share anything in its tables
+
     capacity = {"orders": 1 << 22, "instruments": 1 << 16, "levels": 1 << 22}  # noqa: RUF012
     orders = Table(lambda size: np.zeros(size["orders"], ORDER))
     index = Table(lambda size: new_index(size["orders"]))

@@ -46,6 +46,7 @@ def canonical_grid(tables: Any) -> list[Any]:
 class QuotesOnGrid:
     """Quotes with prices in steps of the grid, `step` ticks of the feed each."""
 
+    apart_by = ""  # a counter is all it keeps
     capacity: dict[str, int] = {}  # noqa: RUF012
     refused: Any = Table(lambda size: np.zeros(1, np.int64))
     headroom = grid_headroom
@@ -74,6 +75,7 @@ class QuotesOnGrid:
 class TradesOnGrid:
     """Trades with prices in steps of the grid, `step` ticks of the feed each."""
 
+    apart_by = ""  # a counter is all it keeps
     capacity: dict[str, int] = {}  # noqa: RUF012
     refused: Any = Table(lambda size: np.zeros(1, np.int64))
     headroom = grid_headroom

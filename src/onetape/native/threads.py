@@ -9,6 +9,8 @@ arrive at. On a small machine use neither, and let the loop sleep.
 
 import os
 import sys
+import threading
+from contextlib import suppress
 from pathlib import Path
 
 from onetape.records.errors import OperatorError
@@ -69,3 +71,15 @@ def node_of_cpu(cpu: int) -> int | None:
     for path in Path(f"/sys/devices/system/cpu/cpu{cpu}").glob("node[0-9]*"):
         return int(path.name.removeprefix("node"))
     return None
+
+
+def stand_back(steps: int = 10) -> None:
+    """Let other threads of this process come before the calling one, for work that can wait.
+
+    Does nothing where a thread has no priority of its own (not Linux), or it cannot be lowered.
+    """
+    if sys.platform == "linux":
+        with suppress(OSError):
+            thread = threading.get_native_id()
+            own = os.getpriority(os.PRIO_PROCESS, thread)
+            os.setpriority(os.PRIO_PROCESS, thread, min(own + steps, 19))

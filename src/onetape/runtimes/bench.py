@@ -10,9 +10,9 @@ import onetape.runtimes
 from onetape.records import OperatorError
 
 DESCRIPTION = """\
-Measure on this machine: one bench by NAME (itch, window, columns, debs, join, tape, startup,
-wire, wire_faults, soak, dev, peers), or all that are short. Each checks its answer before it prints
-figures. They are part of the source checkout.
+Measure on this machine: one bench by NAME (itch, window, columns, tape, wire and more: an unknown
+name lists them), or all that are short. Each checks its answer before it prints figures. They are
+part of the source checkout.
 """
 
 
@@ -20,7 +20,7 @@ def add_parser(subparsers: Any) -> None:
     """The options are the benches' own; here they are only found."""
     parser = subparsers.add_parser(
         "bench",
-        help="measure: itch, window, columns, debs, join, tape, startup, wire, soak, peers, dev",
+        help="measure this machine: itch, window, columns, tape, wire and others",
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="examples:\n  onetape bench itch\n  onetape bench wire --rate 100000 --wait spin",
@@ -36,7 +36,16 @@ def add_parser(subparsers: Any) -> None:
     wire.add_argument(
         "--commit-every", type=float, metavar="MS", help="of wire: the journal, at most"
     )
+    parser.add_argument(
+        "--sizes", type=parse_sizes, metavar="MB,MB", help="of checkpoint: megabytes of state"
+    )
     parser.set_defaults(run=run)
+
+
+def parse_sizes(text: str) -> tuple[int, ...]:
+    if not all(part.isdecimal() and int(part) > 0 for part in text.split(",")):
+        raise argparse.ArgumentTypeError(f"{text!r}; expected megabytes: 16,256,1024")
+    return tuple(map(int, text.split(",")))
 
 
 def run(args: argparse.Namespace) -> int:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from onetape.native.files import disk
 from onetape.runtimes.doctor_finding import BETTER, MISSING, OK, Finding
+from onetape.tape import checkpoint
+from onetape.tape.layout import MANIFEST
 
 FREE_BYTES_FEW = 4 << 30
 BLOCK = bytes(4096)
@@ -29,7 +31,10 @@ FORGETFUL = {
 
 
 def disk_checks(folder: Path) -> list[Callable[[], Finding]]:
-    return [partial(check, folder) for check in (_file_system, _free, _commit)]
+    checks = [_file_system, _free, _commit]
+    if (folder / MANIFEST).exists():
+        checks.append(_checkpoints)
+    return [partial(check, folder) for check in checks]
 
 
 def _file_system(folder: Path) -> Finding:
@@ -88,3 +93,17 @@ def _commit(folder: Path) -> Finding:
         return Finding("commit", OK, found)
     found += "; rows are durable that much later, not sent later"
     return Finding("commit", BETTER, found, "use a disk with power-loss protection (NVMe)")
+
+
+def _checkpoints(folder: Path) -> Finding:
+    """Of a tape: can the next start take the newest?"""
+    latest = checkpoint.latest_valid(folder, use=checkpoint.check)
+    there = checkpoint.offsets(folder)
+    if latest.damaged:
+        fix = f"onetape checkpoints {folder} --verify"
+        return Finding("checkpoints", BETTER, latest.damaged[0], fix)
+    if not there:
+        return Finding("checkpoints", OK, "none: a start runs the tape from its first frame")
+    newest = latest.checkpoint
+    size = f"{newest.state_bytes() / 1e6:.1f} MB of state"
+    return Finding("checkpoints", OK, f"{len(there)}, the newest before {newest.offset}, {size}")

@@ -1,6 +1,7 @@
 """`ot.run(pipeline)`: run it in this process over what its sources bring, return its tables."""
 
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -12,6 +13,7 @@ import numpy as np
 from onetape.connect.sinks.taking import Replayed
 from onetape.engine.engine import Engine
 from onetape.engine.graph import Pipeline
+from onetape.engine.partition import BY
 from onetape.engine.settings import with_settings
 from onetape.market.grid import refused_by_grids
 from onetape.records import OperatorError
@@ -20,6 +22,8 @@ from onetape.records.types import parse_duration_ns as _ns
 from onetape.runtimes import batch
 from onetape.runtimes.delivery import Delivery
 from onetape.runtimes.inputs import Inputs, inputs_of, simulated
+from onetape.runtimes.partitions import Parts
+from onetape.runtimes.partitions import run as run_in
 from onetape.runtimes.results import Results, Table
 from onetape.runtimes.twin import milliseconds_of
 
@@ -31,6 +35,8 @@ def run(
     simulate: str | int | None = None,
     seed: int = 1,
     settings: Mapping[str, Any] | None = None,
+    partitions: int = 1,
+    partition_by: str = BY,
     quiet: bool = False,
 ) -> Results:
     """Run a pipeline over its tables (`ot.read`) or its ITCH file, as fast as it goes.
@@ -44,6 +50,8 @@ def run(
               the source's name: {"fix": "drop.fix", "itch": "day.itch"}
     simulate  how long a market, "5s", of the venues that its sources name is simulated, from `seed`
     settings  {"LeadLag.edge": 5}: in place of what the program says, as `--set` does
+    partitions  how many parts by the field `partition_by` run beside each other: the same rows in
+              the same order, on several cores; the state has no digest then (docs/PARTITIONS.md)
     quiet     no progress; it is shown in a terminal or a notebook only
 
     Rows go to the sinks the pipeline names, and all of them are kept in memory. Compiling takes
@@ -58,7 +66,9 @@ def run(
         raise OperatorError("run over a file, or simulate: leave out one of them")
     kept: dict[str, list[Any]] = {name: [] for name in pipeline.outputs}
     with _progress(inputs, quiet=quiet) as show:
-        engine = batch.make_engine(pipeline, inputs.framing, inputs.midnight_ns)
+        about: dict[str, Any] = {"framing": inputs.framing, "midnight_ns": inputs.midnight_ns}
+        parts = Parts(pipeline, partitions, by=partition_by, **about) if partitions != 1 else None
+        engine = parts.engines[0] if parts else batch.make_engine(pipeline, **about)
         symbols = inputs.symbols(engine)
         again = Replayed(pipeline, inputs.framing, inputs.midnight_ns, lambda _: inputs.runs())
         with Delivery(pipeline, symbols=symbols, ticks=inputs.ticks, replay=again) as delivery:
@@ -67,7 +77,8 @@ def run(
                 kept[name].append(raw_rows(rows).copy())
                 delivery.take(name, rows, origins)
 
-            result = batch.run(engine, _watched(inputs, engine, show), take)
+            watched = _watched(inputs, engine, show)
+            result = run_in(parts, watched, take) if parts else batch.run(engine, watched, take)
             delivery.finish()
     tables = {
         name: Table(
@@ -80,16 +91,18 @@ def run(
         digests=result.digests,
         state_digest=result.state_digest,
         counts=result.counts,
-        refused=_refused(pipeline, engine),
+        refused=_refused(pipeline, parts.engines if parts else [engine]),
         elapsed_s=result.elapsed_s,
     )
 
 
-def _refused(pipeline: Pipeline, engine: Engine) -> dict[str, dict[str, int]]:
+def _refused(pipeline: Pipeline, engines: list[Engine]) -> dict[str, dict[str, int]]:
     """Rows that were left out, by source or step, and reason."""
     tables = {s.name: dict(s.table.refused) for s in pipeline.sources if s.table is not None}
-    off_grid = refused_by_grids(engine)
-    return tables | ({"on_grid": off_grid} if off_grid else {})
+    off_grid: Counter[str] = Counter()
+    for engine in engines:
+        off_grid.update(refused_by_grids(engine))
+    return tables | ({"on_grid": dict(off_grid)} if off_grid else {})
 
 
 def _joined(blocks: list[Any], of: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from decimal import Decimal
 from itertools import chain
 from pathlib import Path
@@ -98,9 +99,14 @@ def feed_files(pipeline: Pipeline, given: Mapping[str, Any] | str | Path | None)
 
 
 def inputs_of(
-    pipeline: Pipeline, file: str | Path | Mapping[str, str | Path] | None = None
+    pipeline: Pipeline,
+    file: str | Path | Mapping[str, str | Path] | None = None,
+    day: date | None = None,
 ) -> Inputs:
-    """What its sources bring along; OperatorError says which one brings nothing."""
+    """What its sources bring along; OperatorError says which one brings nothing.
+
+    day  the trading date of a file, where its name does not tell
+    """
     if not (file and has_several_feeds(pipeline)):
         check_no_venue(pipeline, 'ot.run(pipeline, simulate="5s")')
     if file is None and has_tables(pipeline):
@@ -123,7 +129,7 @@ def inputs_of(
         )
     if pipeline.sources[0].feed and all(s.table is not None for s in pipeline.sources[1:]):
         url = one_feed(pipeline).url
-        return _itch(pipeline, file or url)
+        return _itch(pipeline, file or url, day)
     missing = [source.name for source in pipeline.sources if source.table is None]
     raise OperatorError(
         f"source {(missing or [s.name for s in pipeline.sources])[0]!r} has no table to run over; "
@@ -132,14 +138,14 @@ def inputs_of(
     )
 
 
-def _itch(pipeline: Pipeline, path: str | Path) -> Inputs:
+def _itch(pipeline: Pipeline, path: str | Path, day: date | None) -> Inputs:
     source = pipeline.sources[0]
     if not str(path) or str(path).startswith("udp:"):
         raise OperatorError(
             f"source {source.name!r} names no file; say which: run(pipeline, file=...), or "
             'ot.source("itch:day.itch")'
         )
-    file = open_itch(path)
+    file = open_itch(path, trading_date=day)
     return Inputs(
         runs=lambda: chain(packed(items_first(pipeline)), frames_of(file)),
         symbols=lambda engine: engine.arrays["n0_feed"]["symbols"][0],

@@ -15,6 +15,7 @@ from onetape.connect.udp import LOOPBACK, RECEIVE_BUFFER_BYTES, Address, parse_a
 from onetape.engine import explain
 from onetape.engine.digest import digests_of
 from onetape.engine.graph import Pipeline, UdpSink
+from onetape.engine.partition import BY
 from onetape.engine.planner import plan
 from onetape.records import OperatorError, PeerError
 from onetape.runtimes.account import lines_of
@@ -24,17 +25,20 @@ from onetape.runtimes.edge.network import Network
 from onetape.runtimes.edge.node import DRAIN_PAUSE_S, EdgeNode
 from onetape.runtimes.edge.words import STRATEGIES
 from onetape.runtimes.ending import end_run
-from onetape.runtimes.inputs import feed_files, has_several_feeds, has_tables
+from onetape.runtimes.inputs import feed_files, has_several_feeds, has_tables, inputs_of
 from onetape.runtimes.listen import print_facts, run_network
 from onetape.runtimes.progress import Progress
 from onetape.runtimes.replay import note_date, parse_date, parse_zero_or_more
 from onetape.runtimes.run_feeds import run_feeds
+from onetape.runtimes.run_parts import lines_of as lines_of_parts
+from onetape.runtimes.run_parts import run_parts
 from onetape.runtimes.run_tables import run_tables
 from onetape.runtimes.run_twin import run_twin, tape_of
 from onetape.runtimes.same_run import origin_of, same_run
 from onetape.runtimes.settings import add_options, load_with_settings
 from onetape.runtimes.tables_first import begin_with, items_first, one_feed
 from onetape.runtimes.twin import check_no_venue
+from onetape.tape.checkpoint_keep import DEFAULT, Retention
 from onetape.tape.inspect import is_open
 
 CHUNK_BYTES = 8192
@@ -127,10 +131,29 @@ def add_parser(subparsers: Any) -> None:
         type=parse_zero_or_more,
         default=30,
         metavar="S",
-        help="seconds between checkpoints",
+        help="seconds between checkpoints (default: %(default)s; 0: none)",
+    )
+    parser.add_argument(
+        "--checkpoints",
+        metavar="URL",
+        help="bring them to s3://BUCKET/PREFIX too, beside the tape's folder",
+    )
+    parser.add_argument(
+        "--retain",
+        type=parse_retention,
+        default=DEFAULT,
+        metavar="N[,HOURS[,DAYS]]",
+        help="keep the newest N checkpoints, and the last of each hour and day (default: 4,24,7)",
     )
     add_options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parts = parser.add_argument_group(
+        "in parts, over recorded input: the same rows on several cores"
+    )
+    parts.add_argument("--partitions", type=int, metavar="N", help="parts by key, a thread each")
+    parts.add_argument(
+        "--partition-by", default=BY, metavar="FIELD", help="the key (default: %(default)s)"
+    )
     live = parser.add_argument_group("a live feed")
     live.add_argument("--rerequest", metavar="ADDRESS", help="ask here for what is missing")
     live.add_argument(
@@ -174,6 +197,8 @@ def run(args: argparse.Namespace) -> int:
     path = None if args.udp else given or _declared_file(pipeline)
     lines = args.udp or _live_addresses(pipeline)
     _check_needed(args.tape, has_input=has_tables(pipeline) or bool(path or lines))
+    if args.partitions is not None:
+        return _run_parts(pipeline, path, args)
     if has_tables(pipeline):
         _check_tape(args.tape, args.resume)
         return _run_tables(pipeline, args)
@@ -209,11 +234,29 @@ def run(args: argparse.Namespace) -> int:
         out=args.out,
         speed=args.speed or 0,
         resume=args.resume,
-        checkpoint_every_s=args.checkpoint,
+        **_saving(args),
         progress=progress,
     )
     _print_facts(facts, args)
     return 0
+
+
+def parse_retention(text: str) -> Retention:
+    numbers = text.split(",")
+    if not 1 <= len(numbers) <= 3 or not all(n.isdecimal() for n in numbers) or int(numbers[0]) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected N[,HOURS[,DAYS]], N at least 1")
+    return Retention(*[int(n) for n in [*numbers, "0", "0"][:3]])
+
+
+def _saving(args: argparse.Namespace) -> dict[str, Any]:
+    """The options of a node that are about checkpoints."""
+    if args.checkpoints and not args.checkpoint:
+        raise OperatorError("--checkpoint 0 makes none, and --checkpoints says where they go")
+    return {
+        "checkpoint_every_s": args.checkpoint,
+        "retention": args.retain,
+        "checkpoints": args.checkpoints,
+    }
 
 
 def _run_twin(pipeline: Pipeline, args: argparse.Namespace) -> int:
@@ -233,7 +276,7 @@ def _run_twin(pipeline: Pipeline, args: argparse.Namespace) -> int:
             interface=args.interface,
             out=args.out,
             resume=args.resume,
-            checkpoint_every_s=args.checkpoint,
+            **_saving(args),
             progress=Progress(quiet=args.json),
         )
         _print_facts(facts, args)
@@ -282,10 +325,37 @@ def _run_tables(pipeline: Pipeline, args: argparse.Namespace) -> int:
         args.tape,
         out=args.out,
         resume=args.resume,
-        checkpoint_every_s=args.checkpoint,
+        **_saving(args),
         progress=Progress(quiet=args.json),
     )
     _print_facts(facts, args)
+    return 0
+
+
+def _run_parts(pipeline: Pipeline, path: Any, args: argparse.Namespace) -> int:
+    given = [
+        name for name, default in (OF_FILE | OF_LIVE).items() if getattr(args, name) != default
+    ]
+    given += [name for name in ("resume", "udp") if getattr(args, name)]
+    if given or (path is None and not has_tables(pipeline)):
+        option = f"--{(given or ['udp'])[0].replace('_', '-')}"
+        raise OperatorError(
+            f"{option} does not go with --partitions: parts run over recorded input (a file, "
+            "tables), as fast as it goes, from its beginning"
+        )
+    _check_tape(args.tape, False)
+    inputs = inputs_of(pipeline, None if has_tables(pipeline) else path, args.date)
+    facts = run_parts(
+        pipeline,
+        inputs,
+        args.tape,
+        count=args.partitions,
+        by=args.partition_by,
+        origin={"file": str(Path(path).resolve())} if path else {"tables": True},
+        out=args.out,
+        progress=Progress(quiet=args.json),
+    )
+    print(json.dumps(facts) if args.json else "\n".join(lines_of_parts(facts)))
     return 0
 
 
@@ -334,7 +404,7 @@ def _listen(pipeline: Pipeline, lines: list[str], args: argparse.Namespace) -> i
             commit_every_ns=int(args.commit_every * 1e6),
             cpu=args.cpu,
             priority=args.realtime,
-            checkpoint_every_s=args.checkpoint,
+            **_saving(args),
         )
     print_facts(facts, args.json)
     return 0
@@ -444,12 +514,14 @@ def run_file(
     out: Path | None = None,
     speed: float = 0,
     resume: bool = False,
-    checkpoint_every_s: float = 0,
+    **saving: Any,
 ) -> dict[str, Any]:
     """Run a file through a node to its end; returns the facts `--json` prints.
 
     An interrupted run is resumed from its tape: the frames that are there are run again (for the
     state alone from the newest checkpoint on), and the file goes on with the frame after them.
+
+    saving: how checkpoints are made, see `EdgeNode`.
     """
     feed = one_feed(pipeline).name
     with ExitStack() as stack:
@@ -462,7 +534,7 @@ def run_file(
                 midnight_ns=file.midnight_ns,
                 origin=origin_of(file, CHUNK_BYTES),
                 resume=resume,
-                checkpoint_every_s=checkpoint_every_s,
+                **saving,
             )
         digests = digests_of(node.plan)
         delivery = stack.enter_context(

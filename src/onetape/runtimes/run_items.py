@@ -62,10 +62,13 @@ def run_items(
     progress: Progress,
     out: Path | None = None,
     resume: bool = False,
-    checkpoint_every_s: float = 0,
     sinks: dict[str, int] | None = None,
+    **saving: Any,
 ) -> dict[str, Any]:
-    """Run the frames through a node to their end; returns the facts `--json` prints."""
+    """Run the frames through a node to their end; returns the facts `--json` prints.
+
+    saving: how checkpoints are made, see `EdgeNode`.
+    """
     if resume and (was := read_facts(str(tape)).manifest.get("origin")) != brought.origin:
         raise OperatorError(
             f"{tape} was fed from {was}, this run from {brought.origin}; go on with the same "
@@ -81,7 +84,7 @@ def run_items(
                 midnight_ns=brought.midnight_ns,
                 origin=brought.origin,
                 resume=resume,
-                checkpoint_every_s=checkpoint_every_s,
+                **saving,
                 sinks=sinks,
             )
         delivery = stack.enter_context(

@@ -27,8 +27,8 @@ def one_feed(pipeline: Pipeline) -> Source:
     if [s.feed for s in feeds] != ["itch"] or any(source.table is None for source in beside):
         names = ", ".join(source.name for source in pipeline.sources)
         raise OperatorError(
-            f"the pipeline has the sources {names}; a feed can run a pipeline of one ITCH source, "
-            "and of tables beside it (ot.read)"
+            f"the pipeline has the sources {names}; an ITCH feed runs a pipeline of one ITCH "
+            "source, and of tables beside it (ot.read)"
         )
     for source in beside:
         if source.table.symbol_fields and source.table.rules.symbols is None:

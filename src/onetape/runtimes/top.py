@@ -120,6 +120,7 @@ def table(facts: dict[str, Any], before: dict[str, Any] | None) -> Any:
         for name, kept in facts["held"].items()
     )
     notes = [disk + held, f"queues: {queues}", steps and f"held: {steps}"]
+    notes.append(live.checkpoints_text(facts["loop"]))
     notes.append(live.unanswered_text(facts))
     if facts["events"] and facts["latency_ns"]["lag"] is None:
         notes.insert(0, "lag: the event time is not this clock's")

@@ -99,7 +99,9 @@ def verify(pipeline: Pipeline, folder: Path) -> tuple[bool, dict[str, Any], list
     if not same_code:
         lines.append("the tape was made by another pipeline; what that came to is not compared")
     elif left is not None:
-        whole.append(Answer("live", left["digests"], left["state_digest"], left["messages"]))
+        whole.append(
+            Answer("live", left["digests"], left.get("state_digest", ""), left["messages"])
+        )
     ways: dict[str, Callable[[], Iterator[Any]]] = {
         "replay": lambda: _rows(make(), read_segments(folder)),
         "other split": lambda: _rows(make(64), _one_by_one(read_segments(folder))),
@@ -123,7 +125,7 @@ def verify(pipeline: Pipeline, folder: Path) -> tuple[bool, dict[str, Any], list
                 if a.digests.get(name) != b.digests.get(name):
                     equal = False
                     lines.append(_difference(name, a, b, known))
-            if a.state_digest != b.state_digest:
+            if "" not in (a.state_digest, b.state_digest) and a.state_digest != b.state_digest:
                 equal = False
                 lines.append(f"state differs between {a.way} and {b.way}")
     lines.append("all equal" if equal else "NOT EQUAL")

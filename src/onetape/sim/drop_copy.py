@@ -7,16 +7,15 @@ desks that only sell.
 
 import struct
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from decimal import Decimal
 
 from onetape.codecs.fix44.message import FixMessage, encode_message
+from onetape.codecs.fix44.write import TICK, price, utc_time
 from onetape.compiled.bits import mix
 
 OWN_OF = 64
 DESKS = 4
 SENDER, TARGET = b"ONEX", b"DESKS"
-TICK = Decimal("0.0001")
 _NEW, _PARTLY, _FILLED, _CANCELED, _REPLACED, _TRADE = b"0", b"1", b"2", b"4", b"5", b"F"
 
 
@@ -86,12 +85,12 @@ class DropCopy:
             del self._orders[ref]
             return self._report(ref, order, _CANCELED, ts_ns)
         lots, match = struct.unpack_from(">IQ", body, 19)
-        price = int.from_bytes(body[32:36], "big") if letter == b"C" else order.price
-        order.done, order.paid = order.done + lots, order.paid + lots * price
+        at = int.from_bytes(body[32:36], "big") if letter == b"C" else order.price
+        order.done, order.paid = order.done + lots, order.paid + lots * at
         self.filled.add(ref)
         if order.leaves == 0:
             del self._orders[ref]
-        fill = [(32, b"%d" % lots), (31, _price(price)), (527, b"%d" % match)]
+        fill = [(32, b"%d" % lots), (31, price(at)), (527, b"%d" % match)]
         return self._report(ref, order, _TRADE, ts_ns, fill)
 
     def _added(self, body: bytes, ref: int, ts_ns: int) -> list[tuple[int, bytes]]:
@@ -104,9 +103,9 @@ class DropCopy:
             if word % OWN_OF:
                 return []
             account = f"DESK{2 * (word // OWN_OF % (DESKS // 2)) + is_bid + 1}"
-        lots, price = int.from_bytes(body[20:24], "big"), int.from_bytes(body[32:36], "big")
+        lots, at = int.from_bytes(body[20:24], "big"), int.from_bytes(body[32:36], "big")
         symbol = self._symbols[int.from_bytes(body[1:3], "big")]
-        order = self._orders[ref] = _Order(account, symbol, is_bid, price, lots, ref)
+        order = self._orders[ref] = _Order(account, symbol, is_bid, at, lots, ref)
         return self._report(ref, order, _NEW, ts_ns)
 
     def _report(
@@ -131,26 +130,17 @@ class DropCopy:
             (55, order.symbol),
             (54, b"1" if order.is_bid else b"2"),
             (38, b"%d" % order.lots),
-            (44, _price(order.price)),
+            (44, price(order.price)),
             *(fill or []),
             (151, b"%d" % leaves),
             (14, b"%d" % order.done),
             (6, f"{average:.4f}".encode()),
-            (60, _time(ts_ns)),
+            (60, utc_time(ts_ns)),
         ]
         return [(ts_ns, self._message(b"8", ts_ns, fields))]
 
     def _message(self, kind: bytes, ts_ns: int, fields: list[tuple[int, bytes]]) -> bytes:
         self._sequence += 1
         head = [(35, kind), (49, SENDER), (56, TARGET), (34, b"%d" % self._sequence)]
-        sent = (52, _time(ts_ns + 20_000))
+        sent = (52, utc_time(ts_ns + 20_000))
         return encode_message(FixMessage(b"FIX.4.4", (*head, sent, *fields)))
-
-
-def _price(ticks: int) -> bytes:
-    return f"{ticks * TICK:.4f}".encode()
-
-
-def _time(ts_ns: int) -> bytes:
-    seconds, rest = divmod(ts_ns, 10**9)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y%m%d-%H:%M:%S}.{rest:09d}".encode()

@@ -165,7 +165,7 @@ def verify(
         problems.append(str(why))
     for offset in checkpoint.offsets(path):
         try:
-            checkpoint.read(path, offset)
+            checkpoint.check(path, offset)
         except IntegrityError as why:
             problems.append(str(why))
     code = os.path.join(path, layout.CODE)

@@ -154,17 +154,22 @@ def read_facts(folder: str) -> Facts:
             f"{folder} is not a tape: {why.strerror}: {MANIFEST}; name the folder that a "
             "recording made (onetape run ... --tape DIR)"
         ) from None
+    return facts_of(text, f"{folder}/{MANIFEST}")
+
+
+def facts_of(text: bytes, path: str) -> Facts:
+    """What a file `manifest` says; `path` is where it came from."""
     line, _, rest = text.partition(b"\n")
     expected = f"crc32c {checksum(line):08x}\n".encode()
     if rest != expected:
         raise IntegrityError(
-            f"{folder}/{MANIFEST}: its second line was {rest!r}, expected {expected!r}: the file "
+            f"{path}: its second line was {rest!r}, expected {expected!r}: the file "
             "is not what was written; restore it from a copy"
         )
     facts = json.loads(line)
     if facts["format"] != FORMAT:
         raise OperatorError(
-            f"{folder} has tape format {facts['format']}, this version of onetape reads {FORMAT}; "
+            f"{path} has tape format {facts['format']}, this version of onetape reads {FORMAT}; "
             "open it with the version that wrote it"
         )
     return Facts(

@@ -17,7 +17,7 @@ def drop_before(folder: str, facts: Facts, offset: int) -> tuple[Facts, list[int
     is removed at the next opening.
     """
     mark = durable_end(folder, facts)
-    newest, damaged = checkpoint.latest_valid(folder, at_most=mark.offset)
+    newest, damaged = checkpoint.latest_valid(folder, mark.offset, checkpoint.check)
     if newest is None or newest.offset < offset:
         found = "none" if newest is None else f"one at frame {newest.offset}"
         raise OperatorError(

@@ -1,7 +1,8 @@
 """What a test hands to a source, as the bytes the source reads: one piece an event.
 
 Rows of the source's record, blocks of them, and for a feed its messages: bytes as in a file, a
-simulated day, or MarketEvents, which are written as the ITCH messages they came from.
+simulated day, or MarketEvents, which are written as the ITCH messages they came from; for a drop
+copy FIX messages, or OwnOrders, which are written as the reports they came from.
 """
 
 import difflib
@@ -10,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from onetape.codecs.fix44.write import report_of
 from onetape.codecs.itch50.decode import MEANING
 from onetape.codecs.itch50.message import MESSAGE_CLASSES, encode_message
 from onetape.codecs.itch50.spec import ALPHA, BODY_BYTES, BY_LETTER
+from onetape.connect.fix_file import messages_in, time_of
 from onetape.connect.itch_file import midnight_ns as midnight_of
 from onetape.engine.graph import Source
 from onetape.records import DeclarationError, OperatorError, empty_block, is_record
@@ -83,6 +86,8 @@ def day(
 def pieces_of(source: Source, given: Any, midnight_ns: int) -> list[bytes]:
     """The bytes of each event. OperatorError says which one cannot be, and why."""
     where = f"source {source.name}"
+    if source.feed == "fix":
+        return _reports(given, where)
     if isinstance(given, Simulation):
         given = given.data
     if isinstance(given, bytes | bytearray | memoryview) or _is_bytes(given):
@@ -111,6 +116,8 @@ def midnight_in(given: Any, otherwise: int) -> int:
 
 def times_of(source: Source, pieces: list[bytes], midnight_ns: int) -> list[int]:
     """The event time of each piece."""
+    if source.feed == "fix":
+        return [time_of(piece) for piece in pieces]
     if source.feed:
         return [midnight_ns + int.from_bytes(piece[TIME_AT], "big") for piece in pieces]
     block = np.frombuffer(b"".join(pieces), source.of.dtype)
@@ -149,6 +156,21 @@ def split_messages(data: bytes, where: str) -> list[bytes]:
         pieces.append(data[at : body + length])
         at = body + length
     return pieces
+
+
+def _reports(given: Any, where: str) -> list[bytes]:
+    """FIX messages one by one; of bytes, those in them."""
+    if isinstance(given, bytes | bytearray | memoryview) or _is_bytes(given):
+        return [piece for _, piece in messages_in(bytes(given))]
+    made = []
+    for number, order in enumerate(given):
+        try:
+            made.append(order if isinstance(order, bytes) else report_of(order))
+        except (ValueError, AttributeError) as why:
+            raise OperatorError(
+                f"{where}: event {number} is no own order: {why}; it was {order!r}"
+            ) from None
+    return made
 
 
 def _message(where: str, number: int, event: Any, midnight_ns: int) -> bytes:

@@ -7,7 +7,7 @@ from onetape.compiled.kernel import kernel
 BAD = -(2**63)  # no value: the text is not of that form
 DIGITS_MAX = 18
 SECOND_NS = 1_000_000_000
-YEAR_MAX = 2199
+YEAR_MAX = 2115  # of what 62 bits of ns hold, as times have here
 HASHED = -(2**63)  # the top bit, which no ASCII letter sets
 
 _ZERO, _NINE, _DOT, _MINUS, _DASH, _COLON, _SPACE = b"09.--: "

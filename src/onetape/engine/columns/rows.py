@@ -32,6 +32,9 @@ class Filter(Node):
 
     kind = "filter"
 
+    def keyed_by(self) -> str | None:
+        return ""
+
     conditions: tuple[Expr, ...] = ()
 
     def write(self, planner: _Planner, name: str, event: str) -> None:
@@ -57,6 +60,9 @@ class Symbols(Node):
 
     kind = "symbols"
 
+    def keyed_by(self) -> str | None:
+        return ""
+
     words: tuple[int, ...] = ()
 
     def write(self, planner: _Planner, name: str, event: str) -> None:
@@ -75,6 +81,9 @@ class Select(Node):
     """New rows, each field an expression over the old."""
 
     kind = "select"
+
+    def keyed_by(self) -> str | None:
+        return ""
 
     of: Any = None
     fields: tuple[tuple[str, Expr | None], ...] = ()  # None: the same field, an array perhaps

@@ -23,6 +23,7 @@ Times = int | tuple[int, int | None]
 ENDLESS = 1 << 62  # times=(2, None): so many
 AT_MOST = 4096
 OF_THE_MATCH = ("start_ns", "end_ns")  # what `m` has beside the steps
+TAKEN = (*OF_THE_MATCH, "emit")
 WHEN_FULL = ("halt", "drop_oldest", "drop_newest")
 SKIPS = ("none", "to_next", "past_last", "to_first", "to_last")
 
@@ -209,7 +210,7 @@ class Pattern:
         known = [n for s in self.steps for n in (s.name, *(a.name for a in s.absent))]
         if not isinstance(name, str) or not name.isidentifier() or name.startswith("_"):
             _fail(f"{how}({name!r}): expected a name, such as 'wall', to be used as m.wall")
-        if keyword.iskeyword(name) or name in (*known, *OF_THE_MATCH):
+        if keyword.iskeyword(name) or name in (*known, *TAKEN):
             _fail(f"{how}({name!r}): this name is taken; give the step another one")
         if self.makes is not None:
             _fail(f"{how}({name!r}) comes after emit, which ends a pattern")

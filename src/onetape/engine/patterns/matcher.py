@@ -42,6 +42,9 @@ class Matcher(Node):
     writing: Any = None
     module: Any = None
 
+    def keyed_by(self) -> str | None:
+        return self.key
+
     def matches(self) -> Stream:
         return Stream(self, "matches", self.read.makes)
 

@@ -205,6 +205,8 @@ class _Walk(Walk):
 
     def _no_step(self, node: ast.Attribute, name: str) -> NoReturn:
         where, m = self.subject.where, self.match
+        if name in OF_THE_MATCH:
+            self.refuse(node, f"{m}.{name} is known when a match is told: only emit can ask for it")
         if name == where:
             self.refuse(node, f"{m}.{name} is this step itself, which has no event yet; use e")
         if name in [step.name for step in self.pattern.steps]:
@@ -220,4 +222,4 @@ class _Walk(Walk):
         return f"{self.match}.{step}.{last}{self._some()}"
 
     def _some(self) -> str:
-        return str(next(f for f in self.of.fields if f != "ts_event_ns"))
+        return str(next((f for f in self.of.fields if not f.startswith("ts_")), "ts_event_ns"))

@@ -1,6 +1,6 @@
 """Write a pattern as Python: what an event does to each partial match of its key.
 
-The module has, for each step, `is_STEP` (the condition as it was written), `seen_by_STEP` (the
+The module has, for each step, `fits_STEP` (the condition as it was written), `seen_by_STEP` (the
 match so far, as far as it asks for it), `take_STEP` and `more_STEP` (what is kept of an event that
 is taken), and the functions `begins`, `on_event` and `on_time` that the driver calls.
 """
@@ -135,7 +135,7 @@ class Writing:
     def _write_reader(self, reader: Reader) -> None:
         """The match as one condition asks for it: named tuples, which cost nothing once inlined."""
         name = reader.name
-        self.names["emit" if name == "emit" else f"is_{name}"] = _kernel(reader.function)
+        self.names["emit" if name == "emit" else f"fits_{name}"] = _kernel(reader.function)
         if reader.uses:
             tree: dict[str, Any] = {}
             for use in reader.uses:
@@ -157,8 +157,8 @@ class Writing:
     def _asks(self, name: str, run: str = "r") -> str:
         reader = self.read.readers[name]
         if reader.uses is None:
-            return f"is_{name}(e)"
-        return f"is_{name}(e, {f'seen_by_{name}({run})' if reader.uses else 0})"
+            return f"fits_{name}(e)"
+        return f"fits_{name}(e, {f'seen_by_{name}({run})' if reader.uses else 0})"
 
     def _write_take(self, k: int, step: Step) -> None:
         mine = [use for use in self.uses if use.step == step.name]

@@ -4,23 +4,22 @@ The compiled driver and the plain one work on the same arrays, so the state befo
 is reached in a moment and the frame itself can be stepped through.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from onetape.compiled.frame import frame_bytes, frame_length, frame_offset
-from onetape.engine import state
 from onetape.engine.engine import Engine, Rows
 from onetape.engine.graph import Pipeline
 from onetape.engine.planner import plan
-from onetape.records import OperatorError
+from onetape.records import IntegrityError, OperatorError
 from onetape.runtimes.batch import set_midnight
 from onetape.runtimes.dev.watch import Watch
+from onetape.runtimes.edge.follower import put_back_state
 from onetape.runtimes.progress import Progress
 from onetape.tape import checkpoint
+from onetape.tape.checkpoint_manifest import Manifest, folder_of, read_manifest
 from onetape.tape.layout import read_facts
 from onetape.tape.reader import Run, durable_end, read_segments
-
-_DIGEST = "digest "  # what a checkpoint holds beside the state
 
 
 class Replay:
@@ -41,20 +40,38 @@ class Replay:
 
     def restore(self, offset: int) -> None:
         """Put back the newest checkpoint of this code at or before frame `offset`, if any."""
+        self.restore_newest(lambda manifest: manifest.offset <= offset, f"frame {offset}")
+
+    def restore_newest(
+        self,
+        fits: Callable[[Manifest], bool],
+        wanted: str,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> int:
+        """Put back the newest checkpoint of this code that fits; its offset, 0 if there is none.
+
+        One that is damaged is passed over, and `say` is told.
+        """
         driver = self.engine.plan.driver
         for at in reversed(checkpoint.offsets(self.folder)):
-            if at <= offset:
-                found = checkpoint.read(self.folder, at)
-                if found.header.get("driver") == driver:
-                    arrays = found.arrays.items()
-                    state.restore(self.engine, {n: a for n, a in arrays if n[:7] != _DIGEST})
+            try:
+                manifest = read_manifest(folder_of(self.folder), at)
+                if fits(manifest) and manifest.header.get("driver") == driver:
+                    put_back_state(checkpoint.read(self.folder, at), self.engine)
                     self.offset = at
-                    return
+                    return at
+            except IntegrityError as why:
+                say(f"{why}; one before it is used, and more of the tape is run")
         if self.first > 0:
             raise OperatorError(
                 f"{self.folder} begins at frame {self.first}, and no checkpoint of this pipeline's "
-                f"code lies at or before frame {offset}; run the code that made the tape"
+                f"code lies at or before {wanted}; run the code that made the tape"
             )
+        return 0
+
+    def close(self) -> None:
+        """Nothing more is run."""
+        self._progress.close()
 
     def frames(self) -> Iterator[tuple[int, Run]]:
         """(offset, frame), from where the replay stands. Feed each, by `run` or `watched`."""

@@ -54,6 +54,18 @@ def unanswered_text(facts: dict[str, Any]) -> str:
     )
 
 
+def checkpoints_text(loop: dict[str, int]) -> str:
+    """How many checkpoints were made, and how many are elsewhere too."""
+    said = f"checkpoints: {loop['checkpoints']:,}, {loop['checkpoint_bytes'] / 1e6:,.1f} MB written"
+    if loop["checkpoints_failed"]:
+        said += f"; {loop['checkpoints_failed']:,} could not be written"
+    if "uploads_failed" in loop:
+        there = loop["uploaded_offset"]
+        said += "; none uploaded" if there < 0 else f"; uploaded up to frame {there}"
+        said += f", {loop['uploads_failed']:,} tries failed" if loop["uploads_failed"] else ""
+    return said
+
+
 def snapshot(
     node: EdgeNode,
     network: Network | None = None,

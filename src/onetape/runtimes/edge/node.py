@@ -33,10 +33,13 @@ from onetape.native.threads import pin_thread, set_realtime
 from onetape.records import OperatorError
 from onetape.runtimes.batch import set_midnight
 from onetape.runtimes.edge import loop, words
-from onetape.runtimes.edge.follower import Follower, newest, put_back, sent_of
+from onetape.runtimes.edge.follower import NONE_SAVED, Follower, newest, put_back, sent_of
 from onetape.runtimes.edge.lines import Line, new_clocks, new_intake
 from onetape.runtimes.edge.outlet import last_sent, send_again
+from onetape.runtimes.edge.uploader import Uploader
 from onetape.runtimes.manifest import code_of, manifest_of
+from onetape.tape import checkpoint_keep
+from onetape.tape.checkpoint_keep import Retention
 from onetape.tape.layout import read_facts
 from onetape.tape.reader import read_segments
 from onetape.tape.ring import HEAD, LIMIT, OFFSET, RING_FULL, TOO_LONG, WRITTEN, append, new_ring
@@ -63,6 +66,8 @@ class EdgeNode:
     live         whether silent sources get tick frames from this machine's clock
     resume       go on with the tape that is there; call `recover` before entering
     checkpoint_every_s   how often a follower saves a checkpoint; 0: never
+    retention            which checkpoints are kept
+    checkpoints          where they go besides the tape's folder: s3://BUCKET/PREFIX
     commit_every_ns      least time between commits of the journal; 0: as the disk allows
     cpu, priority        keep the loop on this processor; make it real-time (see native/threads.py)
     """
@@ -84,10 +89,13 @@ class EdgeNode:
         origin: dict[str, Any] | None = None,
         resume: bool = False,
         checkpoint_every_s: float = 0,
+        retention: Retention = checkpoint_keep.DEFAULT,
+        checkpoints: str | None = None,
         commit_every_ns: int = 0,
         cpu: int | None = None,
         priority: int | None = None,
     ) -> None:
+        uploader = Uploader(checkpoints, folder, retention) if checkpoints else None
         self.plan = plan(pipeline, framing, sampled=bool(lines))
         self.engine = Engine(self.plan, output_rows=OUTPUT_ROWS)
         set_midnight(self.engine, midnight_ns)
@@ -102,7 +110,14 @@ class EdgeNode:
         self.follower: Follower | None = None
         if checkpoint_every_s:
             driver = self.manifest["driver"]
-            self.follower = Follower(self.plan, folder, driver, every_s=checkpoint_every_s)
+            self.follower = Follower(
+                self.plan,
+                folder,
+                driver,
+                every_s=checkpoint_every_s,
+                retention=retention,
+                uploader=uploader,
+            )
             set_midnight(self.follower.engine, midnight_ns)
         self.inbox, self.inbox_control = new_ring(INBOX_BYTES)
         self.inbox_control[LIMIT] = 1 << 62  # only the tape's ring has a disk behind it
@@ -305,7 +320,7 @@ class EdgeNode:
             "unsent": int(self.words[words.UNSENT]),
             "unlogged": int(self.words[words.UNLOGGED]),
             "asked": int(self.words[words.ASKED]),
-            "checkpoints_failed": self.follower.failures if self.follower is not None else 0,
+            **(self.follower.statistics() if self.follower is not None else NONE_SAVED),
             "service_ns_p50": percentile_ns(self.around.service, 50),
             "service_ns_p99": percentile_ns(self.around.service, 99),
             "to_sink_ns_p50": percentile_ns(self.around.to_sink, 50),
@@ -314,7 +329,7 @@ class EdgeNode:
 
     def troubles(self) -> list[str]:
         """What did not go well and does not change the answer."""
-        return [self.follower.last_failure] if self.follower and self.follower.failures else []
+        return self.follower.troubles() if self.follower is not None else []
 
     def line_statistics(self) -> list[dict[str, Any]]:
         """What each line has brought so far."""

@@ -1,0 +1,1 @@
+"""SQL over what runs leave behind: Parquet outputs, tapes, checkpoints."""

@@ -1,0 +1,165 @@
+"""What an engine holds, as Arrow tables, one a node: books, one record a key, open windows.
+
+Keys are those in the index, so what was given up again is not shown. Times are ns, UNSET is null,
+and a column `symbol` stands in front where a feed has named the instruments.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from onetape.codecs.feed import symbol_of
+from onetape.compiled.index import BASE, COUNT, HEADER_WORDS, OLD_BASE, OLD_SIZE, SIZE
+from onetape.engine.batches import Batches
+from onetape.engine.engine import Engine
+from onetape.engine.graph import Node, OperatorNode
+from onetape.engine.sessions import Session
+from onetape.engine.window import Window
+from onetape.records import UNSET
+
+LEVELS = 10
+BOOK_TABLES = {"sides", "levels", "tops"}
+
+
+def tables_of(
+    engine: Engine, levels: int = LEVELS, nodes: list[int] | None = None
+) -> dict[str, Any]:
+    """{name of the node: pyarrow Table}, of the nodes that hold something a person can read.
+
+    levels  of each side of a book
+    nodes   only these, by number
+    """
+    names = [node.name for node in engine.plan.pipeline.nodes]
+    found = {}
+    for number, node in enumerate(engine.plan.pipeline.nodes):
+        columns = _columns(engine, number, node, levels)
+        if columns is not None:
+            label = f"{node.name} n{number}" if names.count(node.name) > 1 else node.name
+            found[label] = _table(_with_symbols(engine, columns))
+    return found
+
+
+def _columns(engine: Engine, number: int, node: Node, levels: int) -> dict[str, Any] | None:
+    """{name: values} of a node; None: it holds nothing of the kind."""
+    label, arrays = f"n{number}_", engine.arrays
+    if isinstance(node, OperatorNode) and node.spec.tables:
+        if set(node.spec.tables) >= BOOK_TABLES:
+            return _book(arrays[f"{label}sides"], arrays[f"{label}levels"], levels)
+        return None
+    if f"{label}index" not in arrays:
+        return None
+    keys, slots = entries(arrays[f"{label}index"])
+    key = str(node.key if hasattr(node, "key") else node.spec.key)  # type: ignore[attr-defined]
+    if isinstance(node, Window):
+        return _windows(node, key, keys, slots, lambda name: arrays[label + name])
+    if isinstance(node, Session):
+        starts, lasts = arrays[f"{label}starts"], arrays[f"{label}lasts"]
+        cells = len(starts) // len(arrays[f"{label}keys"])
+        at, of = _cells(slots, cells, lambda cell: starts[cell] != 0)
+        spans = {key: keys[of], "start_ns": starts[at] - 1, "last_ns": lasts[at]}
+        return spans | _fields(arrays[f"{label}panes"][at], key)
+    if isinstance(node, Batches):
+        is_open = arrays[f"{label}rows"][slots] > 0
+        keys, slots = keys[is_open], slots[is_open]
+        begun = {key: keys, "rows": arrays[f"{label}rows"][slots]}
+        return begun | _fields(arrays[f"{label}panes"][slots], key)
+    if f"{label}state" in arrays:
+        return {key: keys} | _fields(arrays[f"{label}state"][slots], key)
+    return None
+
+
+def entries(index: Any) -> tuple[Any, Any]:
+    """(keys, slots) of an index, in order of the slots: of first appearance."""
+    parts = []
+    for base, size in ((BASE, SIZE), (OLD_BASE, OLD_SIZE)):
+        begin = HEADER_WORDS + 2 * int(index[base])
+        parts.append(index[begin : begin + 2 * int(index[size])].reshape(-1, 2))
+    found = np.concatenate(parts)
+    found = found[found[:, 1] > 0]
+    found = found[np.argsort(found[:, 1], kind="stable")]
+    assert len(found) == int(index[COUNT]), "an index counts its keys"
+    return found[:, 0], found[:, 1] - 1
+
+
+def _windows(
+    node: Window, key: str, keys: Any, slots: Any, array: Callable[[str], Any]
+) -> dict[str, Any]:
+    """The panes that a window yet to end needs: of a sliding window they are `every` long."""
+    numbers, timers = array("numbers"), array("timers")
+    ring = len(numbers) // len(array("keys"))
+    first = timers["wake_ns"] // node.every_ns - node.panes_count()
+
+    def live(cell: Any) -> Any:
+        slot = cell // ring
+        return (numbers[cell] > np.maximum(first[slot], 0)) & (timers["place"][slot] > 0)
+
+    at, of = _cells(slots, ring, live)
+    start_ns = (numbers[at] - 1) * node.every_ns
+    spans = {key: keys[of], "start_ns": start_ns, "end_ns": start_ns + node.every_ns}
+    return spans | _fields(array("panes")[at], key)
+
+
+def _cells(slots: Any, each: int, is_live: Callable[[Any], Any]) -> tuple[Any, Any]:
+    """(cell, which of the slots it is of) of the live ones."""
+    cells = slots[:, None] * each + np.arange(each)
+    of, at = np.nonzero(is_live(cells))
+    return cells[of, at], of
+
+
+def _book(sides: Any, levels: Any, most: int) -> dict[str, Any]:
+    """A row an instrument and level, the best first: both sides."""
+    rows: dict[tuple[int, int], dict[str, int]] = {}
+    for at in np.flatnonzero(sides["count"]).tolist():
+        side = sides[at]
+        begin, end = int(side["start"]), int(side["start"]) + int(side["count"])
+        name = "ask" if at % 2 else "bid"
+        for rank, level in enumerate(levels[begin:end][::-1][:most], start=1):
+            row = rows.setdefault((at // 2, rank), {})
+            for field in level.dtype.names:
+                row[f"{name}_{field}"] = int(level[field])
+    places = sorted(rows)
+    found: dict[str, Any] = {
+        "instrument_id": np.array([instrument for instrument, _ in places], np.int64),
+        "level": np.array([rank for _, rank in places], np.int64),
+    }
+    for name in ("bid", "ask"):
+        for field in levels.dtype.names:
+            column = f"{name}_{field}"
+            values = [rows[place].get(column, UNSET) for place in places]
+            found[column] = np.array(values, np.int64)
+    return found
+
+
+def _fields(block: Any, key: str) -> dict[str, Any]:
+    """A column a field; one that has the key's name is kept under another."""
+    return {f"own_{name}" if name == key else name: block[name] for name in block.dtype.names}
+
+
+def _with_symbols(engine: Engine, columns: dict[str, Any]) -> dict[str, Any]:
+    words = list(_symbol_words(engine))
+    if len(words) != 1 or "instrument_id" not in columns:
+        return columns
+    known = {i: symbol_of(int(words[0][i])) for i in set(columns["instrument_id"].tolist())}
+    symbols = [known[i] for i in columns["instrument_id"].tolist()]
+    return {"symbol": np.array(symbols, object), **columns}
+
+
+def _symbol_words(engine: Engine) -> Iterator[Any]:
+    for n, source in enumerate(engine.plan.pipeline.sources):
+        if source.feed:
+            yield engine.arrays[f"n{n}_feed"]["symbols"][0]
+
+
+def _table(columns: dict[str, Any]) -> Any:
+    import pyarrow as pa
+
+    made = {}
+    for name, values in columns.items():
+        flat = np.ascontiguousarray(values).reshape(-1)
+        unset = flat == UNSET if flat.dtype == np.int64 else None
+        column = pa.array(flat, mask=unset, type=pa.string() if flat.dtype == object else None)
+        if values.ndim > 1:
+            column = pa.FixedSizeListArray.from_arrays(column, int(np.prod(values.shape[1:])))
+        made[name] = column
+    return pa.table(made)

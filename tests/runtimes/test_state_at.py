@@ -1,0 +1,264 @@
+"""The state at a moment is what a pipeline holds that was fed exactly the events before it."""
+
+import json
+import struct
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import onetape as ot
+from onetape import market as mk
+from onetape.cli import main
+from onetape.compiled.frame import DATA, END
+from onetape.connect.itch_file import open_itch
+from onetape.engine.frames import FramePacker
+from onetape.engine.planner import plan
+from onetape.records import OperatorError
+from onetape.runtimes import batch
+from onetape.runtimes.edge.follower import Follower
+from onetape.runtimes.load import load_pipeline
+from onetape.runtimes.manifest import manifest_of
+from onetape.runtimes.state_tables import tables_of
+from onetape.sim.exchange import write_file
+from onetape.tape import checkpoint
+from onetape.tape.tape import Tape
+
+SMALL = {"ring_bytes": 1 << 16, "segment_bytes": 1 << 22}
+DAY_NS = 20_000 * 86_400 * 10**9  # 2024-10-04
+KEYS = 5
+
+
+NUMBERS = """\
+import onetape as ot
+
+
+@ot.record
+class Number:
+    ts_event_ns: ot.i64
+    key: ot.i64
+    value: ot.i64
+
+
+@ot.operator(key="key")
+class Last:
+    value: ot.i64 = ot.UNSET
+    seen: ot.i64 = 0
+
+    def on_event(self, n: Number) -> Number | None:
+        self.value = n.value
+        self.seen += 1
+        return n
+
+
+@ot.aggregate
+class Sum:
+    value: ot.i64 = 0
+
+    def add(self, n: Number) -> None:
+        self.value += n.value
+
+    def merge(self, later: "Sum") -> None:
+        self.value += later.value
+
+    def result(self, key: int, start_ns: int, end_ns: int) -> Number | None:
+        return Number(end_ns, key, self.value)
+
+
+numbers = ot.source(Number)
+pipeline = ot.Pipeline(
+    last=Last(numbers),
+    sums=ot.window(numbers, Sum, width=30, every=10, key="key"),
+    pauses=ot.session(numbers, Sum, gap=7, key="key"),
+)
+"""
+NUMBER = np.dtype([("ts_event_ns", "<i8"), ("key", "<i8"), ("value", "<i8")])
+
+
+def make_tape(folder, pipeline, payloads, midnight_ns=0, *, saves=()):
+    """A tape of these payloads, an END, and a checkpoint behind each frame number in `saves`."""
+    planned = plan(pipeline)
+    follower = Follower(planned, folder, planned.driver)
+    batch.set_midnight(follower.engine, midnight_ns)
+    with Tape.create(folder, manifest_of(planned, midnight_ns, {}), **SMALL) as tape:
+        for n, payload in enumerate([*payloads, None]):
+            tape.append(0, END if payload is None else DATA, payload or b"", 0)
+            if n in saves:
+                tape.sync()
+                follower.catch_up()
+                follower.save()
+        tape.sync()
+    return folder
+
+
+def naive(pipeline, payloads, midnight_ns=0):
+    """The tables after these events, each in a frame of its own."""
+    engine, packer = batch.make_engine(pipeline, midnight_ns=midnight_ns), FramePacker()
+    for payload in payloads:
+        for _ in engine.feed(*packer.data(payload)):
+            pass
+    return rows_of(tables_of(engine))
+
+
+def rows_of(tables):
+    return {name: table.to_pylist() for name, table in tables.items()}
+
+
+def block_of(times, keys):
+    block = np.zeros(len(times), NUMBER)
+    block["ts_event_ns"] = times
+    block["key"] = keys
+    block["value"] = np.arange(len(times)) + 1
+    return block
+
+
+@pytest.fixture(scope="module")
+def numbers(tmp_path_factory):
+    """A tape of 300 numbers, now and then out of order, in frames of 1 to 20."""
+    rng = np.random.default_rng(5)
+    times = DAY_NS + np.cumsum(rng.integers(0, 4, 300)) - rng.integers(0, 2, 300)
+    block = block_of(times, rng.integers(0, KEYS, 300))
+    ends = np.unique(np.append(rng.integers(1, 300, 30), 300))
+    parts = [part.tobytes() for part in np.split(block, ends[:-1])]
+    file = tmp_path_factory.mktemp("numbers") / "numbers.py"
+    file.write_text(NUMBERS)
+    tape = make_tape(file.parent / "tape", load_pipeline(str(file)), parts, saves=(7, 13, 22))
+    return block, tape, str(file)
+
+
+def before(block, until_ns):
+    """The events up to the first that is after the time."""
+    late = np.flatnonzero(block["ts_event_ns"] > until_ns)
+    return block[: late[0]] if len(late) else block
+
+
+@settings(max_examples=12)
+@given(st.integers(-3, 700))
+def test_at_any_time_it_is_what_the_events_before_it_have_made(numbers, at):
+    block, tape, file = numbers
+
+    found = ot.state_at(file, tape, time=DAY_NS + at)
+
+    ones = [event.tobytes() for event in before(block, DAY_NS + at)]
+    assert rows_of(found) == naive(load_pipeline(file), ones)
+
+
+def test_before_any_frame_it_is_what_the_frames_before_it_have_made(numbers):
+    block, tape, file = numbers
+    sizes = frame_sizes(tape)
+    for offset in (1, 2, 9, 14, 23, len(sizes)):
+        found = ot.state_at(file, tape, offset=offset)
+
+        some = block[: sum(sizes[:offset])]
+        assert rows_of(found) == naive(load_pipeline(file), [one.tobytes() for one in some])
+
+
+def frame_sizes(tape):
+    from onetape.tape.reader import frames
+
+    return [len(p) // 24 if h.kind == DATA else 0 for h, p in frames(tape) if h.kind != END]
+
+
+def test_it_starts_from_the_checkpoint_before_and_a_damaged_one_is_passed_over(numbers, capsys):
+    block, tape, file = numbers
+    times = block["ts_event_ns"]
+    clock = f"00:00:00.{int(times.max() - DAY_NS):09d}"
+    saved = checkpoint.offsets(tape)
+    args = ["state", file, str(tape), "--time", clock, "--json"]
+
+    assert main(args) == 0
+    whole = json.loads(capsys.readouterr().out)
+    path = tape / "checkpoints" / f"{saved[-1]:020d}.checkpoint"
+    good = path.read_bytes()
+    path.write_bytes(good[:50] + bytes([good[50] ^ 4]) + good[51:])
+    assert main(args) == 0
+    out, err = capsys.readouterr()
+    path.write_bytes(good)
+
+    assert whole["from_offset"] == saved[-1]
+    fallen = json.loads(out)
+    assert fallen["from_offset"] == saved[-2]
+    assert f"{path}: its hash was" in err and "one before it is used" in err
+    assert fallen["state"] == whole["state"]
+    assert len(whole["state"]["Last"]) == KEYS
+
+
+def test_the_command_shows_one_key_and_leaves_parquet(numbers, tmp_path, capsys):
+    _, tape, file = numbers
+    args = ["state", file, str(tape), "--node", "Last", "--key", "3"]
+
+    assert main([*args, "--parquet", str(tmp_path / "out")]) == 0
+
+    text = capsys.readouterr().out
+    table = pq.read_table(tmp_path / "out" / "Last.parquet")
+    assert "Last, 1 rows" in text
+    assert table.column_names == ["key", "value", "seen"]
+    assert f"{table['value'][0]}" in text
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--time", "25 past"], "the time was '25 past'; expected 10:31:07.2, or"),
+        (["--offset", "99999"], "the state before frame 99999 was asked for"),
+        (["--node", "Nobody"], "--node was Nobody; the pipeline holds Last, Sum_30ns, Sum_session"),
+    ],
+)
+def test_what_cannot_be_shown_is_said(numbers, capsys, more, said):
+    _, tape, file = numbers
+
+    assert main(["state", file, str(tape), *more]) == 1
+
+    assert said in capsys.readouterr().err
+
+
+def test_a_time_and_an_offset_are_one_too_many(numbers):
+    with pytest.raises(OperatorError, match="expected one of the two"):
+        ot.state_at(numbers[2], numbers[1], time=DAY_NS, offset=3)
+
+
+# --- a venue's book ---------------------------------------------------------------------------
+
+
+def venue_pipeline():
+    feed = mk.source("itch")
+    return ot.Pipeline(top=feed.top_of_book(), vwap=mk.vwap(feed.trades(), width="10ms"))
+
+
+@pytest.fixture(scope="module")
+def venue(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("venue")
+    write_file(folder / "day.itch", seed=3, instruments=4, seconds=0.5, messages_per_s=3000)
+    file = open_itch(folder / "day.itch", chunk_bytes=4096)
+    payloads = [bytes(payload) for _, payload in file]
+    messages = list(messages_of(b"".join(payloads)))
+    tape = make_tape(folder / "tape", venue_pipeline(), payloads, file.midnight_ns, saves=(3, 6))
+    return messages, file.midnight_ns, tape
+
+
+def messages_of(data):
+    """(ns since midnight, the message with its length)."""
+    at = 0
+    while at < len(data):
+        size = 2 + struct.unpack_from(">H", data, at)[0]
+        yield int.from_bytes(data[at + 7 : at + 13], "big"), data[at : at + size]
+        at += size
+
+
+@pytest.mark.parametrize("place", [0, 40, 333, 700, 1100, 1350])
+def test_the_book_at_a_time_of_day(venue, place):
+    messages, midnight_ns, tape = venue
+    since_ns = messages[place][0] if place else 0
+    seconds, ns = divmod(since_ns, 10**9)
+    clock = f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}.{ns:09d}"
+
+    found = rows_of(ot.state_at(venue_pipeline(), tape, time=clock))
+
+    some = [message for ts, message in messages if ts <= since_ns]
+    assert found == naive(venue_pipeline(), some, midnight_ns)
+    if place > 300:
+        best = [row for row in found["Book"] if row["level"] == 1]
+        assert len(best) == 4 and all(row["symbol"] for row in best)
+        assert all(row["bid_price_ticks"] < row["ask_price_ticks"] for row in best)
