@@ -87,13 +87,25 @@ def test_batch_live_replay_and_resume_know_the_table_from_the_first_message(
     assert again["digests"] == found.digests
 
 
-def test_symbols_beside_a_feed_need_its_ids(day):
-    @ot.record
-    class Limit:
-        ts_event_ns: ot.i64
-        max_lots: ot.i64
-        instrument_id: ot.u32
+@ot.record
+class Limit:
+    ts_event_ns: ot.i64
+    max_lots: ot.i64
+    instrument_id: ot.u32
 
+
+def test_a_table_stands_beside_several_feeds(day):
+    rows = pa.table({"instrument_id": [1, 2], "max_lots": [10, 200]})
+    limits = ot.table(ot.read(rows, Limit, columns={"ts_event_ns": None}), by=c.instrument_id)
+    first, second = (ot.source("itch", name=name).trades() for name in "ab")
+    pipeline = ot.Pipeline(one=first.lookup(limits), other=second.lookup(limits))
+    found = ot.run(pipeline, file={"a": day, "b": day}, quiet=True)
+
+    assert len(found.one) > 10
+    assert found.one.to_dicts() == found.other.to_dicts()
+
+
+def test_symbols_beside_a_feed_need_its_ids(day):
     rows = pa.table({"instrument_id": ["AAPL"], "max_lots": [10]})
     limits = ot.table(ot.read(rows, Limit, columns={"ts_event_ns": None}), by=c.instrument_id)
     checked = ot.source("itch").trades().lookup(limits)

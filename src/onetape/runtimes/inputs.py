@@ -15,7 +15,7 @@ from onetape.engine.engine import Engine
 from onetape.engine.frames import Run, frames_of, packed
 from onetape.engine.graph import Node, Pipeline, Source
 from onetape.records import OperatorError
-from onetape.runtimes.tables_first import items_first, one_feed
+from onetape.runtimes.tables_first import TablesFirst, items_first, one_feed
 from onetape.runtimes.twin import Twin, check_no_venue
 
 
@@ -68,9 +68,11 @@ def simulated(pipeline: Pipeline, *, seed: int, milliseconds: int) -> Inputs:
 
 
 def has_several_feeds(pipeline: Pipeline) -> bool:
-    """Does it take feeds, more than one of them or a drop copy?"""
-    feeds = [source.feed for source in pipeline.sources]
-    return all(feeds) and (len(feeds) > 1 or feeds == ["fix"])
+    """Does it take feeds, more than one of them or a drop copy, and beside them only tables?"""
+    feeds = [source.feed for source in pipeline.sources if source.feed]
+    beside = pipeline.sources[len(feeds) :]
+    has_tables = all(source.table is not None for source in beside)
+    return has_tables and (len(feeds) > 1 or feeds == ["fix"])
 
 
 def feed_files(pipeline: Pipeline, given: Mapping[str, Any] | str | Path | None) -> FeedFiles:
@@ -78,7 +80,7 @@ def feed_files(pipeline: Pipeline, given: Mapping[str, Any] | str | Path | None)
 
     OperatorError: a source without a file.
     """
-    sources = pipeline.sources
+    sources = [source for source in pipeline.sources if source.feed]
     if isinstance(given, str | Path):
         if len(sources) > 1:
             names = " and ".join(f"{s.name}=FILE" for s in sources)
@@ -121,7 +123,7 @@ def inputs_of(
     if has_several_feeds(pipeline) or isinstance(file, Mapping):
         files = feed_files(pipeline, file)
         return Inputs(
-            runs=lambda: packed(files),
+            runs=lambda: packed(TablesFirst(pipeline, files)),
             symbols=symbols_of,
             ticks=ticks_of(pipeline),
             framing=files.framing,

@@ -6,6 +6,7 @@ tape before it: a replay needs no file.
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,28 +22,48 @@ from onetape.tape.ring import RING_FULL, append
 
 
 def one_feed(pipeline: Pipeline) -> Source:
-    """The only feed of a pipeline all other sources of which came with tables; it is source 0."""
-    feeds = [source for source in pipeline.sources if source.feed]
-    beside = pipeline.sources[1:]
+    """The ITCH source of a pipeline all other sources of which came with tables; it is source 0."""
+    feeds, beside = _parted(pipeline)
     if [s.feed for s in feeds] != ["itch"] or any(source.table is None for source in beside):
         names = ", ".join(source.name for source in pipeline.sources)
         raise OperatorError(
             f"the pipeline has the sources {names}; an ITCH feed runs a pipeline of one ITCH "
             "source, and of tables beside it (ot.read)"
         )
-    for source in beside:
-        if source.table.symbol_fields and source.table.rules.symbols is None:
-            raise OperatorError(
-                f"source {source.name!r} names instruments by symbol, and beside a feed their ids "
-                "are the feed's own; say which id each has: ot.read(..., symbols={'AAPL': 13})"
-            )
     return feeds[0]
 
 
 def items_first(pipeline: Pipeline) -> list[Item]:
-    """The frames of the tables beside a feed, in order of event time, and their ends."""
-    tables = [source.table for source in pipeline.sources[1:]]
-    return [(1 + number, kind, payload) for number, kind, payload in Merged(tables)]
+    """The frames of the tables beside feeds, in order of event time, and their ends."""
+    feeds, beside = _parted(pipeline)
+    merged = Merged([source.table for source in beside])
+    return [(len(feeds) + number, kind, payload) for number, kind, payload in merged]
+
+
+@dataclass(frozen=True)
+class TablesFirst:
+    """The frames of the tables beside feeds, then those of the feeds; begins again each time."""
+
+    pipeline: Pipeline
+    feeds: Iterable[Item]
+
+    def __iter__(self) -> Iterator[Item]:
+        yield from items_first(self.pipeline)
+        yield from self.feeds
+
+
+def _parted(pipeline: Pipeline) -> tuple[list[Source], list[Source]]:
+    """Its feeds, which come first, and its other sources."""
+    feeds = [source for source in pipeline.sources if source.feed]
+    beside = pipeline.sources[len(feeds) :]
+    for source in beside if feeds else ():
+        table = source.table
+        if table is not None and table.symbol_fields and table.rules.symbols is None:
+            raise OperatorError(
+                f"source {source.name!r} names instruments by symbol, and beside a feed their ids "
+                "are the feed's own; say which id each has: ot.read(..., symbols={'AAPL': 13})"
+            )
+    return feeds, beside
 
 
 def not_on_tape(node: EdgeNode, items: Iterable[Item]) -> Iterator[Item]:

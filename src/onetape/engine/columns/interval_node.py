@@ -52,6 +52,9 @@ class IntervalJoin(Node):
     def rows(self) -> Stream:
         return Stream(self, "rows", self.of)
 
+    def keyed_by(self) -> str | None:
+        return self.key
+
     def is_timed(self) -> bool:
         return True
 
