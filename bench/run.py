@@ -76,6 +76,12 @@ def own_orders(quick: bool) -> dict[str, Any]:
     return own_orders.run(messages=100_000, rounds=2) if quick else own_orders.run()
 
 
+def keys(quick: bool) -> dict[str, Any]:
+    from bench import keys
+
+    return keys.run(keys=500_000, events=500_000) if quick else keys.run()
+
+
 def tape(quick: bool) -> dict[str, Any]:
     from bench import recover, tape
 
@@ -136,6 +142,7 @@ BENCHES: dict[str, Callable[..., dict[str, Any]]] = {
     "nexmark": nexmark,
     "columns": columns,
     "pattern": pattern,
+    "keys": keys,
     "debs": debs,
     "join": join,
     "own_orders": own_orders,

@@ -37,14 +37,14 @@ ROWS_MOST = 64  # that one event may cause at one output
 
 def random_pipeline(seed):
     """A pipeline of 2 or 3 sources and 4 to 9 nodes; the same for the same seed."""
-    rng = random.Random(seed)
+    rng, keeping = random.Random(seed), random.Random(seed + 1021)
     while True:
-        pipeline = _pipeline(rng)
+        pipeline = _pipeline(rng, keeping)
         if max(planner.plan(pipeline).rows_most) <= ROWS_MOST:
             return pipeline
 
 
-def _pipeline(rng):
+def _pipeline(rng, keeping):
     records = [Tick, Note, rng.choice([Tick, Note])][: rng.choice([2, 2, 3])]
     streams = {Tick: [], Note: [], Summary: []}
     for name, record in zip("abc", records):
@@ -52,7 +52,7 @@ def _pipeline(rng):
         streams[record].append(ot.source(record, name=name, lateness=lateness, idle=idle))
     made = []  # one list of streams a node
     for _ in range(rng.randrange(4, 10)):
-        outputs = _node(rng, streams)
+        outputs = _node(rng, keeping, streams)
         made.append(outputs)
         for stream in outputs:
             streams.setdefault(stream.of, []).append(stream)
@@ -64,7 +64,16 @@ def _pipeline(rng):
     return ot.Pipeline(**{f"out{n}": stream for n, stream in enumerate(chosen)})
 
 
-def _node(rng, streams):
+def _kept(keeping, has_ttl):
+    """Half of all nodes keep keys for good, and have room for all."""
+    ttl = {"ttl": keeping.choice([8, 30])} if has_ttl and keeping.random() < 0.5 else {}
+    if keeping.random() < 0.7:
+        return {"capacity": KEYS} | ttl
+    when_full = keeping.choice(["drop_new", "evict_oldest", "evict_oldest"])
+    return {"capacity": {"keys": keeping.choice([1, 2, 3])}, "when_full": when_full} | ttl
+
+
+def _node(rng, keeping, streams):
     def a(record):
         return rng.choice(streams[record][-4:])  # rather long chains than wide fans
 
@@ -73,24 +82,24 @@ def _node(rng, streams):
 
     every = rng.choice([4, 10])
     width, late = every * rng.choice([1, 1, 2, 5]), rng.choice([3, 25])
-    of = {"key": "key", "capacity": KEYS["keys"]}
+    kept, windowed = _kept(keeping, True), _kept(keeping, False)
+    of = {"key": "key"} | windowed | {"capacity": windowed["capacity"]["keys"]}
+    batched = {"key": "key"} | kept | {"capacity": kept["capacity"]["keys"]}
     kinds = [
         lambda: [scaled(a(Tick), by=rng.choice([-1, 3]), plus=rng.randrange(3))],
         lambda: [some(a(Tick), of=rng.choice([2, 3]))],
         lambda: [noted(a(Tick), shift=rng.choice([0, 0, 15]))],
         lambda: [ticked(a(Note), most=rng.choice([1, 3]))],
-        lambda: [every_other(a(Tick), start=rng.randrange(2), capacity=KEYS)],
+        lambda: [every_other(a(Tick), start=rng.randrange(2), **kept)],
         lambda: [(split := Split(a(Tick), at=rng.choice([2, 5]))).low, split.notes],
-        lambda: [
-            Sleeper(a(Tick), nap=rng.choice([3, 10]), again=rng.choice([1, 9]), capacity=KEYS)
-        ],
-        lambda: [Pair(a(Tick), a(Note), wait=rng.choice([2, 12]), capacity=KEYS)],
+        lambda: [Sleeper(a(Tick), nap=rng.choice([3, 10]), again=rng.choice([1, 9]), **kept)],
+        lambda: [Pair(a(Tick), a(Note), wait=rng.choice([2, 12]), **kept)],
         lambda: [ot.merge(*(a(Tick) for _ in range(rng.choice([2, 3]))))],
         lambda: [(w := window(a(Tick), Chain, width=width, every=every, **of)), w.late],
         lambda: [(w := window(a(Tick), Chain, width=every, **of)), w.late],
         lambda: [(w := window(a(Note), Largest, width=width, every=every, **of)), w.late],
         lambda: [(w := ot.session(a(Tick), Chain, gap=every, **of)), w.late],
-        lambda: [batches(a(Note), Largest, rows=3, **of)],
+        lambda: [batches(a(Note), Largest, rows=3, **batched)],
         lambda: [(m := ot.merge(a(Tick), a(Tick), order="event_time")), m.late],
         lambda: [Pair(a(Tick), a(Note), order="event_time", wait=rng.choice([2, 12]))],
         lambda: _near(rng, a(Tick), a(rng.choice([Tick, Note])), an_order()),
@@ -108,7 +117,7 @@ def _node(rng, streams):
         ],
         lambda: [(w := window(a(Tick), Chain, width=every, emit="each", lateness=late)), w.late],
         lambda: [ot.session(a(Tick), Trail, gap=every, emit="each")],
-        lambda: [batches(a(Tick), Chain, rows=4, emit="each", **of)],
+        lambda: [batches(a(Tick), Chain, rows=4, emit="each", **batched)],
     ]
     if streams[Summary]:
         kinds.append(lambda: [closed(a(Summary), at_least=rng.choice([1, 2]))])

@@ -511,11 +511,12 @@ def test_as_many_keys_as_the_capacity_fit_and_one_more_halts(running, kind):
     fits = run(pipeline, frames([Rows(0, five), End(0)]))
     engine = make(pipeline)
     with pytest.raises(OperatorError) as full:
-        run_engine(engine, frames([Rows(0, five), Rows(0, [Tick(150, 1, 1), Tick(151, 0, 1)])]))
+        run_engine(engine, frames([Rows(0, five), Rows(0, [Tick(149, 1, 1), Tick(149, 0, 1)])]))
 
     assert len(fits.rows["out"]) == 25
     assert str(full.value).startswith(f"operator {name} is at capacity at offset 1, event ")
     assert "nothing is dropped to make room; raise its capacity" in str(full.value)
+    assert "or say what else to do: when_full='evict_oldest' forgets" in str(full.value)
 
 
 def test_a_ring_that_cannot_hold_what_one_event_may_make_is_refused():

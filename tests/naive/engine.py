@@ -18,6 +18,7 @@ The rules it follows, as the documentation has them:
   to what stands behind, time is then that of the row.
 """
 
+from collections import OrderedDict
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -46,6 +47,9 @@ class Made(NamedTuple):
     ahead: int
     dropped_matches: int
     states: dict[int, dict[int, dict[str, Any]]]  # by node and key
+    dropped: int
+    evicted: int
+    forgotten: int
 
 
 class Emitter:
@@ -80,9 +84,12 @@ def run(pipeline, steps):
             naive.tick(step.source, step.now_ns)
         else:
             naive.end(step.source)
+    naive.forget_unseen(naive.reached)
     return Made(
         naive.rows, naive.origins, naive.late, naive.late_at_windows, naive.ahead,
-        sum(watch.dropped for watch in naive.watches.values()), naive.states,
+        sum(watch.dropped for watch in naive.watches.values()),
+        {number: states for number, states in naive.states.items() if states},
+        naive.dropped, naive.evicted, naive.forgotten,
     )  # fmt: skip
 
 
@@ -108,6 +115,9 @@ class Naive:
         self.seen_by = {}  # (node number, key): {pane: [events]}, all there ever were
         self.changed = {}  # (node number, key): panes with an event that has not been told
         self.reached = UNSET  # time as the roots have seen it: never goes back
+        self.last_seen = {}  # node number: {key: time of the last event}, oldest first
+        self.began = {}  # node number: the first time that was known
+        self.dropped = self.evicted = self.forgotten = 0
         self.root = None  # what caused the rows that are being made
 
     # --- time -------------------------------------------------------------------------------------
@@ -164,9 +174,12 @@ class Naive:
             elif isinstance(node, InOrder):
                 self.go_on(node, number, due)
             elif isinstance(node, IntervalJoin):
-                self.forget(node, number, key, due)
+                self.let_go(node, number, key, due)
             elif isinstance(node, Matcher):
                 self.tell_matches(node, number, key, self.watches[number, key].time(due))
+            elif self.is_timed_out(number, key):
+                self.forget(number, key)
+                self.forgotten += 1
             else:
                 self.states[number][key]["wake_ns"] = UNSET
                 self.call(node, number, node.spec.timer, due, key, over=self.now >= FAR)
@@ -212,6 +225,8 @@ class Naive:
         spec = node.spec
         key = None if spec.state is None else getattr(event, spec.key)
         if key is not None:
+            if not self.is_kept(node, number, key):
+                return
             states = self.states.setdefault(number, {})
             if key not in states:
                 states[key] = fresh(spec.state, spec.initial)
@@ -264,6 +279,53 @@ class Naive:
         for row in rows:
             self.push(node, "matches", row)
 
+    # --- keys -------------------------------------------------------------------------------------
+
+    def is_kept(self, node, number, key):
+        """Is the key one that is known, or may be? Then it is the newest."""
+        seen, now = self.last_seen.setdefault(number, OrderedDict()), self.root.time
+        self.begin(number, now)
+        self.forget_unseen(now, number)
+        limit = node.capacity if isinstance(node.capacity, int) else node.capacity["keys"]
+        if key not in seen and len(seen) >= limit:
+            if node.keeping.when_full == "drop_new":
+                self.dropped += 1
+                return False
+            assert node.keeping.when_full == "evict_oldest"
+            self.forget(number, next(iter(seen)))
+            self.evicted += 1
+        seen[key] = now
+        seen.move_to_end(key)
+        return True
+
+    def begin(self, number, now):
+        if now > 0:
+            self.began.setdefault(number, now)
+
+    def forget_unseen(self, now, only=None):
+        for number, seen in self.last_seen.items():
+            if only in (None, number):
+                over = [key for key in seen if self.is_over(number, key, now)]
+                for key in over:
+                    self.forget(number, key)
+                self.forgotten += len(over)
+
+    def is_timed_out(self, number, key):
+        self.begin(number, self.reached)
+        return self.is_over(number, key, self.reached)
+
+    def is_over(self, number, key, now):
+        ttl_ns, seen = self.pipeline.nodes[number].keeping.ttl_ns, self.last_seen[number][key]
+        return 0 < ttl_ns <= now - max(seen, self.began.get(number, 0))
+
+    def forget(self, number, key):
+        """As if it had never been seen."""
+        del self.last_seen[number][key]
+        self.states.get(number, {}).pop(key, None)
+        windows = (self.panes, self.seen_by, self.changed)
+        for held in (self.timers, *windows, self.sessions, self.batches):
+            held.pop((number, key), None)
+
     # --- windows ----------------------------------------------------------------------------------
 
     def add_to_window(self, node, number, event):
@@ -275,6 +337,8 @@ class Naive:
         ):
             self.late_at_windows += 1
             self.push(node, "late", event)
+            return
+        if not self.is_kept(node, number, key):
             return
         panes = self.panes.setdefault((number, key), {})
         if node.lateness_ns:
@@ -324,7 +388,9 @@ class Naive:
         if wakes:
             self.timers[number, key] = min(wakes)
         self.tell_window(node, number, key, end_ns, 0 if due_ns == end_ns else EARLY)
-        if due_ns == end_ns and node.lateness_ns == 0:
+        if not wakes and node.leaves_keys():
+            self.forget(number, key)
+        elif due_ns == end_ns and node.lateness_ns == 0:
             panes.pop((end_ns - node.width_ns) // every, None)
 
     def tell_window(self, node, number, key, end_ns, flag):
@@ -354,6 +420,8 @@ class Naive:
             self.late_at_windows += 1
             self.push(node, "late", event)
             return
+        if not self.is_kept(node, number, key):
+            return
         open_ = self.sessions.setdefault((number, key), [])
         near = [s for s in open_ if any(abs(ts - other.ts_event_ns) < gap for other in s)]
         if not near and len(open_) == 2 + -(-self.slack_ns(node) // gap):
@@ -377,15 +445,19 @@ class Naive:
         over = next(s for s in self.sessions[number, key] if latest(s) + node.gap_ns == end_ns)
         self.sessions[number, key].remove(over)
         self.await_session(node, number, key)
+        if not self.sessions[number, key]:
+            self.forget(number, key)
         self.tell(node, over, key, earliest(over), end_ns)
 
     def add_to_batch(self, node, number, event):
         key = key_of(node, event)
+        if not self.is_kept(node, number, key):
+            return
         some = self.batches.setdefault((number, key), [])
         some.append(event)
         is_full = len(some) == node.rows
         if is_full:
-            self.batches[number, key] = []
+            self.forget(number, key)
         if is_full or node.emit == "each":
             flag = 0 if is_full else EARLY
             self.tell(node, some, key, some[0].ts_event_ns, event.ts_event_ns, flag)
@@ -455,7 +527,7 @@ class Naive:
         if dues:
             self.timers[number, key] = min(dues)
 
-    def forget(self, node, number, key, due):
+    def let_go(self, node, number, key, due):
         kept, alone = self.kept[number, key], None
         kept["right"] = [e for e in kept["right"] if e[0].ts_event_ns - node.least_ns + 1 > due]
         for entry in in_time(kept["left"]):

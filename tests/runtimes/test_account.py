@@ -7,6 +7,7 @@ from onetape.runtimes.account import lines_of
 FINE = {
     "messages": 10, "gaps": 0, "gap_messages": 0, "duplicates": 0, "late": 0, "late_at_windows": 0,
     "ahead": 0, "dropped_matches": 0, "bad_frames": 0, "bad_events": 0, "refused": {}, "book": {},
+    "state": {},
 }  # fmt: skip
 
 

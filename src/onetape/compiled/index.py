@@ -5,7 +5,7 @@ successor of twice the size, and each further insertion moves a few entries over
 on a lookup may probe both. All tables live one behind the other in one reserved array (memory
 that is not touched costs nothing), so nothing is ever allocated:
 
-    word 0..7   SIZE BASE OLD_SIZE OLD_BASE CURSOR COUNT LIMIT -
+    word 0..7   SIZE BASE OLD_SIZE OLD_BASE CURSOR COUNT LIMIT FREE
     word 8..    entries of two words: key, slot + 1   (0: free; MOVED: its entry has moved on)
 
 Linear probing; four neighbouring keys share one cache line, since venues number orders upwards
@@ -21,7 +21,8 @@ from onetape.compiled.bits import mul_wrap, shift_right
 from onetape.compiled.kernel import kernel
 from onetape.compiled.memory import prefetch
 
-SIZE, BASE, OLD_SIZE, OLD_BASE, CURSOR, COUNT, LIMIT = range(7)
+# FREE is not the index's own: its user keeps there where its free slots begin.
+SIZE, BASE, OLD_SIZE, OLD_BASE, CURSOR, COUNT, LIMIT, FREE = range(8)
 HEADER_WORDS = 8
 FIRST_SIZE = 64
 MOVED = -1
@@ -41,6 +42,17 @@ def new_index(limit: int) -> np.ndarray[Any, np.dtype[np.int64]]:
     words[SIZE] = FIRST_SIZE
     words[LIMIT] = limit
     return words
+
+
+def held_slots(index: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The slots of all keys, upwards. O(size of the index) where slots were given back."""
+    if index[FREE] == 0:  # handed out from 0 on, and none came back
+        return np.arange(int(index[COUNT]))
+    tables = [(index[BASE], index[SIZE]), (index[OLD_BASE], index[OLD_SIZE])]
+    words = [HEADER_WORDS + 2 * int(base) + 1 for base, _ in tables]
+    ends = [word + 2 * int(size) for word, (_, size) in zip(words, tables, strict=True)]
+    held = np.concatenate([index[w:end:2] for w, end in zip(words, ends, strict=True)])
+    return np.sort(held[held > 0]) - 1
 
 
 @kernel

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from onetape.compiled.index import COUNT
+from onetape.compiled.index import held_slots
+from onetape.engine.keeping import HALT, keeping
+from onetape.engine.keyed_text import find_slot, give_back
 from onetape.engine.node import Canonical
 from onetape.engine.operator_text import call, initial_block
 from onetape.engine.stream import Stream
@@ -41,13 +43,12 @@ class Batches(Aggregating):
 
     def canonical(self, engine: Engine, label: str) -> Canonical:
         arrays = engine.arrays
-        used = int(arrays[f"{label}_index"][COUNT])
-        kept = [arrays[f"{label}_{name}"][:used] for name in ("rows", "began", "panes")]
-        open_ = np.flatnonzero(kept[0])
-        yield arrays[f"{label}_keys"][:used][open_], [block[open_] for block in kept]
+        slots = held_slots(arrays[f"{label}_index"])
+        kept = [arrays[f"{label}_{name}"][slots] for name in ("rows", "began", "panes")]
+        yield arrays[f"{label}_keys"][slots], kept
 
     def manifest(self) -> dict[str, Any]:
-        return {"rows": self.rows, "key": self.key}
+        return {"rows": self.rows, "key": self.key} | self.keeping.facts()
 
     def spans(self) -> str:
         return f"every {self.rows:,} rows"
@@ -60,9 +61,14 @@ def batches(
     rows: int,
     key: str | None = None,
     capacity: int = 1 << 16,
+    when_full: str = HALT,
+    ttl: str | int | None = None,
     emit: str = "end",
 ) -> WindowStream:
-    """Every `rows` rows of `stream` per value of `key`; emit="each": and what there is by each."""
+    """Every `rows` rows of `stream` per value of `key`; emit="each": and what there is by each.
+
+    At most `capacity` keys with a batch begun; `when_full` and `ttl` as for an operator.
+    """
     check_aggregate("batches", stream, spec, key, capacity, emit)
     if not isinstance(rows, int) or isinstance(rows, bool) or rows < 1:
         raise DeclarationError(f"batches of {rows!r} rows; expected a whole number, 1 or more")
@@ -72,6 +78,7 @@ def batches(
         spec=spec,
         key=key or "",
         capacity=capacity if key else 1,
+        keeping=keeping("batches", when_full, ttl),
         emit=emit,
         rows=rows,
     )
@@ -85,16 +92,20 @@ def on_event(planner: _Planner, node: Batches, event: str) -> None:
     _arrays(planner, node)
     block = planner.array(f"x{number}_window", lambda: np.zeros(1, node.spec.of.dtype))
     used = planner.array(f"u{number}_window", lambda: np.zeros(1, np.int64))
-    text.add(
-        f"key = {node.key_of(event)}",
-        f"slot = slot_only({label}_direct, {label}_index, {label}_keys, key)",
-    )
+    text.add(f"key = {node.key_of(event)}", f"{used}[0] = 0")
+    with find_slot(planner, node, "slot", node.capacity, [f"{label}_rows[slot] = 0"]):
+        _add(planner, node, event, block, used)
+    planner.push_each(node.windows(), block, f"{used}[0]", 1)
+
+
+def _add(planner: _Planner, node: Batches, event: str, block: str, used: str) -> None:
+    text, label, number = planner.text, planner.label(node), planner.number[id(node)]
     with text.block(f"if {label}_rows[slot] == 0"):
         text.add(
             f"copy_row({label}_panes, slot, x{number}_initial, 0)",
             f"{label}_began[slot] = {event}.ts_event_ns",
         )
-    text.add(f"{label}_rows[slot] += 1", f"r.node = {number}", f"{used}[0] = 0")
+    text.add(f"{label}_rows[slot] += 1", f"r.node = {number}")
     planner.sample(node)
     call(planner, f"{label}_add", node.spec.add, [f"row({label}_panes, slot)", event], [])
     planner.sample(node, at_end=True)
@@ -106,8 +117,9 @@ def on_event(planner: _Planner, node: Batches, event: str) -> None:
         call(planner, f"{label}_result", node.spec.result, span, [], into=f"{block}, {used}")
         if node.emit == "each":
             text.add("if not is_full:", f"    row({block}, 0).flags |= {EARLY}")
+        with text.block("if is_full") if node.emit == "each" else nullcontext():
+            give_back(planner, node, "slot")  # it holds nothing now
         planner.mark_stale(node, node.spec.of, block, f"{used}[0]", 1)
-    planner.push_each(node.windows(), block, f"{used}[0]", 1)
 
 
 def _arrays(planner: _Planner, node: Batches) -> None:

@@ -68,6 +68,9 @@ class Counts:
     late_at_windows: int  # what windows refused as late: those, and what operators date back
     ahead: int  # what windows refused as too far ahead
     dropped_matches: int  # partial matches that patterns had no room for
+    keys_forgotten: int  # not seen for the ttl of their node
+    keys_evicted: int  # seen longest ago, when a node was full
+    rows_dropped: int  # left out, as of keys that came when a node was full
     bad_frames: int
     bad_events: int
     rows: dict[str, int]
@@ -102,7 +105,7 @@ class Engine:
         self.sources = layout.new_sources(len(plan.pipeline.sources))
         self.heads = np.zeros(layout.LINE * max(len(plan.outputs), 1), np.int64)
         self.tails = np.zeros_like(self.heads)
-        self.counts_words = np.zeros(2 * len(plan.node_names), np.int64)
+        self.counts_words = np.zeros(layout.NODE_WORDS * len(plan.node_names), np.int64)
         self.arrays = {name: make() for name, make in plan.arrays.items()}
         for k, output in enumerate(plan.outputs):
             if f"o{k}" in self.arrays:
@@ -223,21 +226,33 @@ class Engine:
             f"operator {operator} is at capacity at offset {int(run['offset'])}, event "
             f"{int(run['index'])}: all reserved state is in use, and nothing is dropped to make "
             f"room; raise its capacity, for example {operator}(..., capacity={{...}})"
+            + self._other_policies(int(run["node"]))
+        )
+
+    def _other_policies(self, number: int) -> str:
+        """What else may be said at the node's declaration, where it holds keys."""
+        if f"n{number}_index" not in self.arrays:
+            return ""
+        return (
+            ", or say what else to do: when_full='evict_oldest' forgets the key seen longest ago, "
+            "'drop_new' leaves events of further keys out; both are counted"
         )
 
     def counts(self) -> Counts:
         run = self.run[0]
         rows = {n: int(self.heads[k * layout.LINE]) for k, n in enumerate(self.plan.outputs)}
-        patterns = [n for n, node in enumerate(self.plan.pipeline.nodes) if node.kind == "pattern"]
-        dropped = sum(int(self.counts_words[2 * n]) for n in patterns)
+        words = self.counts_words.reshape(-1, layout.NODE_WORDS)
         return Counts(
             events=int(run["events"]),
             frames=int(run["frames"]),
             ticks=int(run["ticks"]),
             late=int(run["late_events"]),
-            late_at_windows=int(self.counts_words[0::2].sum()) - dropped,
-            ahead=int(self.counts_words[1::2].sum()),
-            dropped_matches=dropped,
+            late_at_windows=int(words[:, layout.LATE].sum()),
+            ahead=int(words[:, layout.AHEAD].sum()),
+            dropped_matches=int(words[:, layout.UNMATCHED].sum()),
+            keys_forgotten=int(words[:, layout.FORGOTTEN].sum()),
+            keys_evicted=int(words[:, layout.EVICTED].sum()),
+            rows_dropped=int(words[:, layout.DROPPED].sum()),
             bad_frames=int(run["bad_frames"]),
             bad_events=int(run["bad_events"]),
             rows=rows,

@@ -9,9 +9,9 @@ from onetape.engine.planner import Plan
 def explain(plan: Plan) -> dict[str, Any]:
     """The facts, as plain data (JSON-ready). Allocates nothing for good."""
     reserved: dict[str, int] = defaultdict(int)
-    for name, make in plan.arrays.items():
-        if name[0] == "n":
-            reserved[name.split("_")[0]] += make().nbytes
+    planned = {name: make().nbytes for name, make in plan.arrays.items() if name[0] == "n"}
+    for name, size in planned.items():
+        reserved[name.split("_")[0]] += size
     nodes = []
     for number, node in enumerate(plan.pipeline.nodes):
         label = f"n{number}"
@@ -23,6 +23,7 @@ def explain(plan: Plan) -> dict[str, Any]:
                 "inputs": [f"{name}: {s.node.name}.{s.output}" for name, s in node.inputs],
                 "detail": node.lines(plan),
                 "reserved_bytes": reserved.get(label, 0),
+                **_keys(node, planned.get(f"{label}_direct", 0), reserved.get(label, 0)),
             }
         )
     return {
@@ -46,7 +47,9 @@ def text(plan: Plan, *, driver: bool = False) -> str:
         for line in node["detail"]:
             lines.append(f"         {line}")
         if node["reserved_bytes"]:
-            lines.append(f"         reserves {_size(node['reserved_bytes'])} of address space")
+            each = f", {node['key_bytes']:,} bytes a key" if "key_bytes" in node else ""
+            size = _size(node["reserved_bytes"])
+            lines.append(f"         reserves {size} of address space{each}")
     lines.append("outputs")
     for name, output in facts["outputs"].items():
         lines.append(
@@ -61,6 +64,15 @@ def text(plan: Plan, *, driver: bool = False) -> str:
         written = {n.name: n.written() for n in plan.pipeline.nodes}
         lines += [f"# {name}\n\n{text}" for name, text in written.items() if text]
     return "\n".join(lines)
+
+
+def _keys(node: Any, direct: int, reserved: int) -> dict[str, Any]:
+    """Of a node that holds keys: how many, what each takes when all are there, and then."""
+    if not direct or "keys" not in node.limits():
+        return {}
+    keys = node.limits()["keys"]
+    said = {"keys_most": keys, "key_bytes": -(-(reserved - direct) // keys)}
+    return said | {"ttl_ns": node.keeping.ttl_ns, "when_full": node.keeping.when_full}
 
 
 def _size(count: int) -> str:

@@ -23,6 +23,7 @@ import numpy as np
 from onetape.compiled import pool
 from onetape.compiled.timers import new_timers
 from onetape.engine import waiting
+from onetape.engine.layout import LATE, NODE_WORDS
 from onetape.engine.node import Canonical, Node
 from onetape.engine.stream import Stream
 from onetape.records import DeclarationError
@@ -76,14 +77,14 @@ class InOrder(Node):
                 f"of = root_source if root != TIMER_ROOT else {waiting.NO_SOURCE}",
                 "by = root_sequence if root != TIMER_ROOT else 0",
                 f"{label}_words[{ARRIVALS}] += 1",
-                f"cell = wait({label}_waiting, {label}_turns, {label}_pool, ts, of, by, "
+                f"cell = line_wait({label}_waiting, {label}_turns, {label}_pool, ts, of, by, "
                 f"{label}_words[{ARRIVALS}], {which})",
                 f"put_row({label}_rows{which}, cell, {event})",
                 f"next_wake = min(next_wake, rearm_earlier({label}_timers, {label}_heap, 0, "
                 f"{number}, ts + 1))",
             )
         with text.block("else"):
-            text.add(f"counts[{number * 2 + LATE_COUNT}] += 1")
+            text.add(f"counts[{number * NODE_WORDS + LATE}] += 1")
             if planner.is_wired(self.late(name)):
                 planner.push(self.late(name), event)
 
@@ -93,9 +94,9 @@ class InOrder(Node):
         self._arrays(planner)
         words = f"{label}_words"
         text.add(
-            f"cell = leave({label}_waiting, {label}_turns, {label}_pool)",
+            f"cell = line_leave({label}_waiting, {label}_turns, {label}_pool)",
             f"which_input = row({label}_turns, cell).input",
-            f"wake = first_ns({label}_waiting, {label}_turns, NEVER - 1) + 1",
+            f"wake = line_first_ns({label}_waiting, {label}_turns, NEVER - 1) + 1",
             f"set_timer({label}_timers, {label}_heap, 0, {number}, wake)",
             f"next_wake = {_earliest(planner)}",
             "root_time = due - 1",
@@ -110,10 +111,13 @@ class InOrder(Node):
         text.add(f"{words}[{LAST_DUE}] = due", f"{words}[{MADE}] = made_rows")
 
     def write_headroom(self, planner: _Planner) -> str:
-        return f"left({planner.label(self)}_pool)"
+        return f"line_left({planner.label(self)}_pool)"
 
-    def held(self, engine: Engine, label: str) -> dict[str, tuple[int, int]]:
-        return {"rows that wait": (int(engine.arrays[f"{label}_waiting"][0]), self.capacity)}
+    def used(self, arrays: dict[str, Any], label: str) -> int | None:
+        return int(arrays[f"{label}_waiting"][0])
+
+    def limits(self) -> dict[str, int]:
+        return {"rows that wait": self.capacity}
 
     def canonical(self, engine: Engine, label: str) -> Canonical:
         """What waits, in the order it came: in which slot each lies means nothing."""
@@ -131,8 +135,8 @@ class InOrder(Node):
     def _arrays(self, planner: _Planner) -> None:
         label, number = planner.label(self), planner.number[id(self)]
         for name in ("wait", "leave", "first_ns"):
-            planner.name(name, getattr(waiting, name))
-        planner.name("left", pool.left)
+            planner.name(f"line_{name}", getattr(waiting, name))
+        planner.name("line_left", pool.left)
 
         def slots() -> int:
             return self.capacity + planner.calls_most.get(number, 1)
@@ -170,6 +174,5 @@ def in_order(
     return {name: node.sorted(name) for name in inputs}
 
 
-# Last: the texts of operators and windows know the operators, whose inputs may be put in order.
+# Last: the text of an operator knows operators, whose inputs may be put in order.
 from onetape.engine.operator_text import _earliest  # noqa: E402
-from onetape.engine.window_text import LATE_COUNT  # noqa: E402

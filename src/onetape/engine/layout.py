@@ -15,6 +15,13 @@ PAUSED = 3  # many timers have fired: drain, call again
 TIMERS_MAX = 1024  # that fire in one turn and frame
 
 
+# Words that each node counts in.
+LATE, AHEAD = 0, 1  # rows that windows refused
+FORGOTTEN, EVICTED = 2, 3  # keys: not seen for their ttl; the oldest where one too many came
+DROPPED = 4  # rows of keys that were one too many
+UNMATCHED = 5  # partial matches of a pattern that there was no room for
+NODE_WORDS = 6
+
 LINE = 8  # int64 words of a cache line: shared words stand apart
 FAR = 2**62  # the watermark after the end
 

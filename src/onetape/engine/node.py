@@ -12,6 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from onetape.compiled.index import COUNT
+from onetape.engine.keeping import PLAIN, Keeping
+
 if typing.TYPE_CHECKING:
     from onetape.engine.engine import Engine
     from onetape.engine.planner import Plan, _Planner
@@ -24,7 +27,8 @@ Canonical = Iterator[tuple[Any, list[Any]]]
 class Node:
     """One step of a pipeline. `inputs` name the streams it takes.
 
-    tick  what one tick is in its rows, a Decimal, where the step itself decides that
+    tick     what one tick is in its rows, a Decimal, where the step itself decides that
+    keeping  what bounds the keys it knows
     """
 
     kind: ClassVar[str] = "node"  # for a person
@@ -32,6 +36,7 @@ class Node:
     name: str
     inputs: tuple[tuple[str, Stream], ...] = ()
     tick: Any = field(default=None, kw_only=True)
+    keeping: Keeping = field(default=PLAIN, kw_only=True)
 
     def write(self, planner: _Planner, name: str, event: str) -> None:
         """The text of what happens to `event`, a row at the input `name`."""
@@ -58,13 +63,18 @@ class Node:
         label = planner.label(self)
         return f"({label}_index[LIMIT] - {label}_index[COUNT])"
 
+    def used(self, arrays: dict[str, Any], label: str) -> int | None:
+        """How much it holds of what `limits` names first; None: it holds nothing."""
+        index = arrays.get(f"{label}_index")
+        return None if index is None else int(index[COUNT])
+
+    def limits(self) -> dict[str, int]:
+        """How much it may hold, by the name of what; {}: it holds nothing."""
+        return {}
+
     def canonical(self, engine: Engine, label: str) -> Canonical:
         """(keys, blocks): what each key holds. What has no meaning, such as slots, is left out."""
         return iter(())
-
-    def held(self, engine: Engine, label: str) -> dict[str, tuple[int, int]]:
-        """{what: (how many it holds now, how many it may)}."""
-        return {}
 
     def code(self) -> Any:
         """The class or function that a person wrote and that it calls; None: it calls none."""

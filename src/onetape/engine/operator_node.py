@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 import itertools
 import typing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from onetape.compiled.index import COUNT
+from onetape.compiled.index import held_slots
 from onetape.compiled.kernel import is_ours
+from onetape.engine.keeping import Keeping, keeping
 from onetape.engine.node import Canonical, Node
 from onetape.engine.operators import OperatorSpec, describe
 from onetape.engine.stream import Stream
@@ -53,6 +54,9 @@ class OperatorNode(Node):
         said = planner.name(f"{planner.label(self)}_headroom", self.spec.headroom)
         return f"{said}({operator_text.tables(planner, self)})"
 
+    def limits(self) -> dict[str, int]:
+        return self.capacity
+
     def canonical(self, engine: Engine, label: str) -> Canonical:
         arrays, spec = engine.arrays, self.spec
         if spec.tables:
@@ -60,19 +64,14 @@ class OperatorNode(Node):
             for block in spec.canonical(book):
                 yield np.arange(len(block)), [block]
         elif f"{label}_index" in arrays:
-            used = int(arrays[f"{label}_index"][COUNT])
-            yield arrays[f"{label}_keys"][:used], [arrays[f"{label}_state"][:used]]
-
-    def held(self, engine: Engine, label: str) -> dict[str, tuple[int, int]]:
-        if self.spec.state is None:
-            return {}
-        return {"keys": (int(engine.arrays[f"{label}_index"][COUNT]), self.capacity["keys"])}
+            held = held_slots(arrays[f"{label}_index"])
+            yield arrays[f"{label}_keys"][held], [arrays[f"{label}_state"][held]]
 
     def code(self) -> Any:
         return self.spec.source
 
     def manifest(self) -> dict[str, Any]:
-        return {"settings": self.settings}
+        return {"settings": self.settings} | self.keeping.facts()
 
     def lines(self, plan: Plan) -> list[str]:
         if self.tick is not None:
@@ -89,7 +88,7 @@ class OperatorNode(Node):
         limits = ", ".join(f"{v:,} {k}" for k, v in self.capacity.items())
         if limits and (self.spec.state is not None or self.spec.tables):
             by = f"by {self.spec.key}; " if self.spec.key else ""
-            lines.append(f"{by}at most {limits}; at capacity the pipeline halts and says so")
+            lines.append(by + self.keeping.line(limits))
         return lines
 
     def shown_settings(self) -> dict[str, int]:
@@ -138,6 +137,7 @@ class Operator:
                 raise DeclarationError(
                     f"{spec.name}: capacity of {name} was {count!r}; expected 1 or more"
                 )
+        kept = {n: named.pop(n) for n in _KEEPING if n in named and n not in spec.settings()}
         wired = dict(zip(spec.inputs, streams, strict=False))
         if len(streams) > len(spec.inputs):
             raise DeclarationError(
@@ -155,6 +155,7 @@ class Operator:
             spec=spec,
             settings=resolved(spec, named),
             capacity=capacity,
+            keeping=_kept(spec, kept),
         )
 
 
@@ -176,7 +177,13 @@ class Outputs:
         return self._node.stream(name)
 
 
-def operator(thing: Any = None, *, key: str | None = None) -> Any:
+def operator(
+    thing: Any = None,
+    *,
+    key: str | None = None,
+    ttl: str | int | None = None,
+    when_full: str | None = None,
+) -> Any:
     """An operator, of a function, or of a class whose annotated attributes are one key's state.
 
     ```python
@@ -196,10 +203,34 @@ def operator(thing: Any = None, *, key: str | None = None) -> Any:
     `on_NAME` makes an input of that name, `on_timer` runs when the state's `wake_ns` is due; what
     stands after `*` is a setting. `Jumps.source` is the class as written. DeclarationError names
     the line that cannot be.
+
+    ttl        of event time: a key not seen for so long is forgotten, with its timer
+    when_full  at `capacity` keys: "halt", "drop_new" (events of further keys are left out) or
+               "evict_oldest" (the key seen longest ago is forgotten)
+
+    Both may be said where it is used, too: `Jumps(trades, ttl="10m", capacity={"keys": 1_000})`.
     """
-    if thing is None:
-        return lambda t: Operator(describe(t, key))
-    return Operator(describe(thing, key))
+    given = {n: v for n, v in (("ttl", ttl), ("when_full", when_full)) if v is not None}
+
+    def declared(of: Any) -> Operator:
+        spec = describe(of, key)
+        return Operator(replace(spec, keeping=_kept(spec, given)) if given else spec)
+
+    return declared if thing is None else declared(thing)
+
+
+_KEEPING = ("ttl", "when_full")
+
+
+def _kept(spec: OperatorSpec, given: dict[str, Any]) -> Keeping:
+    """What bounds the keys of a use: as declared, and what it says itself."""
+    if given and spec.state is None:
+        raise DeclarationError(
+            f"{spec.name}: {' and '.join(given)} bounds keys, each with a state; this operator has "
+            + ("tables" if spec.tables else "no state")
+        )
+    said = keeping(spec.name, given.get("when_full", spec.keeping.when_full), given.get("ttl"))
+    return said if said.ttl_ns else replace(said, ttl_ns=spec.keeping.ttl_ns)
 
 
 def _check_input(spec: OperatorSpec, name: str, stream: Any) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from onetape.compiled.kernel import is_ours
+from onetape.engine import keyed_text
 from onetape.engine.apart import Apart
 from onetape.engine.emit import Emitter, put
 from onetape.engine.operator_node import OperatorNode
@@ -32,24 +34,37 @@ def on_event(planner: _Planner, node: OperatorNode, name: str, event: str) -> No
     else:
         planner.count_call(node)
         _keyed_arrays(planner, node)
-        planner.text.add(
-            f"key = {event}.{spec.key}",
-            f"{label}_slot = slot_of({label}_direct, {label}_index, {label}_keys, "
-            f"{label}_state, x{planner.number[id(node)]}_initial, key)",
-        )
-        own = f"row({label}_state, {label}_slot)"
-        order = [own, event] if isinstance(spec.source, type) else [event, own]
-        _run_handler(planner, node, handler, order, key="key", slot=f"{label}_slot")
+        planner.text.add(f"key = {event}.{spec.key}")
+        with _find_slot(planner, node):
+            own = f"row({label}_state, {label}_slot)"
+            order = [own, event] if isinstance(spec.source, type) else [event, own]
+            _run_handler(planner, node, handler, order, key="key", slot=f"{label}_slot")
 
 
 def on_timer(planner: _Planner, node: OperatorNode) -> None:
     """The timer in `slot` is due at `due`, for `key`."""
     label = planner.label(node)
     _keyed_arrays(planner, node)
-    planner.text.add(f"{label}_slot = slot", f"row({label}_state, slot).{WAKE} = {UNSET}")
-    own = f"row({label}_state, {label}_slot)"
-    _run_handler(planner, node, node.spec.timer, [own, "due"], key="root_key", slot=f"{label}_slot")
-    planner.text.add(*[f"next_wake = {_earliest(planner)}"])
+    with keyed_text.forget_if_over(planner, node, "slot"):
+        planner.text.add(f"{label}_slot = slot", f"row({label}_state, slot).{WAKE} = {UNSET}")
+        own = f"row({label}_state, {label}_slot)"
+        slot = f"{label}_slot"
+        _run_handler(planner, node, node.spec.timer, [own, "due"], key="root_key", slot=slot)
+    planner.text.add(f"next_wake = {_earliest(planner)}")
+
+
+def _find_slot(planner: _Planner, node: OperatorNode) -> AbstractContextManager[None]:
+    """Write the slot of `key`: with the initial state, if the key begins."""
+    label, initial = planner.label(node), f"x{planner.number[id(node)]}_initial"
+    slot = f"{label}_slot"
+    if not node.keeping.is_plain:
+        clear = [f"copy_row({label}_state, {slot}, {initial}, 0)"]
+        return keyed_text.find_slot(planner, node, slot, node.capacity["keys"], clear)
+    planner.text.add(
+        f"{slot} = slot_of({label}_direct, {label}_index, {label}_keys, "
+        f"{label}_state, {initial}, key)"
+    )
+    return nullcontext()
 
 
 def tables(planner: _Planner, node: OperatorNode) -> str:

@@ -33,6 +33,7 @@ import numpy as np
 
 from onetape.engine import checks
 from onetape.engine.checks.subject import Known, Subject
+from onetape.engine.keeping import PLAIN, Keeping
 from onetape.records import DeclarationError, is_record, snake_name
 from onetape.records.types import Field, Unit, field_of, layout, unit_of
 
@@ -109,6 +110,7 @@ class OperatorSpec:
     foresee: Callable[..., Any] | None  # (tables, order id) of the next events: hints to memory
     canonical: Callable[..., Any] | None  # tables -> arrays in an order that means nothing
     source: Any  # the class or function as written
+    keeping: Keeping = PLAIN
 
     def handlers(self) -> list[Handler]:
         return [*self.inputs.values(), *([self.timer] if self.timer else [])]

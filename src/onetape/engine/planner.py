@@ -24,7 +24,8 @@ from onetape.compiled.timers import new_timers
 from onetape.engine import closure, layout, operator_text, source_text
 from onetape.engine.columns import values
 from onetape.engine.graph import Node, Pipeline, Source, Stream
-from onetape.engine.keyed import DIRECT
+from onetape.engine.keeping import HALT
+from onetape.engine.keyed import DIRECT, new_links
 from onetape.engine.stages import Handed
 from onetape.engine.text import Text
 from onetape.records import DeclarationError
@@ -147,6 +148,8 @@ class _Planner:
         self.array(f"{label}_direct", lambda: np.zeros(DIRECT, np.int64))
         self.array(f"{label}_index", lambda: new_index(slots()))
         self.array(f"{label}_keys", lambda: np.zeros(slots(), np.int64))
+        if node.keeping.is_ordered:
+            self.array(f"{label}_links", lambda: new_links(slots()))
         if node.is_timed():
             self.array(f"{label}_timers", lambda: new_timers(slots())[0])
             self.array(f"{label}_heap", lambda: new_timers(slots())[1])
@@ -350,6 +353,8 @@ class _Planner:
                     text.add("budget = room", "status = OUT_FULL")
         for number, most in self.calls_most.items():
             node = self.pipeline.nodes[number]
+            if node.keeping.when_full != HALT:
+                continue  # it makes room, or takes no more
             text.add(f"room = {node.write_headroom(self)} // {most}")
             with text.block("if room < budget"):
                 text.add("budget = room", "status = AT_CAPACITY", f"r.node = {number}")

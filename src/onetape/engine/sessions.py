@@ -20,8 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from onetape.compiled.index import COUNT
+from onetape.compiled.index import held_slots
 from onetape.compiled.kernel import kernel
+from onetape.engine.keeping import HALT, keeping
 from onetape.engine.node import Canonical
 from onetape.engine.stream import Stream
 from onetape.engine.window import AggregateSpec, Aggregating, WindowStream, check_aggregate
@@ -55,15 +56,17 @@ class Session(Aggregating):
     def canonical(self, engine: Engine, label: str) -> Canonical:
         """Open sessions by their start: in which cell each lies means nothing."""
         arrays = engine.arrays
-        keys = arrays[f"{label}_keys"][: int(arrays[f"{label}_index"][COUNT])]
+        held = held_slots(arrays[f"{label}_index"])
         starts, lasts = arrays[f"{label}_starts"], arrays[f"{label}_lasts"]
         cells = len(starts) // len(arrays[f"{label}_keys"])
-        open_ = np.flatnonzero(starts[: len(keys) * cells])
+        open_ = (held[:, None] * cells + np.arange(cells)).reshape(-1)
+        open_ = open_[starts[open_] != 0]
+        keys = arrays[f"{label}_keys"]
         spans = [starts[open_], lasts[open_], arrays[f"{label}_panes"][open_]]
         yield keys[open_ // cells] * 1_000_003 + starts[open_], spans
 
     def manifest(self) -> dict[str, Any]:
-        return {"gap_ns": self.gap_ns, "key": self.key}
+        return {"gap_ns": self.gap_ns, "key": self.key} | self.keeping.facts()
 
     def spans(self) -> str:
         return f"until a pause of {self.gap_ns} ns"
@@ -76,6 +79,7 @@ def session(
     gap: str | int,
     key: str | None = None,
     capacity: int = 1 << 16,
+    when_full: str = HALT,
     emit: str = "end",
 ) -> WindowStream:
     """Session windows of `stream`, ended by a pause of `gap`, per value of `key`.
@@ -86,7 +90,8 @@ def session(
     ```
 
     emit="each": a row for each event, too, with the bit EARLY in `flags`.
-    The class needs `merge`: a late event may join two sessions. At most `capacity` keys.
+    The class needs `merge`: a late event may join two sessions. At most `capacity` keys
+    with an open session, and when there are so many: `when_full`, as for an operator.
     """
     check_aggregate("session", stream, spec, key, capacity, emit)
     gap_ns = parse_duration_ns(gap)
@@ -101,6 +106,7 @@ def session(
         key=key or "",
         gap_ns=gap_ns,
         capacity=capacity if key else 1,
+        keeping=keeping("session", when_full),
         emit=emit,
     )
     return WindowStream(node, "windows", spec.of)

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from onetape.compiled.index import COUNT
+from onetape.compiled.index import held_slots
+from onetape.compiled.recency import ranks
 from onetape.compiled.timers import NEVER
 from onetape.records import UNSET, OperatorError
 
@@ -22,10 +23,20 @@ def canonical_state(engine: Any) -> Iterator[tuple[str, Any, list[Any]]]:
         for keys, blocks in node.canonical(engine, label):
             yield label, keys, blocks
         if f"{label}_timers" in arrays and f"{label}_keys" in arrays:
-            used = int(arrays[f"{label}_index"][COUNT])
-            timers = arrays[f"{label}_timers"][:used]
+            held = held_slots(arrays[f"{label}_index"])
+            timers = arrays[f"{label}_timers"][held]
             wakes = np.where(timers["place"] > 0, timers["wake_ns"], NEVER)
-            yield label, arrays[f"{label}_keys"][:used], [wakes]
+            yield label, arrays[f"{label}_keys"][held], [wakes]
+        if f"{label}_links" in arrays:
+            held = held_slots(arrays[f"{label}_index"])
+            links, place = (
+                arrays[f"{label}_links"],
+                np.zeros(len(arrays[f"{label}_keys"]), np.int64),
+            )
+            ranks(links, place)
+            order = [links["seen_ns"][held + 1], place[held]]
+            yield label, arrays[f"{label}_keys"][held], order
+            yield label, np.array([number]), [links["seen_ns"][:1].copy()]
 
 
 def save(engine: Any) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import typing
 from dataclasses import dataclass, replace
 from typing import Any
 
+from onetape.engine.keeping import HALT
 from onetape.engine.node import Node
 from onetape.records import DeclarationError
 from onetape.records.options import check_options
@@ -76,6 +77,7 @@ class Stream:
         every: str | int | None = None,
         by: Any = None,
         capacity: int = 1 << 16,
+        when_full: str = HALT,
         emit: str = "end",
         early: str | int = 0,
         lateness: str | int = 0,
@@ -94,22 +96,40 @@ class Stream:
             by,
             every=every,
             capacity=capacity,
+            when_full=when_full,
             emit=emit,
             early=early,
             lateness=lateness,
         )
 
     def session(
-        self, gap: str | int, *, by: Any = None, capacity: int = 1 << 16, emit: str = "end"
+        self,
+        gap: str | int,
+        *,
+        by: Any = None,
+        capacity: int = 1 << 16,
+        when_full: str = HALT,
+        emit: str = "end",
     ) -> "Windowed":
         """Sessions per `by`: rows that follow one another with pauses shorter than `gap`."""
-        return columns.windows.by_pause(self, gap, by, capacity=capacity, emit=emit)
+        return columns.windows.by_pause(
+            self, gap, by, capacity=capacity, when_full=when_full, emit=emit
+        )
 
     def batches(
-        self, rows: int, *, by: Any = None, capacity: int = 1 << 16, emit: str = "end"
+        self,
+        rows: int,
+        *,
+        by: Any = None,
+        capacity: int = 1 << 16,
+        when_full: str = HALT,
+        ttl: str | int | None = None,
+        emit: str = "end",
     ) -> "Windowed":
         """Every `rows` rows of a `by`, in the order they came."""
-        return columns.windows.by_count(self, rows, by, capacity=capacity, emit=emit)
+        return columns.windows.by_count(
+            self, rows, by, capacity=capacity, when_full=when_full, ttl=ttl, emit=emit
+        )
 
     def repartition(self, *, by: Any) -> "Stream":
         """The same rows. A run in parts divides them anew by the field `by`: where what an operator
@@ -128,6 +148,8 @@ class Stream:
         suffix: str = "_right",
         order: str = "arrival",
         capacity: int = 1 << 16,
+        when_full: str = HALT,
+        ttl: str | int | None = None,
     ) -> "Stream":
         """Each row with the last row of `other` that came before it, of the same key.
 
@@ -143,6 +165,8 @@ class Stream:
             suffix=suffix,
             order=order,
             capacity=capacity,
+            when_full=when_full,
+            ttl=ttl,
         )
 
     def interval_join(
@@ -203,11 +227,12 @@ class Stream:
         once_per: str | int = 0,
         by: Any = "instrument_id",
         capacity: int = 1 << 16,
+        when_full: str = HALT,
+        ttl: str | int | None = None,
     ) -> "Stream":
         """An Alert for each row, at most one a key in `once_per` of event time."""
-        return columns.alerts.alert(
-            self, text, severity=severity, once_per=once_per, by=by, capacity=capacity
-        )
+        kept: Any = {"capacity": capacity, "when_full": when_full, "ttl": ttl}
+        return columns.alerts.alert(self, text, severity=severity, once_per=once_per, by=by, **kept)
 
 
 class Sink:

@@ -43,10 +43,11 @@ from typing import Any
 
 import numpy as np
 
-from onetape.compiled.index import COUNT
+from onetape.compiled.index import held_slots
 from onetape.compiled.kernel import kernel
 from onetape.engine import checks
 from onetape.engine.checks.subject import Known, Subject
+from onetape.engine.keeping import HALT, keeping
 from onetape.engine.node import Canonical, Node
 from onetape.engine.operator_node import check_key
 from onetape.engine.operators import Handler, _handler, _state, state_fields
@@ -105,8 +106,10 @@ class Aggregating(Node):
         said = [f"{self.spans()} by {self.key}" if self.key else f"{self.spans()}, of all rows"]
         said += ["a row for each event, too"] if self.emit == "each" else []
         held = f"{len(panes) // keys} times {panes.itemsize:,} bytes"
-        limit = f"at most {self.capacity:,} keys, each with {held}"
-        return [*said, f"{limit}; at capacity the pipeline halts and says so"]
+        return [*said, self.keeping.line(f"{self.capacity:,} keys, each with {held}")]
+
+    def limits(self) -> dict[str, int]:
+        return {"keys": self.capacity}
 
     def expressions(self) -> list[Any]:
         return getattr(self.spec.source, "__columns__", [])
@@ -117,9 +120,6 @@ class Aggregating(Node):
 
     def windows(self) -> Stream:
         return Stream(self, "windows", self.spec.of)
-
-    def held(self, engine: Engine, label: str) -> dict[str, tuple[int, int]]:
-        return {"keys": (int(engine.arrays[f"{label}_index"][COUNT]), self.capacity)}
 
     def late(self) -> Stream:
         return Stream(self, "late", self.spec.event)
@@ -148,24 +148,28 @@ class Window(Aggregating):
     def canonical(self, engine: Engine, label: str) -> Canonical:
         """Panes with their number; those that no later window needs are left out."""
         arrays = engine.arrays
-        keys = arrays[f"{label}_keys"][: int(arrays[f"{label}_index"][COUNT])]
-        numbers = arrays[f"{label}_numbers"]
-        ring = len(numbers) // len(arrays[f"{label}_keys"])
-        used = numbers[: len(keys) * ring].reshape(-1, ring)
+        held = held_slots(arrays[f"{label}_index"])
+        keys = arrays[f"{label}_keys"][held]
+        numbers = arrays[f"{label}_numbers"].reshape(len(arrays[f"{label}_keys"]), -1)
+        used, ring = numbers[held], numbers.shape[1]
         # All that was due has fired, so the last window of a pane is over or not by the watermark.
         ends_ns = (used - 1 + self.panes_count()) * self.every_ns + self.lateness_ns
         slots, cells = np.nonzero((used > 0) & (ends_ns > engine.run["watermark_ns"][0]))
-        at = slots * ring + cells
+        at = held[slots] * ring + cells
         blocks = [arrays[f"{label}_panes"][at]]
         blocks += [arrays[f"{label}_changed"][at]] if self.early_ns else []
         yield keys[slots] * 1_000_003 + used[slots, cells], blocks
         if self.spec.carry is not None:
-            yield keys, [arrays[f"{label}_{name}"][: len(keys)] for name in ("kept", "before")]
+            yield keys, [arrays[f"{label}_{name}"][held] for name in ("kept", "before")]
 
     def manifest(self) -> dict[str, Any]:
         spans = {"width_ns": self.width_ns, "every_ns": self.every_ns, "key": self.key}
         triggers = {"early_ns": self.early_ns, "lateness_ns": self.lateness_ns}
-        return spans | {name: ns for name, ns in triggers.items() if ns}
+        return spans | {n: ns for n, ns in triggers.items() if ns} | self.keeping.facts()
+
+    def leaves_keys(self) -> bool:
+        """Is a key without an open pane as one never seen? Not while something of it is needed."""
+        return self.lateness_ns == 0 and self.spec.carry is None
 
     def spans(self) -> str:
         said = f"width {self.width_ns} ns every {self.every_ns} ns"
@@ -253,6 +257,7 @@ def window(
     every: str | int | None = None,
     key: str | None = None,
     capacity: int = 1 << 16,
+    when_full: str = HALT,
     emit: str = "end",
     early: str | int = 0,
     lateness: str | int = 0,
@@ -264,9 +269,11 @@ def window(
     late = average.late  # the stream of events that came too late
     ```
 
-    Without `key`: one window of all rows. At most 1 024 panes of `every`, at most `capacity` keys.
-    `emit`, `early` and `lateness` ask for more rows than the one at the end: docs/WINDOWS.md.
-    With columns: `trades.window("1s", by=c.instrument_id).agg(high=c.price_ticks.max())`.
+    Without `key`: one window of all rows. At most 1 024 panes of `every`; at most `capacity` keys
+    with an open pane (with `lateness` or `carry`: keys in all), and when there are so many:
+    `when_full`, as for an operator. `emit`, `early` and `lateness` ask for more rows than the one
+    at the end: docs/WINDOWS.md. With columns:
+    `trades.window("1s", by=c.instrument_id).agg(high=c.price_ticks.max())`.
     """
     check_aggregate("window", stream, spec, key, capacity, emit)
     width_ns = parse_duration_ns(width)
@@ -287,6 +294,7 @@ def window(
         width_ns=width_ns,
         every_ns=every_ns,
         capacity=capacity if key else 1,
+        keeping=keeping("window", when_full),
         emit=emit,
         early_ns=parse_duration_ns(early),
         lateness_ns=parse_duration_ns(lateness),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from onetape.engine import keyed_text, layout
 from onetape.engine.operator_text import _earliest, call, initial_block
 from onetape.engine.window import Aggregating, Window, next_due, next_end
 from onetape.records import DeclarationError
@@ -18,13 +19,11 @@ if TYPE_CHECKING:
     from onetape.engine.planner import _Planner
     from onetape.engine.stream import Stream
 
-LATE_COUNT, AHEAD_COUNT = 0, 1  # words of a node's counts
-
 
 def on_event(planner: _Planner, node: Window, event: str) -> None:
     """One event: to its pane, or to `late`."""
     text, label, every = planner.text, planner.label(node), node.every_ns
-    fits, pane, cell, slot = (f"{label}_{name}" for name in ("fits", "pane", "cell", "slot"))
+    fits, pane, slot = (f"{label}_{name}" for name in ("fits", "pane", "slot"))
     planner.count_call(node)
     ring = _arrays(planner, node)
     number = planner.number[id(node)]
@@ -40,37 +39,44 @@ def on_event(planner: _Planner, node: Window, event: str) -> None:
             f"{fits} |= {label}_again",
         )
     with text.block(f"if not {fits}"):
-        text.add(f"counts[{number * 2 + LATE_COUNT}] += 1")
+        text.add(f"counts[{number * layout.NODE_WORDS + layout.LATE}] += 1")
     with text.block("else"):
-        text.add(
-            f"key = {node.key_of(event)}",
-            f"{slot} = slot_only({label}_direct, {label}_index, {label}_keys, key)",
-            f"{cell} = {slot} * {ring} + ({pane} & {ring - 1})",
-        )
-        with text.block(f"if {label}_numbers[{cell}] != {pane} + 1"):
-            with text.block(f"if {_is_needed(node, label)}"):
-                text.add(f"counts[{number * 2 + AHEAD_COUNT}] += 1", f"{fits} = False")
-            with text.block("else"):
-                text.add(
-                    f"{label}_numbers[{cell}] = {pane} + 1",
-                    f"copy_row({label}_panes, {cell}, x{number}_initial, 0)",
-                )
-                if node.early_ns:
-                    text.add(f"{label}_changed[{cell}] = 0")
-                else:  # a pane that is there has its timer; only the first event in it sets one
-                    _await_end(planner, node)
-        with text.block(f"if {fits}"):
-            planner.sample(node)
-            text.add(f"r.node = {number}")
-            call(planner, f"{label}_add", node.spec.add, [f"row({label}_panes, {cell})", event], [])
-            planner.sample(node, at_end=True)
-            if node.early_ns:
-                _await_early(planner, node)
-            if node.lateness_ns or node.emit == "each":
-                _tell_at_once(planner, node)
+        text.add(f"key = {node.key_of(event)}")
+        clear = [f"clear_cells({label}_numbers, {slot}, {ring})"]
+        clear += [f"{label}_kept[{slot}] = 0"] if node.spec.carry is not None else []
+        with keyed_text.find_slot(planner, node, slot, node.capacity, clear):
+            _add(planner, node, event, ring)
     if planner.is_wired(node.late()):
         with text.block(f"if not {fits}"):
             planner.push(node.late(), event)
+
+
+def _add(planner: _Planner, node: Window, event: str, ring: int) -> None:
+    """The event goes to its pane, unless the cell of that pane is needed still."""
+    text, label, number = planner.text, planner.label(node), planner.number[id(node)]
+    fits, pane, cell, slot = (f"{label}_{name}" for name in ("fits", "pane", "cell", "slot"))
+    text.add(f"{cell} = {slot} * {ring} + ({pane} & {ring - 1})")
+    with text.block(f"if {label}_numbers[{cell}] != {pane} + 1"):
+        with text.block(f"if {_is_needed(node, label)}"):
+            text.add(f"counts[{number * layout.NODE_WORDS + layout.AHEAD}] += 1", f"{fits} = False")
+        with text.block("else"):
+            text.add(
+                f"{label}_numbers[{cell}] = {pane} + 1",
+                f"copy_row({label}_panes, {cell}, x{number}_initial, 0)",
+            )
+            if node.early_ns:
+                text.add(f"{label}_changed[{cell}] = 0")
+            else:  # a pane that is there has its timer; only the first event in it sets one
+                _await_end(planner, node)
+    with text.block(f"if {fits}"):
+        planner.sample(node)
+        text.add(f"r.node = {number}")
+        call(planner, f"{label}_add", node.spec.add, [f"row({label}_panes, {cell})", event], [])
+        planner.sample(node, at_end=True)
+        if node.early_ns:
+            _await_early(planner, node)
+        if node.lateness_ns or node.emit == "each":
+            _tell_at_once(planner, node)
 
 
 def _is_needed(node: Window, label: str) -> str:
@@ -162,6 +168,9 @@ def on_timer(planner: _Planner, node: Window) -> None:
             f"wake = following * {every} if following >= 0 else NEVER",
         )
     text.add(f"set_timer({timer}, wake)", f"next_wake = {_earliest(planner)}")
+    if node.leaves_keys():
+        with text.block("if wake == NEVER"):  # no pane is open: the key is as one never seen
+            keyed_text.give_back(planner, node, "slot")
     flag = f"{label}_flag" if node.early_ns else ""
     _tell(planner, node, f"{label}_slot", f"{label}_end", "root_key", flag, is_over=True)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from onetape.codecs.feed import refusals
 from onetape.engine.engine import Engine
+from onetape.engine.usage import line_of, usage
 from onetape.market.grid import refused_by_grids
 from onetape.market.words import counted
 
@@ -39,15 +40,8 @@ def account(engine: Engine) -> dict[str, Any]:
         "bad_frames": counts.bad_frames,
         "bad_events": counts.bad_events,
         "book": counted(engine),
-        "held": holdings(engine),
+        "state": usage(engine),
     }
-
-
-def holdings(engine: Engine) -> dict[str, dict[str, tuple[int, int]]]:
-    """{step: {what: (how much it holds, how much it may)}}, of all that hold something."""
-    nodes = enumerate(engine.plan.pipeline.nodes)
-    found = {f"n{n} {node.name}": node.held(engine, f"n{n}") for n, node in nodes}
-    return {name: held for name, held in found.items() if any(now for now, _ in held.values())}
 
 
 def lines_of(facts: dict[str, Any]) -> list[str]:
@@ -74,6 +68,9 @@ def lines_of(facts: dict[str, Any]) -> list[str]:
         lines.append(f"  refused: {_listed(facts['refused'])}")
     if facts["book"]:
         lines.append(f"  the book could not take {_listed(facts['book'])}")
+    for name, used in facts["state"].items():
+        if used["forgotten"] or used["evicted"] or used["dropped"]:
+            lines.append(f"  {line_of(name, used)}")
     if facts.get("skipped_packets"):
         lines.append(f"  packets of the capture left out: {_listed(facts['skipped_packets'])}")
     return lines

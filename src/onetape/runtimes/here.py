@@ -15,6 +15,7 @@ from onetape.engine.engine import Engine
 from onetape.engine.graph import Pipeline
 from onetape.engine.partition import BY
 from onetape.engine.settings import with_settings
+from onetape.engine.usage import usage
 from onetape.market.grid import refused_by_grids
 from onetape.records import OperatorError
 from onetape.records.declare import raw_rows
@@ -91,6 +92,7 @@ def run(
         digests=result.digests,
         state_digest=result.state_digest,
         counts=result.counts,
+        state={} if parts else usage(engine),
         refused=_refused(pipeline, parts.engines if parts else [engine]),
         elapsed_s=result.elapsed_s,
     )

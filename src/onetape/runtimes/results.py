@@ -114,6 +114,7 @@ class Results:
     digests        {output: digest}: equal digests, equal answers
     state_digest   of all the state that was left
     counts         events, late events, rows ... of the engine
+    state          {node: how many keys it holds, may hold, forgot, evicted, left out}
     refused        {source: {reason: rows that were skipped}} of `ot.read(..., on_bad="skip")`, and
                    under "on_grid" those that were not on the grid of their feed
     elapsed_s      without compiling
@@ -126,12 +127,13 @@ class Results:
         digests: dict[str, str],
         state_digest: str,
         counts: Counts,
+        state: dict[str, dict[str, Any]],
         refused: dict[str, dict[str, int]],
         elapsed_s: float,
     ) -> None:
         self._tables = tables
         self.digests, self.state_digest, self.counts = digests, state_digest, counts
-        self.refused, self.elapsed_s = refused, elapsed_s
+        self.refused, self.elapsed_s, self.state = refused, elapsed_s, state
 
     def __getitem__(self, name: str) -> Table:
         if name not in self._tables:

@@ -17,9 +17,11 @@ from onetape.engine.digest import digests_of
 from onetape.engine.graph import Pipeline, UdpSink
 from onetape.engine.partition import BY
 from onetape.engine.planner import plan
+from onetape.engine.usage import line_of
 from onetape.records import OperatorError, PeerError
 from onetape.runtimes.account import lines_of
 from onetape.runtimes.delivery import Delivery, rows_may_wait
+from onetape.runtimes.edge import live
 from onetape.runtimes.edge.feeder import FileFeeder
 from onetape.runtimes.edge.network import Network
 from onetape.runtimes.edge.node import DRAIN_PAUSE_S, EdgeNode
@@ -587,7 +589,8 @@ def run_file(
 EXPLAIN_DESCRIPTION = """\
 Show what a pipeline is made of: its nodes and what each takes, the settings and capacities they
 have, the address space they reserve, the outputs and the size of a row, and with --driver the
-generated code that runs it. Nothing is compiled and nothing runs.
+generated code that runs it. Nothing is compiled and nothing runs. With --tape also how many keys
+the node on that tape holds now (`onetape top` shows more).
 """
 
 
@@ -601,6 +604,7 @@ def add_explain_parser(subparsers: Any) -> None:
     )
     parser.add_argument("pipeline", metavar="PIPELINE", help="a Python file, or 'standard'")
     parser.add_argument("--driver", action="store_true", help="print the generated driver too")
+    parser.add_argument("--tape", type=Path, metavar="TAPE", help="of a running node: what it uses")
     add_options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=run_explain)
@@ -608,8 +612,11 @@ def add_explain_parser(subparsers: Any) -> None:
 
 def run_explain(args: argparse.Namespace) -> int:
     planned = plan(load_with_settings(args))
+    state = live.of_node(args.tape)["state"] if args.tape else {}
     if args.json:
-        print(json.dumps(explain.explain(planned)))
-    else:
-        print(explain.text(planned, driver=args.driver))
+        print(json.dumps(explain.explain(planned) | ({"state": state} if args.tape else {})))
+        return 0
+    print(explain.text(planned, driver=args.driver))
+    for name, used in state.items():
+        print(f"now {line_of(name, used)}")
     return 0

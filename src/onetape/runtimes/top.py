@@ -7,7 +7,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from onetape.records import OperatorError
 from onetape.runtimes.edge import live
 from onetape.runtimes.edge.network import ASKED
 
@@ -20,9 +19,10 @@ everything else that was lost, refused or late, how far the disk is behind, and 
   to sink   from the arrival of a frame to the leaving of its rows
   hiccup    how much longer than asked this machine made a thread sleep
 
-and, indented, one call of each operator, in every 64th frame. Of the messages behind a gap,
-`missing` have not come, `held` have and wait for them. A line without a datagram for five seconds
-is silent: a venue sends a heartbeat a second. Ctrl-C ends it.
+and, indented, one call of each operator, in every 64th frame. `state` is how many keys each node
+holds and may hold, and what it forgot (not seen for its ttl), evicted or left out for want of room.
+Of the messages behind a gap, `missing` have not come, `held` have and wait for them. A line without
+a datagram for five seconds is silent: a venue sends a heartbeat a second. Ctrl-C ends it.
 """
 STALE_S = 5
 _COUNTED = ("messages", "gaps", "repaired", "missing", "held", "lost", "duplicates")
@@ -43,7 +43,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    facts = _read(args.tape)
+    facts = live.of_node(args.tape)
     if args.json:
         print(json.dumps(facts))
         return 0
@@ -57,19 +57,9 @@ def run(args: argparse.Namespace) -> int:
     with suppress(KeyboardInterrupt), Live(table(facts, None), console=console, screen=True) as on:
         while True:
             time.sleep(1)
-            before, facts = facts, _read(args.tape)
+            before, facts = facts, live.of_node(args.tape)
             on.update(table(facts, before))
     return 0
-
-
-def _read(tape: Path) -> dict[str, Any]:
-    facts = live.read(tape)
-    if facts is None:
-        raise OperatorError(
-            f"no node has run on {tape}, or not on the network; start one with "
-            f"onetape run PIPELINE --udp HOST:PORT --tape {tape}"
-        )
-    return facts
 
 
 def table(facts: dict[str, Any], before: dict[str, Any] | None) -> Any:
@@ -105,6 +95,12 @@ def table(facts: dict[str, Any], before: dict[str, Any] | None) -> Any:
     rows = Table("output", "rows", box=None)
     for name, count in facts["rows"].items():
         rows.add_row(name, f"{count:,}")
+    keys = Table("state", "used", "of at most", "", "forgotten", "evicted", "left out", box=None)
+    for name, used in facts["state"].items():
+        numbers = [f"{used[n]:,}" for n in ("used", "limit")]
+        went = [f"{used[n]:,}" for n in ("forgotten", "evicted", "dropped")]
+        full = "bold red" if used["used"] >= used["limit"] else ""
+        keys.add_row(name, *numbers, used["of"], *went, style=full)
     lost = ", ".join(f"{name} {count:,}" for name, count in live.losses(facts).items())
     tape = facts["tape"]
     behind = tape["frames"] - tape["durable_frames"]
@@ -115,17 +111,13 @@ def table(facts: dict[str, Any], before: dict[str, Any] | None) -> Any:
         f"{name} {now:,} of {most:,} {what}" for name, (now, most, what) in facts["queues"].items()
     )
     held = "".join(f"; {name.replace('_', ' ')} {count:,}" for name, count in waits.items())
-    steps = "; ".join(
-        f"{name}: {', '.join(f'{now:,} of {most:,} {what}' for what, (now, most) in kept.items())}"
-        for name, kept in facts["held"].items()
-    )
-    notes = [disk + held, f"queues: {queues}", steps and f"held: {steps}"]
+    notes = [disk + held, f"queues: {queues}"]
     notes.append(live.checkpoints_text(facts["loop"]))
     notes.append(live.unanswered_text(facts))
     if facts["events"] and facts["latency_ns"]["lag"] is None:
         notes.insert(0, "lag: the event time is not this clock's")
     return Group(
-        head, Text(), feeds, Text(), lines, Text(), rows, Text(), latency, Text(),
+        head, Text(), feeds, Text(), lines, Text(), rows, Text(), keys, Text(), latency, Text(),
         *(Text(note) for note in notes if note), Text(lost or "nothing lost, refused or late"),
     )  # fmt: skip
 

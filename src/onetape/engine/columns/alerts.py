@@ -43,8 +43,9 @@ def alert(
     once_per: str | int = 0,
     by: Any = "instrument_id",
     capacity: int = 1 << 16,
+    **kept: Any,
 ) -> Stream:
-    """An Alert for each row, at most one a key in `once_per`."""
+    """An Alert for each row, at most one a key in `once_per`. kept: as an operator takes it."""
     of = stream.of
     if severity not in SEVERITIES:
         raise DeclarationError(f"severity was {severity!r}; expected {' or '.join(SEVERITIES)}")
@@ -86,7 +87,7 @@ def alert(
     names |= {"alert_id": alert_id, "wide_alert_id": wide_alert_id}
     made = written(f"{of.__name__}Alert", lines, names)
     made.__alert_rule__ = (rule, text)
-    return operator(made, key=key)(stream, capacity={"keys": capacity})  # type: ignore[no-any-return]
+    return operator(made, key=key)(stream, capacity={"keys": capacity}, **kept)  # type: ignore[no-any-return]
 
 
 def rule_of(text: str) -> int:

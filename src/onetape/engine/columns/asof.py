@@ -33,8 +33,12 @@ def asof_join(
     suffix: str = "_right",
     order: str = "arrival",
     capacity: int = 1 << 16,
+    **kept: Any,
 ) -> Stream:
-    """Rows of `left` with the fields of `right` (a name both have gets `suffix`)."""
+    """Rows of `left` with the fields of `right` (a name both have gets `suffix`).
+
+    kept  ttl and when_full, as an operator takes them
+    """
     joins.check_stream("asof_join", right)
     key = joins.common_key("asof_join", by, left.of, right.of)
     if strictly and not {"sequence"} <= left.of.fields.keys() & right.of.fields.keys():
@@ -85,7 +89,8 @@ def asof_join(
     names |= {"i64": i64, "f64": f64, "u64": u64}
     join = operator(written(f"{made.__name__}Join", lines, names), key=key)
     capacities = {"keys": capacity}
-    return join(left=left, right=right, order=order, capacity=capacities)  # type: ignore[no-any-return]
+    inputs = {"left": left, "right": right}
+    return join(**inputs, order=order, capacity=capacities, **kept)  # type: ignore[no-any-return]
 
 
 def _fields(prefix: str, kinds: dict[str, str]) -> list[str]:

@@ -15,10 +15,10 @@ from onetape.compiled.index import new_index
 from onetape.compiled.timers import new_timers
 from onetape.engine import intervals
 from onetape.engine.columns import joins
+from onetape.engine.layout import LATE, NODE_WORDS
 from onetape.engine.node import Canonical, Node
 from onetape.engine.operator_text import _earliest
 from onetape.engine.stream import Stream
-from onetape.engine.window_text import LATE_COUNT
 from onetape.records import UNSET
 from onetape.records.declare import raw_rows
 from onetape.records.types import Field
@@ -91,10 +91,10 @@ class IntervalJoin(Node):
             text.add(
                 f"r.node = {number}",
                 f"key = {event}.{self.key}",
-                f"at_key = known_key({label}_index, key)",
+                f"at_key = join_known_key({label}_index, key)",
                 "met = 0",
-                f"cell = first_from({links}, {label}_ends, at_key, {side}, {begin})",
-                f"cell = until({links}, cell, {end})",
+                f"cell = join_first_from({links}, {label}_ends, at_key, {side}, {begin})",
+                f"cell = join_until({links}, cell, {end})",
             )
             planner.sample(self)
             with text.block("while cell > 0"):
@@ -104,13 +104,13 @@ class IntervalJoin(Node):
                 if self.how != "anti":
                     text.add(f"{other} = row({label}_rows{1 - mine}, cell - 1)")
                     self._pair(text, label, block, used, *([event, other][:: 1 - 2 * mine]))
-                text.add(f"cell = until({links}, row({links}, cell - 1).after, {end})")
+                text.add(f"cell = join_until({links}, row({links}, cell - 1).after, {end})")
             with text.block(f"if {end} >= root_time"):  # else no partner can come any more
                 at = f"at_key + {intervals.RIGHT}" if mine else "at_key"
                 text.add(
-                    f"at_key = any_key({label}_index, {label}_slots, {label}_told, key)",
-                    f"cell = keep({label}_links{mine}, {label}_pool{mine}, {label}_ends, {at}, ts, "
-                    "met)",
+                    f"at_key = join_any_key({label}_index, {label}_slots, {label}_told, key)",
+                    f"cell = join_keep({label}_links{mine}, {label}_pool{mine}, {label}_ends, {at}, "
+                    "ts, met)",
                     f"put_row({label}_rows{mine}, cell, {event})",
                     f"next_wake = min(next_wake, rearm_earlier({label}_timers, {label}_heap, "
                     f"at_key // 4, key, min({end} + 1, FAR)))",
@@ -120,7 +120,7 @@ class IntervalJoin(Node):
                     self._alone(text, label, block, used, event, "ts")
             planner.sample(self, at_end=True)
         with text.block("else"):
-            text.add(f"counts[{number * 2 + LATE_COUNT}] += 1")
+            text.add(f"counts[{number * NODE_WORDS + LATE}] += 1")
             if planner.is_wired(self.late(name)):
                 planner.push(self.late(name), event)
         most = 1 if self.how == "anti" else self.at_most
@@ -137,13 +137,13 @@ class IntervalJoin(Node):
         gone = [f"{label}_links{n}, {label}_pool{n}, {ends}, slot * 4" for n in (0, 1)]
         text.add(
             f"r.node = {number}",
-            f"first_over({gone[1]} + {intervals.RIGHT}, due - 1 + {self.least_ns}, False)",
-            f"cell = first_over({gone[0]}, due - 1 - {self.most_ns}, {is_told})",
-            f"wake = next_over({label}_links0, {label}_links1, {ends}, slot * 4, "
+            f"join_first_over({gone[1]} + {intervals.RIGHT}, due - 1 + {self.least_ns}, False)",
+            f"cell = join_first_over({gone[0]}, due - 1 - {self.most_ns}, {is_told})",
+            f"wake = join_next_over({label}_links0, {label}_links1, {ends}, slot * 4, "
             f"{self.most_ns + 1}, {1 - self.least_ns}, FAR, NEVER)",
             f"set_timer({label}_timers, {label}_heap, slot, key, wake)",
             f"next_wake = {_earliest(planner)}",
-            f"drop_key({label}_index, {label}_slots, {ends}, slot * 4, key)",
+            f"join_drop_key({label}_index, {label}_slots, {ends}, slot * 4, key)",
         )
         if not is_told:
             return
@@ -203,8 +203,8 @@ class IntervalJoin(Node):
         label, number = planner.label(self), planner.number[id(self)]
         for name in ("known_key", "any_key", "drop_key", "first_from", "until", "keep",
                      "first_over", "next_over"):  # fmt: skip
-            planner.name(name, getattr(intervals, name))
-        planner.name("left", pool.left)
+            planner.name(f"join_{name}", getattr(intervals, name))
+        planner.name("join_left", pool.left)
 
         def cells() -> int:
             return self.capacity + planner.calls_most.get(number, 1)
@@ -228,12 +228,14 @@ class IntervalJoin(Node):
 
     def write_headroom(self, planner: _Planner) -> str:
         label = planner.label(self)
-        return f"min(left({label}_pool0), left({label}_pool1))"
+        return f"min(join_left({label}_pool0), join_left({label}_pool1))"
 
-    def held(self, engine: Engine, label: str) -> dict[str, tuple[int, int]]:
-        pools = [engine.arrays[f"{label}_pool{n}"] for n in (0, 1)]
-        kept = [int(p[pool.FRESH] - p[pool.BACK]) for p in pools]
-        return {"left rows": (kept[0], self.capacity), "right rows": (kept[1], self.capacity)}
+    def used(self, arrays: dict[str, Any], label: str) -> int | None:
+        pools = [arrays[f"{label}_pool{n}"] for n in (0, 1)]
+        return max(int(p[pool.FRESH] - p[pool.BACK]) for p in pools)
+
+    def limits(self) -> dict[str, int]:
+        return {"rows of a side": self.capacity}
 
     def canonical(self, engine: Engine, label: str) -> Canonical:
         """What is kept, key by key in the order of the lists: where a row lies means nothing."""

@@ -12,6 +12,7 @@ from onetape.compiled.index import COUNT
 from onetape.engine.columns.bind import field_name
 from onetape.engine.emit import Emitter
 from onetape.engine.keyed import slot_known
+from onetape.engine.layout import NODE_WORDS, UNMATCHED
 from onetape.engine.node import Canonical, Node
 from onetape.engine.operator_node import check_key
 from onetape.engine.operator_text import _earliest, call, initial_block
@@ -94,7 +95,7 @@ class Matcher(Node):
         planner.sample(self)
         arguments = [
             f"row({label}_state, {slot})", *given, f"{label}_runs", f"{slot} * {cells}", "counts",
-            str(number * 2), f"Emitter({block}, {used})",
+            str(number * NODE_WORDS + UNMATCHED), f"Emitter({block}, {used})",
         ]  # fmt: skip
         call(planner, f"{label}_{function}", getattr(self.module, function), arguments, [])
         planner.sample(self, at_end=True)
@@ -116,6 +117,9 @@ class Matcher(Node):
         planner.array(f"x{number}_blank", writing.blank)
         nothing = tuple(UNSET if name == "wake_ns" else 0 for name in KEY.names or ())
         planner.array(f"x{number}_initial", lambda: initial_block(KEY, nothing))
+
+    def limits(self) -> dict[str, int]:
+        return {"keys": self.pattern.capacity}
 
     def canonical(self, engine: Engine, label: str) -> Canonical:
         """The partial matches of each key that has some, in order."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from onetape.compiled.index import COUNT
+from onetape.compiled.index import find
 from onetape.compiled.rows import RowView
 from onetape.engine.engine import Engine
 from onetape.engine.graph import Node, Pipeline
@@ -219,11 +219,9 @@ def _state_bytes(engine: Engine, call: Call) -> bytes:
     """What the call's node holds for its key now; empty: nothing yet."""
     label = f"n{call.node}"
     keys = engine.arrays[f"{label}_keys"]
-    used = int(engine.arrays[f"{label}_index"][COUNT])
-    slots = np.flatnonzero(keys[:used] == call.key)
-    if not len(slots):
+    slot = int(find(engine.arrays[f"{label}_index"], call.key))
+    if slot < 0:
         return b""
-    slot = int(slots[0])
     name = "panes" if f"{label}_panes" in engine.arrays else "state"
     block = engine.arrays[f"{label}_{name}"]
     each = len(block) // len(keys)

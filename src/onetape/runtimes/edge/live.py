@@ -15,7 +15,8 @@ from onetape.codecs.feed import refusals
 from onetape.compiled.atomics import peek
 from onetape.compiled.counts import CELLS, percentile_ns
 from onetape.compiled.ticks import read_ticks
-from onetape.runtimes.account import holdings
+from onetape.engine.usage import usage
+from onetape.records import OperatorError
 from onetape.runtimes.edge.hiccup import HiccupMeter
 from onetape.runtimes.edge.network import ASKED, Network
 from onetape.runtimes.edge.node import EdgeNode
@@ -108,6 +109,7 @@ def snapshot(
         "dropped_matches": counts.dropped_matches,
         "bad_frames": counts.bad_frames,
         "bad_events": counts.bad_events,
+        "state": usage(node.engine),
         "sources": sources,
         "lines": node.line_statistics(),
         "kernel_drops": network.drops() if network is not None else 0,
@@ -130,7 +132,6 @@ def snapshot(
             ],
             "before Python": [*node.engine.undrained(), "rows of one output"],
         },
-        "held": holdings(node.engine),
         "loop": node.statistics(),
         "latency_ns": latency_ns,
         "operators_ns": _operators(node),
@@ -204,6 +205,17 @@ def read(folder: Path) -> dict[str, Any] | None:
         return None
 
 
+def of_node(folder: Path) -> dict[str, Any]:
+    """As `read`; OperatorError if there is none."""
+    facts = read(folder)
+    if facts is None:
+        raise OperatorError(
+            f"no node has run on {folder}, or not on the network; start one with "
+            f"onetape run PIPELINE --udp HOST:PORT --tape {folder}"
+        )
+    return facts
+
+
 def losses(facts: dict[str, Any]) -> dict[str, int]:
     """What did not become an event or a row, by name, without the zeros.
 
@@ -222,6 +234,7 @@ def losses(facts: dict[str, Any]) -> dict[str, int]:
         "late": facts["late"],
         "late at windows": facts["late_at_windows"],
         "too far ahead": facts["ahead"],
+        "left out for want of room": sum(s["dropped"] for s in facts["state"].values()),
         "partial matches dropped": facts["dropped_matches"],
         "frames of no source": facts["bad_frames"],
         "events of no possible time": facts["bad_events"],
