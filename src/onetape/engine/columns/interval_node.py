@@ -109,8 +109,8 @@ class IntervalJoin(Node):
                 at = f"at_key + {intervals.RIGHT}" if mine else "at_key"
                 text.add(
                     f"at_key = join_any_key({label}_index, {label}_slots, {label}_told, key)",
-                    f"cell = join_keep({label}_links{mine}, {label}_pool{mine}, {label}_ends, {at}, "
-                    "ts, met)",
+                    f"cell = join_keep({label}_links{mine}, {label}_pool{mine}, {label}_ends, "
+                    f"{at}, ts, met)",
                     f"put_row({label}_rows{mine}, cell, {event})",
                     f"next_wake = min(next_wake, rearm_earlier({label}_timers, {label}_heap, "
                     f"at_key // 4, key, min({end} + 1, FAR)))",
