@@ -64,6 +64,12 @@ def columns(quick: bool) -> dict[str, Any]:
     return columns.run(events=400_000, rounds=3) if quick else columns.run()
 
 
+def join(quick: bool) -> dict[str, Any]:
+    from bench import join
+
+    return join.run(events=400_000, rounds=3) if quick else join.run()
+
+
 def own_orders(quick: bool) -> dict[str, Any]:
     from bench import own_orders
 
@@ -144,6 +150,7 @@ BENCHES: dict[str, Callable[..., dict[str, Any]]] = {
     "pattern": pattern,
     "keys": keys,
     "debs": debs,
+    "join": join,
     "own_orders": own_orders,
     "partitions": partitions,
     "tape": tape,

@@ -33,6 +33,8 @@ SAYS = {
     "17_momentum_ignition.py": "73 runs went up and came back",
     "18_stop_hunt.py": "79 spikes came back",
     "19_fat_finger.py": "19 large orders went within 50 ms, 16 stayed",
+    "20_cancel_after_fill.py": "87 of 1,027 fills had a cancel within 50 ms",
+    "21_limits_that_change.py": "account 2: 4,000 lots, 1,000 allowed",
 }
 
 

@@ -30,6 +30,7 @@ from onetape.engine import (
     window,
 )
 from onetape.engine.columns import c, count, start_ns, when
+from onetape.engine.columns.lookups import table
 from onetape.engine.graph import UdpSink as udp
 from onetape.market.feed import source
 from onetape.records import (
@@ -91,6 +92,7 @@ __all__ = [
     "start_ns",
     "state_at",
     "stdout",
+    "table",
     "tcp",
     "u8",
     "u16",

@@ -21,14 +21,17 @@ from tests.engine.parts import (
     scaled,
     some,
     ticked,
+    told,
 )
 from tests.engine.running import Clock, End, Rows
 
 import onetape as ot
+from onetape import c
 from onetape.engine import planner, window
 from onetape.engine.batches import batches
 
 KEYS = {"keys": 1 << 10}
+ROWS = 1 << 13  # that may wait, or be kept
 ROWS_MOST = 64  # that one event may cause at one output
 
 
@@ -52,7 +55,7 @@ def _pipeline(rng, keeping):
         outputs = _node(rng, keeping, streams)
         made.append(outputs)
         for stream in outputs:
-            streams[stream.of].append(stream)
+            streams.setdefault(stream.of, []).append(stream)
     # Every node is read by an output, or by a node behind it; some outputs have two names.
     chosen = [rng.choice(outputs) for outputs in made]
     chosen += rng.sample([stream for outputs in made for stream in outputs], 2)
@@ -74,6 +77,9 @@ def _node(rng, keeping, streams):
     def a(record):
         return rng.choice(streams[record][-4:])  # rather long chains than wide fans
 
+    def an_order():
+        return rng.choice(["arrival", "arrival", "event_time"])
+
     every = rng.choice([4, 10])
     width, late = every * rng.choice([1, 1, 2, 5]), rng.choice([3, 25])
     kept, windowed = _kept(keeping, True), _kept(keeping, False)
@@ -94,6 +100,11 @@ def _node(rng, keeping, streams):
         lambda: [(w := window(a(Note), Largest, width=width, every=every, **of)), w.late],
         lambda: [(w := ot.session(a(Tick), Chain, gap=every, **of)), w.late],
         lambda: [batches(a(Note), Largest, rows=3, **batched)],
+        lambda: [(m := ot.merge(a(Tick), a(Tick), order="event_time")), m.late],
+        lambda: [Pair(a(Tick), a(Note), order="event_time", wait=rng.choice([2, 12]))],
+        lambda: _near(rng, a(Tick), a(rng.choice([Tick, Note])), an_order()),
+        lambda: _near(rng, a(Note), a(rng.choice([Tick, Note])), an_order()),
+        lambda: _looked_up(rng, a(Tick), a(rng.choice([Tick, Note])), an_order()),
         lambda: [a(Tick) >> rng.choice([rises, pairs, quiet])],
         lambda: [(w := window(a(Tick), Trail, width=width, every=every, **of)), w.late],
         lambda: [
@@ -111,6 +122,33 @@ def _node(rng, keeping, streams):
     if streams[Summary]:
         kinds.append(lambda: [closed(a(Summary), at_least=rng.choice([1, 2]))])
     return rng.choice(kinds)()
+
+
+def _near(rng, left, right, order):
+    """An interval join, its rows as ticks too, and what came too late for it."""
+    least = rng.choice([-6, -2, 0, 1, -9])
+    joined = left.interval_join(
+        right,
+        by="key",
+        within=(least, least + rng.choice([0, 3, 8])),
+        how=rng.choice(["inner", "left", "anti"]),
+        order=order,
+        at_most=16,
+        capacity=1 << 13,
+    )
+    return [joined, told(joined), joined.late]
+
+
+def _looked_up(rng, left, right, order):
+    """A lookup in a table that changes, its rows as ticks too, and rows without an entry."""
+    found = left.lookup(
+        ot.table(right, by="key", deleted=c.value % 4 == 0, capacity=1 << 10),
+        how=rng.choice(["inner", "left"]),
+        as_of=rng.choice(["arrival", "event_time"]),
+        versions=rng.choice([1, 3]),
+        order=order,
+    )
+    return [found, told(found), found.unknown]
 
 
 def random_steps(seed, pipeline, count):

@@ -146,6 +146,16 @@ def closed(s: Summary, *, at_least: int = 1) -> Tick | None:
     return Tick(s.ts_event_ns + s.count % 3, s.key, s.chain % 10)
 
 
+def told(stream):
+    """The rows of a join, whatever its record is, as ticks that depend on all it has."""
+    of, own = stream.of, [n for n in ("ts_left_ns", "apart_ns") if n in stream.of.fields]
+    sums = " + ".join(["j.value", *(f"j.{n} % 50" for n in own)])
+    names = {"Of": of, "Tick": Tick}
+    text = f"def told_row(j: Of) -> Tick:\n    return Tick(j.ts_event_ns, j.key, {sums})\n"
+    exec(text, names)
+    return operator(names["told_row"])(stream)
+
+
 class Seen:
     count: ot.i64 = 0
     total: ot.i64 = 100
@@ -243,6 +253,7 @@ __all__ = [
     "scaled",
     "some",
     "ticked",
+    "told",
 ]
 
 

@@ -19,7 +19,7 @@ from onetape.compiled.recency import is_over
 from onetape.engine.graph import OperatorNode
 from onetape.engine.window import Window
 
-COMPILED = (13, 35, 336, 429)  # chosen so that together they have every part
+COMPILED = (288, 292, 336, 797, 821)  # chosen so that together they have every part
 COMPILED_SLOW = range(60, 84)
 INTERPRETED = range(100, 140)
 INTERPRETED_SLOW = range(140, 640)
@@ -112,7 +112,7 @@ def test_interpreted_more(seed):
 
 
 def test_the_compiled_graphs_have_every_part():
-    seen, triggers, sources, late, ahead = set(), set(), set(), 0, 0
+    seen, hows, triggers, sources, late, ahead = set(), set(), set(), set(), 0, 0
     went = [0, 0, 0]
     for seed in COMPILED:
         pipeline = random_pipeline(seed)
@@ -122,6 +122,7 @@ def test_the_compiled_graphs_have_every_part():
             is_window = isinstance(node, Window)
             sliding = is_window and node.panes_count() > 1
             seen.add((type(node).__name__, node.name.split("_")[0], sliding))
+            hows.add(getattr(node, "how", None))
             if is_window:
                 triggers.add((node.emit, node.early_ns > 0, node.lateness_ns > 0, sliding))
         sources.add(len(pipeline.sources))
@@ -131,13 +132,17 @@ def test_the_compiled_graphs_have_every_part():
     assert late > 100
     assert min(ahead, *went) > 0
     assert {2, 3} <= sources
-    assert {"Session", "Batches", "Matcher"} <= {kind for kind, _, _ in seen}
+    assert {"Session", "Batches", "InOrder", "Matcher"} <= {kind for kind, _, _ in seen}
+    assert {"inner", "left", "anti"} <= hows
     windows = {(name, slides) for name in ("Chain", "Largest", "Trail") for slides in (True, False)}
     assert {(name, sliding) for kind, name, sliding in seen if kind == "Window"} == windows
     assert triggers == {
         ("end", False, False, False), ("end", False, False, True), ("end", False, True, False),
         ("end", False, True, True), ("end", True, True, False), ("each", False, True, False),
     }  # fmt: skip
-    assert {name for kind, name, _ in seen if kind in ("OperatorNode", "Merge")} == {
+    operators = {name for kind, name, _ in seen if kind in ("OperatorNode", "Merge")}
+    assert any(name.endswith("Lookup") for name in operators)
+    assert {name for name in operators if not name.endswith("Lookup")} == {
         "Pair", "Sleeper", "Split", "closed", "every", "merge", "noted", "scaled", "some", "ticked",
+        "told",
     }  # fmt: skip

@@ -237,9 +237,11 @@ def test_capacities_are_known_and_positive():
             every_other(TICKS, capacity={"keys": count})
 
 
-def test_order_is_by_arrival():
-    with refused("scaled: order 'event_time' is not known; use 'arrival'"):
-        scaled(TICKS, order="event_time")
+def test_order_is_by_arrival_or_event_time():
+    with refused("scaled: order was 'time'; expected 'arrival' .* or 'event_time'"):
+        scaled(TICKS, order="time")
+    with refused("scaled: capacity was 0 rows that wait; expected 1"):
+        scaled(TICKS, order="event_time", capacity={"waiting": 0})
 
 
 def test_a_merge_is_of_one_record():

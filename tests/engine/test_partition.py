@@ -36,6 +36,7 @@ from onetape.runtimes.partitions import Parts
 
 INTERPRETED = range(40)
 OF = {"key": "key", "capacity": 1 << 10}
+NEAR = {"by": "key", "within": (-3, 6), "capacity": 1 << 12}
 
 
 def keyed_pipeline(seed):
@@ -50,6 +51,7 @@ def keyed_pipeline(seed):
     session = ot.session(ticks, Chain, gap=every, **OF)
     pairs = Pair(kept, notes, wait=rng.choice([2, 12]), capacity={"keys": 1 << 10})
     split = Split(kept, at=3)
+    near = kept.interval_join(notes, how="left", **NEAR)
     outputs = {
         "kept": kept,
         "sliding": sliding,
@@ -59,6 +61,10 @@ def keyed_pipeline(seed):
         "pairs": pairs,
         "naps": Sleeper(ticks, nap=3, again=9, capacity={"keys": 1 << 10}),
         "low": split.low,
+        "near": near,
+        "alone": notes.interval_join(kept, how="anti", **NEAR),
+        "late_near": near.late,
+        "found": ticks.lookup(ot.table(notes, by="key"), how="left"),
         "batches": batches(notes, Largest, rows=3, **OF),
         "both": ot.merge(kept, ticks),
         "ticks": ticks,

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from onetape import c, table
 from onetape.codecs.itch50 import files
 from onetape.engine import Pipeline, UpTo, merge, operator, records_source
 from onetape.engine.frames import FramePacker, frames_of
@@ -71,33 +72,56 @@ def test_a_simulated_day_through_the_standard_pipeline():
     check("standard", result)
 
 
+def two_sources():
+    """Blocks and ticks of two sources, some late, and both ends."""
+    rng, packers, now_ns = np.random.default_rng(8), [FramePacker(0), FramePacker(1)], 1_000_000
+    for n in range(120):
+        source = packers[int(rng.integers(0, 2))]
+        now_ns += int(rng.integers(0, 15_000))
+        if rng.random() < 0.2:
+            yield source.tick(now_ns)
+            continue
+        block = np.zeros(int(rng.integers(1, 6)), Trade.dtype)
+        block["ts_event_ns"] = now_ns + rng.integers(-6_000, 3_000, len(block))
+        block["instrument_id"] = rng.integers(1, 5, len(block))
+        block["price_ticks"] = rng.integers(90, 110, len(block))
+        block["qty_lots"] = rng.integers(1, 9, len(block))
+        block["sequence"] = n
+        yield source.data(block.tobytes())
+    for packer in packers:
+        yield packer.end()
+
+
 def test_timers_late_events_and_ticks_of_two_sources():
-    rng = np.random.default_rng(8)
     a, b = (records_source(Trade, name=name, lateness="2us", idle="20us") for name in "ab")
     both = merge(a, b)
     wide = vwap(both, width="10us", every="2us")
     pipeline = Pipeline(quiet=Silence(both), vwap=wide, late=wide.late)
-    packers = [FramePacker(0), FramePacker(1)]
 
-    def runs():
-        now_ns = 1_000_000
-        for n in range(120):
-            source = packers[int(rng.integers(0, 2))]
-            now_ns += int(rng.integers(0, 15_000))
-            if rng.random() < 0.2:
-                yield source.tick(now_ns)
-                continue
-            block = np.zeros(int(rng.integers(1, 6)), Trade.dtype)
-            block["ts_event_ns"] = now_ns + rng.integers(-6_000, 3_000, len(block))
-            block["instrument_id"] = rng.integers(1, 5, len(block))
-            block["price_ticks"] = rng.integers(90, 110, len(block))
-            block["qty_lots"] = rng.integers(1, 9, len(block))
-            block["sequence"] = n
-            yield source.data(block.tobytes())
-        for packer in packers:
-            yield packer.end()
-
-    result = batch.run(batch.make_engine(pipeline), runs())
+    result = batch.run(batch.make_engine(pipeline), two_sources())
 
     assert all(count > 0 for count in result.counts.rows.values())
     check("two sources", result)
+
+
+def test_joins_and_the_order_of_event_time():
+    a, b = (records_source(Trade, name=name, lateness="2us", idle="20us") for name in "ab")
+    both = merge(a, b, order="event_time")
+    near = a.interval_join(b, by="instrument_id", within=("-9us", "30us"), how="left")
+    prices = table(b, by="instrument_id", deleted=c.price_ticks < 95)
+    found = a.lookup(prices, as_of="event_time", how="left")
+    pipeline = Pipeline(
+        near=near,
+        alone=b.interval_join(a, by="instrument_id", within=("1us", "9us"), how="anti"),
+        vwap=vwap(both, width="10us"),
+        quiet=Silence(both),
+        late=both.late,
+        found=found,
+        unknown=found.unknown,
+        asof=a.asof_join(b, by="instrument_id", order="event_time"),
+    )
+
+    result = batch.run(batch.make_engine(pipeline), two_sources())
+
+    assert all(count > 0 for count in result.counts.rows.values())
+    check("joins", result)

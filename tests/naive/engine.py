@@ -14,6 +14,8 @@ The rules it follows, as the documentation has them:
 - Before an event is processed everything that is due by then fires: in order of time, then of the
   nodes, then of the keys. What an event makes due fires right after it. A timer set to the past
   fires at once, and finds time where it was: what it makes is late for windows that have ended.
+- Rows that are put in the order of event time go on one by one, each when the watermark is past it;
+  to what stands behind, time is then that of the row.
 """
 
 from collections import OrderedDict
@@ -23,7 +25,9 @@ from typing import Any, NamedTuple
 from tests.naive.patterns import Watch
 
 from onetape.engine.batches import Batches
+from onetape.engine.columns.interval_node import IntervalJoin
 from onetape.engine.graph import Merge
+from onetape.engine.in_order import InOrder
 from onetape.engine.patterns.matcher import Matcher
 from onetape.engine.sessions import Session
 from onetape.engine.window import Window
@@ -103,6 +107,10 @@ class Naive:
         self.panes = {}  # (node number, key): {pane: [events]}
         self.sessions = {}  # (node number, key): [[events]], of each open session in order
         self.batches = {}  # (node number, key): [events]
+        self.kept = {}  # (node number, key): {"left": [[event, has it had a partner?]], "right": }
+        self.waiting = {}  # node number: [(what it is ordered by, input, event)]
+        self.arrived = 0
+        self.told = {}  # (node number, key): (due, how many rows were made there at that time)
         self.watches = {}  # (node number, key): the partial matches of a pattern
         self.seen_by = {}  # (node number, key): {pane: [events]}, all there ever were
         self.changed = {}  # (node number, key): panes with an event that has not been told
@@ -163,6 +171,10 @@ class Naive:
                 self.close_window(node, number, key, due)
             elif isinstance(node, Session):
                 self.close_session(node, number, key, due)
+            elif isinstance(node, InOrder):
+                self.go_on(node, number, due)
+            elif isinstance(node, IntervalJoin):
+                self.let_go(node, number, key, due)
             elif isinstance(node, Matcher):
                 self.tell_matches(node, number, key, self.watches[number, key].time(due))
             elif self.is_timed_out(number, key):
@@ -191,6 +203,10 @@ class Naive:
                     self.add_to_session(taker, number, event)
                 elif isinstance(taker, Batches):
                     self.add_to_batch(taker, number, event)
+                elif isinstance(taker, InOrder):
+                    self.wait(taker, number, name, event)
+                elif isinstance(taker, IntervalJoin):
+                    self.join(taker, number, name, event)
                 elif isinstance(taker, Matcher):
                     self.at_pattern(taker, number, event)
                 else:
@@ -445,6 +461,84 @@ class Naive:
             flag = 0 if is_full else EARLY
             self.tell(node, some, key, some[0].ts_event_ns, event.ts_event_ns, flag)
 
+    # --- order ------------------------------------------------------------------------------------
+
+    def wait(self, node, number, name, event):
+        if self.root.late or event.ts_event_ns < self.root.time:
+            self.late_at_windows += 1
+            self.push(node, f"late_{name}", event)
+            return
+        waiting = self.waiting.setdefault(number, [])
+        by = (256, 0) if self.root.kind == TIMER_ROOT else (self.root.source, self.root.sequence)
+        self.arrived += 1
+        waiting.append(((event.ts_event_ns, *by, self.arrived), name, event))
+        self.timers[number, number] = min(waiting)[0][0] + 1
+
+    def go_on(self, node, number, due):
+        waiting = self.waiting[number]
+        first = min(waiting)
+        waiting.remove(first)
+        if waiting:
+            self.timers[number, number] = min(waiting)[0][0] + 1
+        self.root.time = due - 1
+        self.counting_on(number, number, due, lambda: self.push(node, first[1], first[2]))
+
+    def counting_on(self, number, key, due, make):
+        """Rows of one time are numbered on, though each has a root of its own."""
+        before, count = self.told.get((number, key), (None, 0))
+        self.root.index = count if before == due else 0
+        root = self.root
+        make()
+        self.told[number, key] = (due, root.index)
+
+    # --- interval joins ---------------------------------------------------------------------------
+
+    def join(self, node, number, side, event):
+        if self.root.late or event.ts_event_ns < self.root.time:
+            self.late_at_windows += 1
+            self.push(node, f"late_{side}", event)
+            return
+        key, ts = getattr(event, node.key), event.ts_event_ns
+        kept = self.kept.setdefault((number, key), {"left": [], "right": []})
+        made = []
+        for other in in_time(kept["right" if side == "left" else "left"]):
+            left, right = (event, other[0]) if side == "left" else (other[0], event)
+            if node.least_ns <= right.ts_event_ns - left.ts_event_ns <= node.most_ns:
+                other[1] = True
+                made.append(joined(node, left, right))
+        sure = ts + node.most_ns if side == "left" else ts - node.least_ns
+        is_met = bool(made)
+        if sure >= self.root.time:
+            kept[side].append([event, is_met])
+            self.await_partner(node, number, key)
+        elif side == "left" and not is_met and node.how != "inner":
+            made = [joined(node, event, None, ts)]
+        if is_met and node.how == "anti":
+            return
+        assert len(made) <= node.at_most
+        for row in made:
+            self.push(node, "rows", row)
+
+    def await_partner(self, node, number, key):
+        kept = self.kept[number, key]
+        dues = [e.ts_event_ns + node.most_ns + 1 for e, _ in kept["left"]]
+        dues += [e.ts_event_ns - node.least_ns + 1 for e, _ in kept["right"]]
+        if dues:
+            self.timers[number, key] = min(dues)
+
+    def let_go(self, node, number, key, due):
+        kept, alone = self.kept[number, key], None
+        kept["right"] = [e for e in kept["right"] if e[0].ts_event_ns - node.least_ns + 1 > due]
+        for entry in in_time(kept["left"]):
+            if entry[0].ts_event_ns + node.most_ns + 1 <= due and alone is None:
+                kept["left"].remove(entry)
+                if not entry[1] and node.how != "inner":
+                    alone = joined(node, entry[0], None, due)
+        self.await_partner(node, number, key)
+        if node.how != "inner":
+            make = (lambda: self.push(node, "rows", alone)) if alone else (lambda: None)
+            self.counting_on(number, key, due, make)
+
     def tell(self, node, events, key, start_ns, end_ns, flag=0):
         spec = node.spec
         state = SimpleNamespace(**fresh(spec.state, spec.initial))
@@ -455,12 +549,9 @@ class Naive:
 
     def slack_ns(self, node):
         """How far apart rows may come: late ones, and sources that differ; not rows of windows."""
-        stream, sources = node.inputs[0][1], self.pipeline.sources
-        maker = stream.node
-        if isinstance(maker, Window | Session) and stream.output == "windows":
-            triggers = [getattr(maker, name, 0) for name in ("early_ns", "lateness_ns")]
-            if maker.emit == "end" and not any(triggers):
-                return 0
+        sources = self.pipeline.sources
+        if comes_with_time(node.inputs[0][1]):
+            return 0
         slack_ns = max(s.lateness_ns for s in sources)
         return slack_ns + 2 * max(s.idle_ns for s in sources) if len(sources) > 1 else slack_ns
 
@@ -469,6 +560,19 @@ class Naive:
         kept_ns = self.slack_ns(node) + node.lateness_ns
         needed = node.width_ns // node.every_ns + -(-kept_ns // node.every_ns) + 2
         return next(size for size in (2**n for n in range(40)) if size >= needed)
+
+
+def comes_with_time(stream):
+    """Is the time of each of its rows the time at which it is made?"""
+    maker = stream.node
+    if isinstance(maker, Merge):
+        return all(comes_with_time(other) for _, other in maker.inputs)
+    if isinstance(maker, InOrder):
+        return not stream.output.startswith("late_")
+    if isinstance(maker, Window | Session) and stream.output == "windows":
+        triggers = [getattr(maker, name, 0) for name in ("early_ns", "lateness_ns")]
+        return maker.emit == "end" and not any(triggers)
+    return False
 
 
 def key_of(node, event):
@@ -482,6 +586,29 @@ def fresh(dtype, initial):
         length = dtype[name].shape
         values[name] = [value] * length[0] if length else value
     return values
+
+
+def in_time(entries):
+    """By time; of equal times in the order they came."""
+    return sorted(entries, key=lambda entry: entry[0].ts_event_ns)
+
+
+def joined(node, left, right, ts_ns=None):
+    """The row of a pair, or of a left row alone."""
+    fields = left._asdict() | {"ts_left_ns": left.ts_event_ns}
+    if right is not None:
+        fields |= {"apart_ns": right.ts_event_ns - left.ts_event_ns}
+        fields |= {called: getattr(right, name) for name, called in node.taken.items()}
+        ts_ns = max(left.ts_event_ns, right.ts_event_ns)
+    else:
+        codes = {
+            called: node.of.fields[called].code
+            for called in [*node.taken.values(), "apart_ns"]
+            if called in node.of.fields
+        }
+        fields |= {called: UNSET if code == "<i8" else 0 for called, code in codes.items()}
+    fields["ts_event_ns"] = ts_ns
+    return node.of(**{name: fields[name] for name in node.of._fields})
 
 
 def earliest(events):

@@ -218,6 +218,18 @@ def test_why_of_an_alert_and_of_a_window(made, capsys):
     assert said.index("High_1000000000ns.add") < said.index("High_1000000000ns.result")
 
 
+def test_why_of_a_pair_says_that_a_join_made_it(made, tmp_path, capsys):
+    program, near = (
+        tmp_path / "near.py",
+        'prints.interval_join(jumps, by="asset_id", within=(-5, 5))',
+    )
+    program.write_text(f"{PIPELINE}\npipeline = ot.Pipeline(near={near})\n")
+    told = run_json(capsys, "why", program, made[1], "--output", "near", "--row", "0")
+
+    assert told["note"] == "an interval join made it, of the rows whose fields it has"
+    assert (told["row"]["ts_left_ns"], told["row"]["apart_ns"]) == (500 * MS, 0)
+
+
 def test_why_says_which_rows_there_are(made, capsys):
     assert "output jump has 1 rows; row 4 was asked for" in refused(
         capsys, "why", *made, "--output", "jump", "--row", "4"

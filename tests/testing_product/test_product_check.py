@@ -86,7 +86,7 @@ def test_a_run_is_checked_with_its_clock():
     assert testing.check(t) is t
 
 
-@pytest.mark.parametrize("seed", [13])
+@pytest.mark.parametrize("seed", [194])
 def test_random_graphs_pass(seed):
     pipeline = random_pipeline(seed)
     t = testing.Run(pipeline)

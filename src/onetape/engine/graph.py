@@ -8,6 +8,7 @@ construction.
 import typing
 from dataclasses import dataclass
 
+from onetape.engine.in_order import in_order
 from onetape.engine.node import Node
 from onetape.engine.operator_node import Operator, OperatorNode, Outputs, check_key, operator
 from onetape.engine.operators import UpTo
@@ -52,6 +53,9 @@ class Merge(Node):
     def write(self, planner: "_Planner", name: str, event: str) -> None:
         planner.push(Stream(self, "merged", self.inputs[0][1].of), event)
 
+    def comes_with_time(self, output: str) -> bool:
+        return all(stream.node.comes_with_time(stream.output) for _, stream in self.inputs)
+
 
 class Pipeline:
     """Named outputs and all they need. A value: nothing is compiled or run by making one.
@@ -78,12 +82,24 @@ class Pipeline:
         return f"<pipeline {' '.join(self.outputs)}: {len(self.nodes)} nodes>"
 
 
-def merge(*streams: Stream) -> Stream:
+class MergedStream(Stream):
+    """What `merge` gives; `.late` is the stream of rows that came too late to be put in order."""
+
+    @property
+    def late(self) -> Stream:
+        return merge(*(stream.node.late(stream.output) for _, stream in self.node.inputs))  # type: ignore[attr-defined]
+
+
+def merge(*streams: Stream, order: str = "arrival", capacity: int = 1 << 16) -> Stream:
     """One stream from several of the same record type, in the order the rows are made.
 
     ```python
     windows = ot.merge(mk.vwap(trades, width="1s"), mk.vwap(trades, width="1m"))
     ```
+
+    order     "event_time": by (ts_event_ns, source, sequence); rows wait for the watermark, and
+              those that come too late for that go to `.late`
+    capacity  how many rows may wait; with more the pipeline halts
     """
     for stream in streams:
         if not isinstance(stream, Stream):
@@ -94,8 +110,10 @@ def merge(*streams: Stream) -> Stream:
             f"merge takes streams of one record, was given {sorted(k.__name__ for k in kinds)}"
         )
     of = streams[0].of
-    node = Merge(f"merge_{snake_name(of)}", tuple((f"s{i}", s) for i, s in enumerate(streams)))
-    return Stream(node, "merged", of)
+    inputs = {f"s{i}": stream for i, stream in enumerate(streams)}
+    inputs = in_order("merge", order, inputs, capacity)
+    node = Merge(f"merge_{snake_name(of)}", tuple(inputs.items()))
+    return (MergedStream if order != "arrival" else Stream)(node, "merged", of)
 
 
 def _rules(nodes: list[Node]) -> dict[int, str]:
@@ -124,4 +142,5 @@ def _in_order(streams: typing.Iterable[Stream]) -> list[Node]:
     for stream in streams:
         visit(stream.node)
     sources = [n for n in seen.values() if isinstance(n, Source)]
+    sources.sort(key=lambda source: source.feed is None)  # a feed before tables beside it
     return sources + [n for n in seen.values() if not isinstance(n, Source)]

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from onetape.compiled.index import COUNT
 from onetape.engine.keeping import PLAIN, Keeping
 
 if typing.TYPE_CHECKING:
@@ -65,6 +66,11 @@ class Node:
     def passes(self, field: str) -> bool:
         """Do its rows have this field of the row they come from, and has it no state itself?"""
         return False
+
+    def used(self, arrays: dict[str, Any], label: str) -> int | None:
+        """How much it holds of what `limits` names first; None: it holds nothing."""
+        index = arrays.get(f"{label}_index")
+        return None if index is None else int(index[COUNT])
 
     def limits(self) -> dict[str, int]:
         """How much it may hold, by the name of what; {}: it holds nothing."""

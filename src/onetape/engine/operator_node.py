@@ -127,9 +127,8 @@ class Operator:
     def node(self, *streams: Stream, **named: Any) -> OperatorNode:
         spec = self.spec
         order = "arrival" if "order" in spec.inputs else named.pop("order", "arrival")
-        if order != "arrival":
-            raise DeclarationError(f"{spec.name}: order {order!r} is not known; use 'arrival'")
         capacity = spec.capacity | named.pop("capacity", {})
+        waiting = capacity.pop("waiting", 1 << 16) if order != "arrival" else 1
         unknown = set(capacity) - set(spec.capacity)
         if unknown:
             raise DeclarationError(
@@ -154,7 +153,7 @@ class Operator:
             _check_input(spec, name, stream)
         made = OperatorNode(
             name=spec.name,
-            inputs=tuple(wired.items()),
+            inputs=tuple(in_order(spec.name, order, wired, waiting).items()),
             spec=spec,
             settings=resolved(spec, named),
             capacity=capacity,
@@ -307,3 +306,4 @@ def resolved(spec: OperatorSpec, given: dict[str, Any]) -> dict[str, int]:
 
 # Last: the text of an operator knows this node.
 from onetape.engine import operator_text, spill_text  # noqa: E402
+from onetape.engine.in_order import in_order  # noqa: E402

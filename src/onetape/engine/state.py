@@ -30,7 +30,7 @@ def canonical_state(engine: Any) -> Iterator[tuple[str, Any, list[Any]]]:
         spill = engine.spills.get(number)
         for keys, states in spill.chunks() if spill else ():
             yield f"+{label}", keys, [states]
-        if f"{label}_timers" in arrays:
+        if f"{label}_timers" in arrays and f"{label}_keys" in arrays:
             held = held_slots(arrays[f"{label}_index"])
             timers = arrays[f"{label}_timers"][held]
             wakes = np.where(timers["place"] > 0, timers["wake_ns"], NEVER)

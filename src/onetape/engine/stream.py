@@ -13,6 +13,8 @@ from onetape.records.places import here
 
 if typing.TYPE_CHECKING:
     from onetape.engine.columns.expr import Expr
+    from onetape.engine.columns.interval_join import JoinedStream
+    from onetape.engine.columns.lookups import LookedUpStream, ReferenceTable
     from onetape.engine.columns.windows import Windowed
     from onetape.engine.patterns import Pattern
 
@@ -144,6 +146,7 @@ class Stream:
         max_age: str | int | None = None,
         strictly: bool = False,
         suffix: str = "_right",
+        order: str = "arrival",
         capacity: int = 1 << 16,
         when_full: str = HALT,
         ttl: str | int | None = None,
@@ -151,17 +154,69 @@ class Stream:
         """Each row with the last row of `other` that came before it, of the same key.
 
         strictly  of an earlier message: a trade with the quote it met, not the one it left behind
+        order     "event_time": before it by event time; both sides wait for the watermark
         """
-        return columns.joins.asof_join(
+        return columns.asof.asof_join(
             self,
             other,
             by=by,
             max_age=max_age,
             strictly=strictly,
             suffix=suffix,
+            order=order,
             capacity=capacity,
             when_full=when_full,
             ttl=ttl,
+        )
+
+    def interval_join(
+        self,
+        other: "Stream",
+        *,
+        by: Any,
+        within: tuple[str | int, str | int],
+        how: str = "inner",
+        at_most: int = 64,
+        suffix: str = "_right",
+        order: str = "arrival",
+        capacity: int = 1 << 16,
+    ) -> "JoinedStream":
+        """Each pair of rows of one key of which `other`'s is `within` later: ("-5ms", "2s").
+
+        how       "left": rows without a partner too, when that is sure; "anti": only those
+        at_most   partners of one row; with more the pipeline halts
+        capacity  rows kept of a side; with more the pipeline halts
+        """
+        return columns.interval_join.interval_join(
+            self,
+            other,
+            by=by,
+            within=within,
+            how=how,
+            at_most=at_most,
+            suffix=suffix,
+            order=order,
+            capacity=capacity,
+        )
+
+    def lookup(
+        self,
+        table: "ReferenceTable",
+        *,
+        how: str = "inner",
+        as_of: str = "arrival",
+        versions: int = 4,
+        suffix: str = "_right",
+        order: str = "arrival",
+    ) -> "LookedUpStream":
+        """Each row with what the table says of its key: see `onetape.table`.
+
+        how    "left": rows of which the table says nothing too, unset there
+        as_of  "event_time": the version that was in force at the row's time, of the `versions`
+               kept of a key; else the newest that has come
+        """
+        return columns.lookups.lookup(
+            self, table, how=how, as_of=as_of, versions=versions, suffix=suffix, order=order
         )
 
     def alert(

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from onetape.compiled.index import COUNT, LIMIT
+from onetape.compiled.index import LIMIT
 from onetape.engine.layout import DROPPED, EVICTED, FORGOTTEN, NODE_WORDS
 from onetape.engine.spill import SPILLED
 
@@ -13,16 +13,18 @@ def usage(engine: Any) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     words = engine.counts_words.reshape(-1, NODE_WORDS)
     for number, node in enumerate(engine.plan.pipeline.nodes):
-        index = engine.arrays.get(f"n{number}_index")
-        if index is None:
+        used = node.used(engine.arrays, f"n{number}")
+        if used is None:
             continue
         limits = node.limits()
         spilled = engine.arrays.get(f"n{number}_spill")
         away = 0 if spilled is None else int(spilled[SPILLED])
         what = next(iter(limits), "keys")
-        limit = limits.get("keys", int(index[LIMIT]))
+        limit = (
+            limits.get("keys") or limits.get(what) or int(engine.arrays[f"n{number}_index"][LIMIT])
+        )
         found[node.name if node.name not in found else f"{node.name} {number}"] = {
-            "used": int(index[COUNT]) + away,
+            "used": used + away,
             "limit": limit,
             "of": what,
             "forgotten": int(words[number, FORGOTTEN]),

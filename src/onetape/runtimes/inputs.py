@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from onetape.engine.engine import Engine
 from onetape.engine.frames import Run, frames_of, packed
 from onetape.engine.graph import Node, Pipeline, Source
 from onetape.records import OperatorError
+from onetape.runtimes.tables_first import TablesFirst, items_first, one_feed
 from onetape.runtimes.twin import Twin, check_no_venue
 
 
@@ -66,9 +68,11 @@ def simulated(pipeline: Pipeline, *, seed: int, milliseconds: int) -> Inputs:
 
 
 def has_several_feeds(pipeline: Pipeline) -> bool:
-    """Does it take feeds, more than one of them or a drop copy?"""
-    feeds = [source.feed for source in pipeline.sources]
-    return all(feeds) and (len(feeds) > 1 or feeds == ["fix"])
+    """Does it take feeds, more than one of them or a drop copy, and beside them only tables?"""
+    feeds = [source.feed for source in pipeline.sources if source.feed]
+    beside = pipeline.sources[len(feeds) :]
+    has_tables = all(source.table is not None for source in beside)
+    return has_tables and (len(feeds) > 1 or feeds == ["fix"])
 
 
 def feed_files(pipeline: Pipeline, given: Mapping[str, Any] | str | Path | None) -> FeedFiles:
@@ -76,7 +80,7 @@ def feed_files(pipeline: Pipeline, given: Mapping[str, Any] | str | Path | None)
 
     OperatorError: a source without a file.
     """
-    sources = pipeline.sources
+    sources = [source for source in pipeline.sources if source.feed]
     if isinstance(given, str | Path):
         if len(sources) > 1:
             names = " and ".join(f"{s.name}=FILE" for s in sources)
@@ -119,18 +123,19 @@ def inputs_of(
     if has_several_feeds(pipeline) or isinstance(file, Mapping):
         files = feed_files(pipeline, file)
         return Inputs(
-            runs=lambda: packed(files),
+            runs=lambda: packed(TablesFirst(pipeline, files)),
             symbols=symbols_of,
             ticks=ticks_of(pipeline),
             framing=files.framing,
             midnight_ns=files.midnight_ns,
         )
-    if len(pipeline.sources) == 1 and pipeline.sources[0].feed:
-        return _itch(pipeline, file or pipeline.sources[0].url, day)
+    if pipeline.sources[0].feed and all(s.table is not None for s in pipeline.sources[1:]):
+        url = one_feed(pipeline).url
+        return _itch(pipeline, file or url, day)
     missing = [source.name for source in pipeline.sources if source.table is None]
     raise OperatorError(
         f"source {(missing or [s.name for s in pipeline.sources])[0]!r} has no table to run over; "
-        "make all of them with ot.read(...), or have one ITCH source and a file: "
+        "make all of them with ot.read(...), or have one ITCH source (tables may be beside it): "
         'ot.source("itch:day.itch"), or run(pipeline, file=...)'
     )
 
@@ -144,7 +149,7 @@ def _itch(pipeline: Pipeline, path: str | Path, day: date | None) -> Inputs:
         )
     file = open_itch(path, trading_date=day)
     return Inputs(
-        runs=lambda: frames_of(file),
+        runs=lambda: chain(packed(items_first(pipeline)), frames_of(file)),
         symbols=lambda engine: engine.arrays["n0_feed"]["symbols"][0],
         ticks=ticks_of(pipeline),
         framing={source.name: file.framing},

@@ -22,6 +22,7 @@ from onetape.runtimes.edge.node import EdgeNode
 from onetape.runtimes.ending import follow_swaps
 from onetape.runtimes.manifest import write_result
 from onetape.runtimes.progress import Progress
+from onetape.runtimes.tables_first import begin_with, items_first
 
 EVERY_S = 1.0  # between snapshots
 PAUSE_S, IDLE_PAUSE_S = 0.02, 0.1  # between drains; a ring takes 650 000 rows a second meanwhile
@@ -81,6 +82,7 @@ def run_network(
             for line in node.recover(session.digests, take):
                 print(f"onetape: {line}", file=sys.stderr)
         session.remember()
+        begin_with(node, items_first(pipeline), session.take)
         session.hiccups = stack.enter_context(HiccupMeter(NAP_NS))
         stack.enter_context(node)
         stack.enter_context(Control(node))
@@ -119,7 +121,7 @@ class _Session:
         before = (self._began_s, self._messages_before)
         try:
             while True:
-                is_idle = not self._take(self.node.drain())
+                is_idle = not self.take(self.node.drain())
                 now_s = time.perf_counter()
                 if now_s - shown_s >= SHOWN_S:
                     self.requests.look()
@@ -146,7 +148,7 @@ class _Session:
         """Stop the loop, make all durable, and say what the run came to."""
         if ended_by == "end of session":
             self.node.push_end()
-        self._take(self.node.stop())
+        self.take(self.node.stop())
         elapsed_s = time.perf_counter() - self._began_s
         self.node.tape.sync()
         self._show((0.0, 0), last=True)
@@ -184,7 +186,7 @@ class _Session:
         self._told.update(new)
         return new
 
-    def _take(self, blocks: Iterable[Any]) -> bool:
+    def take(self, blocks: Iterable[Any]) -> bool:
         """Whether there was anything to take."""
         name = None
         for name, rows, origins in blocks:

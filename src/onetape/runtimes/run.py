@@ -39,6 +39,7 @@ from onetape.runtimes.run_tables import run_tables
 from onetape.runtimes.run_twin import run_twin, tape_of
 from onetape.runtimes.same_run import origin_of, same_run
 from onetape.runtimes.settings import add_options, load_with_settings
+from onetape.runtimes.tables_first import begin_with, items_first, one_feed
 from onetape.runtimes.twin import check_no_venue
 from onetape.tape.checkpoint_keep import DEFAULT, Retention
 from onetape.tape.inspect import is_open
@@ -220,7 +221,9 @@ def run(args: argparse.Namespace) -> int:
     if not args.resume:
         note_date(file)
     if args.resume:
-        before = same_run(pipeline, _feed_name(pipeline), file, args.tape, CHUNK_BYTES, args.date)
+        before = same_run(
+            pipeline, one_feed(pipeline).name, file, args.tape, CHUNK_BYTES, args.date
+        )
         if before is not None and not rows_may_wait(pipeline):
             print(f"onetape: {args.tape} is complete; nothing was changed", file=sys.stderr)
             if args.json:
@@ -379,7 +382,7 @@ def _print_facts(facts: dict[str, Any], args: argparse.Namespace) -> None:
 
 
 def _listen(pipeline: Pipeline, lines: list[str], args: argparse.Namespace) -> int:
-    feed = _feed_name(pipeline)
+    feed = one_feed(pipeline).name
     network = Network(
         [parse_address(text) for text in lines],
         rerequest=parse_address(args.rerequest) if args.rerequest else None,
@@ -523,7 +526,7 @@ def run_file(
 
     saving: how checkpoints are made, see `EdgeNode`.
     """
-    feed = _feed_name(pipeline)
+    feed = one_feed(pipeline).name
     with ExitStack() as stack:
         stack.callback(progress.close)
         with progress.compiling():
@@ -559,6 +562,7 @@ def run_file(
         for line in node.recover(digests, delivery.take if delivery else None) if resume else []:
             print(f"onetape: {line}", file=sys.stderr)
         done, events_before = (int(node.engine.run[n][0]) for n in ("data_frames", "events"))
+        done -= min(begin_with(node, items_first(pipeline), take), done)
         stack.enter_context(node)
         stack.enter_context(Control(node))
         feeder = FileFeeder(node, islice(file, done, None), speed=speed)
@@ -583,16 +587,6 @@ def run_file(
         facts = end_run(node, delivery, digests, take, began_s, own)
     facts["delivered"] = delivery.told()
     return facts
-
-
-def _feed_name(pipeline: Pipeline) -> str:
-    feeds = [source for source in pipeline.sources if source.feed]
-    if len(feeds) != 1 or len(pipeline.sources) != 1:
-        names = ", ".join(source.name for source in pipeline.sources)
-        raise OperatorError(
-            f"the pipeline has the sources {names}; a file can feed a pipeline of one ITCH source"
-        )
-    return feeds[0].name
 
 
 EXPLAIN_DESCRIPTION = """\

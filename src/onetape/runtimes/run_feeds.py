@@ -7,6 +7,7 @@ from typing import Any
 from onetape.engine.graph import Pipeline
 from onetape.runtimes.inputs import feed_files
 from onetape.runtimes.run_items import Brought, run_items
+from onetape.runtimes.tables_first import TablesFirst
 
 
 def run_feeds(
@@ -15,7 +16,6 @@ def run_feeds(
     """Run the files through a node to their end; `given` and `options`: see `feed_files`,
     `run_items`."""
     files = feed_files(pipeline, given)
-    brought = Brought(
-        files, files.origin, None, framing=files.framing, midnight_ns=files.midnight_ns
-    )
+    items, day_ns = TablesFirst(pipeline, files), files.midnight_ns
+    brought = Brought(items, files.origin, None, framing=files.framing, midnight_ns=day_ns)
     return run_items(pipeline, tape, brought, **options)

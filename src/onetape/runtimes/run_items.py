@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from onetape.compiled.frame import DATA
 from onetape.connect.frames.merge import Item
 from onetape.engine.digest import digests_of
 from onetape.engine.graph import Pipeline
@@ -24,6 +23,7 @@ from onetape.runtimes.edge.node import DRAIN_PAUSE_S, EdgeNode
 from onetape.runtimes.ending import end_run, follow_swaps
 from onetape.runtimes.inputs import symbols_of, ticks_of
 from onetape.runtimes.progress import Progress
+from onetape.runtimes.tables_first import not_on_tape
 from onetape.tape.layout import read_facts
 
 SNAPSHOT_S = 1.0
@@ -108,7 +108,7 @@ def run_items(
         follow_swaps(node, digests, delivery)
         if resume:
             _recover(node, brought, digests, delivery)
-        items: Iterator[Item | None] = _not_on_tape(node, brought.items)
+        items: Iterator[Item | None] = not_on_tape(node, brought.items)
         if brought.pace is not None:
             items = brought.pace(items)  # type: ignore[arg-type]
         stack.enter_context(node)
@@ -140,17 +140,3 @@ def _recover(node: EdgeNode, brought: Brought, digests: dict[str, Any], delivery
             pass
     for line in node.recover(digests, delivery.take if delivery else None):
         print(f"onetape: {line}", file=sys.stderr)
-
-
-def _not_on_tape(node: EdgeNode, items: Iterable[Item]) -> Iterator[Item]:
-    """Frames are cut alike in each reading, so those on the tape are the first."""
-    done, ended = int(node.engine.run["data_frames"][0]), node.engine.sources["ended"].tolist()
-
-    def is_new(item: Item) -> bool:
-        nonlocal done
-        if item[1] != DATA:
-            return not ended[item[0]]
-        done -= 1
-        return done < 0
-
-    return filter(is_new, items)

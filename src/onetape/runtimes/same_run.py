@@ -57,7 +57,7 @@ def same_run(
     # Content decides, and a file may have moved; a tape that does not tell content has the path.
     told = [name for name in ("size_bytes", "sha256_of_ends") if name in begun] or ["file"]
     differs = [name for name in [*told, "chunk_bytes"] if begun.get(name) != given[name]]
-    if differs or was.get("framing") != {feed: file.framing}:
+    if differs or was.get("framing", {}).get(feed) != file.framing:
         raise OperatorError(
             f"{tape} was made from {begun.get('file', 'a live feed')} "
             f"({begun.get('size_bytes', 'size unknown')} bytes), and --file {file.path} is not "

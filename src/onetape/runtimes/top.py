@@ -114,7 +114,8 @@ def table(facts: dict[str, Any], before: dict[str, Any] | None) -> Any:
         f"{name} {now:,} of {most:,} {what}" for name, (now, most, what) in facts["queues"].items()
     )
     held = "".join(f"; {name.replace('_', ' ')} {count:,}" for name, count in waits.items())
-    notes = [disk + held, f"queues: {queues}", live.checkpoints_text(facts["loop"])]
+    notes = [disk + held, f"queues: {queues}"]
+    notes.append(live.checkpoints_text(facts["loop"]))
     notes.append(live.unanswered_text(facts))
     if facts["events"] and facts["latency_ns"]["lag"] is None:
         notes.insert(0, "lag: the event time is not this clock's")

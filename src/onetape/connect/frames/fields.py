@@ -50,11 +50,11 @@ def columns_of(of: Any, types: Mapping[str, Any], chosen: Mapping[str, Any], whe
         column = chosen.get(name, name if name in types else None)
         if column is not None:
             found[name] = column
-        elif name == "ts_event_ns" or (is_needed(of, name) and name not in chosen):
-            none = "" if name == "ts_event_ns" else " (None: leave it out)"
+        elif name not in chosen and (name == "ts_event_ns" or is_needed(of, name)):
+            none = "before all else" if name == "ts_event_ns" else "leave it out"
             raise DeclarationError(
                 f"{where} has no column {name!r}, which {of.__name__} needs; say which it is: "
-                f"columns={{{name!r}: ...}}{none}{near(name, types)}"
+                f"columns={{{name!r}: ...}} (None: {none}){near(name, types)}"
             )
     return found
 
@@ -105,6 +105,8 @@ def empty_value(name: str, code: str) -> int:
     """What an unmapped field holds."""
     if name == "side":
         return NO_SIDE
+    if name == "ts_event_ns":
+        return 0
     return UNSET if code == "<i8" and (name.endswith("_ticks") or is_time(name)) else 0
 
 

@@ -46,7 +46,8 @@ def read(
     what       a path or pattern of Parquet, CSV (also .gz) or Arrow IPC files, in order; a pyarrow
                table or reader, a Polars or pandas frame; a list of those
     columns    {our field: their column}. Fields of the same name need no mention; a price or a size
-               is only left out by None
+               is only left out by None. "ts_event_ns": None: the table has no times, and its rows
+               are from before all else (0), as those of reference data (`ot.table`)
     tick, lot  what one tick and one lot are, as text: "0.01". Decimals, text and floats are taken
                exactly or refused; off_grid="round" takes the nearest tick
     tz         the zone of times that have none; time_unit: "s", "ms", "us" or "ns" of integers
@@ -190,7 +191,7 @@ class Table:
                 numbers_ = first + np.flatnonzero(good)
                 first += len(batch)
                 kept = raw_rows(block)[good].view(self.of.dtype)
-                yield opened.where, kept, numbers_, mapped["ts_event_ns"]
+                yield opened.where, kept, numbers_, mapped.get("ts_event_ns", "")
 
     def _batches(self, opened: Opened, names: list[str]) -> Iterator[Any]:
         import pyarrow as pa

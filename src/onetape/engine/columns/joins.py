@@ -1,131 +1,87 @@
-"""`left.asof_join(right, by=c.instrument_id, max_age="200ms")`: each row with what was known then.
-
-The last row of `right` that came before it, of the same key, not older than `max_age` by event
-time; without one the row is left out. "Came before" is the order of the tape, so that a replay
-joins what the live run joined.
-
-One message of a venue may give rows to both sides: a trade, and the quote it leaves behind. With
-`strictly` a row is joined to what an *earlier* message said: the trade to the quote it met.
-"""
+"""What joins have in common: which fields a joined row has, and the lines that fill them."""
 
 from typing import Any
 
 from onetape.engine.columns.bind import field_name
-from onetape.engine.columns.written import written
-from onetape.engine.operator_node import operator
-from onetape.engine.operators import UpTo
+from onetape.engine.operator_node import check_key
 from onetape.engine.stream import Stream
 from onetape.records import UNSET, DeclarationError
-from onetape.records.declare import made_record
-from onetape.records.types import f64, i64, parse_duration_ns, u64
+from onetape.records.types import Field
 
-SKIPPED = ("ts_event_ns", "ts_recv_ns", "flags", "sequence", "reserved")
+Fields = dict[str, Field]
+
+SKIPPED: tuple[str, ...] = ("ts_event_ns", "ts_recv_ns", "flags", "reserved")
 
 
-def asof_join(
-    left: Stream,
-    right: Stream,
-    *,
-    by: Any,
-    max_age: str | int | None = None,
-    strictly: bool = False,
-    suffix: str = "_right",
-    capacity: int = 1 << 16,
-    **kept: Any,
-) -> Stream:
-    """Rows of `left` with the fields of `right` (a name both have gets `suffix`).
+def common_key(what: str, by: Any, left: Any, right: Any) -> str:
+    """The name of the field that both records are joined by."""
+    key = field_name(by, left, f"{what}: by")
+    if key not in right.fields:
+        raise DeclarationError(
+            f"{what} by {key!r}, which {right.__name__} does not have; it has "
+            f"{', '.join(right._fields)}"
+        )
+    for of in (left, right):
+        check_key(what, key, of)
+    return key
 
-    kept  ttl and when_full, as an operator takes them
-    """
+
+def check_stream(what: str, right: Any) -> None:
     if not isinstance(right, Stream):
-        raise DeclarationError(f"asof_join was given {right!r}; expected a stream")
-    key = field_name(by, left.of, "asof_join: by")
-    if key not in right.of.fields:
-        raise DeclarationError(
-            f"asof_join by {key!r}, which {right.of.__name__} does not have; it has "
-            f"{', '.join(right.of._fields)}"
-        )
-    if strictly and not {"sequence"} <= left.of.fields.keys() & right.of.fields.keys():
-        raise DeclarationError(
-            "asof_join: strictly goes by the field `sequence` of both sides, the number of the "
-            f"message that made a row; {left.of.__name__} and {right.of.__name__} have not both"
-        )
-    age_ns = parse_duration_ns(max_age) if max_age is not None else None
+        raise DeclarationError(f"{what} was given {right!r}; expected a stream")
+
+
+def taken_fields(
+    what: str,
+    left: dict[str, Field],
+    right: dict[str, Field],
+    skipped: tuple[str, ...],
+    suffix: str,
+) -> dict[str, str]:
+    """{field of the right: what it is called in a joined row}; no arrays."""
     taken = {
-        name: name + suffix if name in left.of.fields else name
-        for name, field in right.of.fields.items()
-        if name not in (*SKIPPED, key) and field.length is None
+        name: name + suffix if name in left else name
+        for name, field in right.items()
+        if name not in skipped and field.length is None
     }
-    fields = dict(left.of.fields)
-    for name, called in taken.items():
-        if called in fields:
+    called = [*left, *taken.values()]
+    for name in taken.values():
+        if called.count(name) > 1:
             raise DeclarationError(
-                f"asof_join: both sides have {called!r}; give another suffix than {suffix!r}"
+                f"{what}: both sides have {name!r}; give another suffix than {suffix!r}"
             )
-        fields[called] = right.of.fields[name]
-    arrays = [name for name, field in left.of.fields.items() if field.length is not None]
-    made = made_record(f"{left.of.__name__}With{right.of.__name__}", fields)
-    kinds = {n: {"<f8": "f64", "<u8": "u64"}.get(right.of.fields[n].code, "i64") for n in taken}
-    lines = [
-        f"class {made.__name__}Join:",
-        f"    seen_ns: i64 = {UNSET}",
-        *_fields("at", kinds),
-        *(["    sequence: i64 = 0", f"    was_ns: i64 = {UNSET}"] if strictly else []),
-        *(_fields("was", kinds) if strictly else []),
-        "    def on_right(self, e: Right) -> None:",
-        *(_moved_back(kinds) if strictly else []),
-        "        self.seen_ns = e.ts_event_ns",
-        *[f"        self.at_{n} = e.{n}" for n in taken],
-        "    def on_left(self, e: Left, out: UpTo) -> None:",
-        "        seen_ns = self.seen_ns",
-        *(_is_own("            seen_ns = self.was_ns") if strictly else []),
-        f"        if seen_ns == {UNSET}:",
-        "            return",
-        *(
-            [f"        if e.ts_event_ns - seen_ns > {age_ns}:", "            return"]
-            if age_ns is not None
-            else []
-        ),
-        "        made = out.row()",
-        *[f"        made.{n} = e.{n}" for n in left.of.fields if n not in arrays],
-        *[
-            line
-            for n in arrays
-            for line in (
-                f"        for i in range({left.of.fields[n].length}):",
-                f"            made.{n}[i] = e.{n}[i]",
-            )
-        ],
-        *[f"        made.{called} = self.at_{n}" for n, called in taken.items()],
-        *(
-            _is_own(*(f"            made.{called} = self.was_{n}" for n, called in taken.items()))
-            if strictly and taken
-            else []
-        ),
-    ]
-    names: dict[str, Any] = {
-        "Left": left.of,
-        "Right": right.of,
-        "UpTo": UpTo.__class_getitem__((1, made)),
-    }
-    names |= {"i64": i64, "f64": f64, "u64": u64}
-    join = operator(written(f"{made.__name__}Join", lines, names), key=key)
-    return join(left=left, right=right, capacity={"keys": capacity}, **kept)  # type: ignore[no-any-return]
+    return taken
 
 
-def _fields(prefix: str, kinds: dict[str, str]) -> list[str]:
-    return [f"    {prefix}_{n}: {k} = {'0.0' if k == 'f64' else '0'}" for n, k in kinds.items()]
+def copied(fields: Fields, made: str, event: str) -> list[str]:
+    """Lines that copy fields of an event into a row of the same."""
+    lines = []
+    for name, field in fields.items():
+        if field.length is None:
+            lines.append(f"{made}.{name} = {event}.{name}")
+        else:
+            lines += [
+                f"for i in range({field.length}):",
+                f"    {made}.{name}[i] = {event}.{name}[i]",
+            ]
+    return lines
 
 
-def _moved_back(kinds: dict[str, str]) -> list[str]:
-    """What an earlier message said is kept beside what this one says."""
+def unset(fields: Fields, taken: dict[str, str], made: str) -> list[str]:
+    """Lines for a zeroed row whose right side is not there: what can be unset is."""
+    nothing = {"<i8": str(UNSET), "<f8": 'float("nan")'}
     return [
-        "        if e.sequence != self.sequence:",
-        "            self.sequence, self.was_ns = e.sequence, self.seen_ns",
-        *[f"            self.was_{name} = self.at_{name}" for name in kinds],
+        f"{made}.{called} = {nothing[fields[name].code]}"
+        for name, called in taken.items()
+        if fields[name].code in nothing
     ]
 
 
-def _is_own(*lines: str) -> list[str]:
-    """Where the newest row of the right is of the same message as this of the left."""
-    return ["        if self.sequence == e.sequence:", *lines]
+def zero(kind: str) -> str:
+    """What a field of state begins with."""
+    return "0.0" if kind == "f64" else "0"
+
+
+def kinds(fields: Fields, taken: dict[str, str]) -> dict[str, str]:
+    """What state holds a field of the right."""
+    return {n: {"<f8": "f64", "<u8": "u64"}.get(fields[n].code, "i64") for n in taken}

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from onetape.compiled import cache
 from onetape.connect.itch_file import open_itch
 from onetape.engine.frames import Run, frames_of, packed
 from onetape.engine.graph import Pipeline
-from onetape.records import OperatorError
+from onetape.runtimes.tables_first import items_first, one_feed
 from onetape.runtimes.twin import Twin
 from onetape.sim.exchange import write_file
 from onetape.tape.layout import read_facts
@@ -32,7 +33,11 @@ class Input:
 
     def runs_of(self, pipeline: Pipeline) -> Iterator[Run]:
         """The frames, as this pipeline's sources have them."""
-        return packed(_twin(pipeline)) if self._has_twin(pipeline) else self.runs()
+        if self._has_twin(pipeline):
+            return packed(_twin(pipeline))
+        if self.itch and len(pipeline.sources) > 1:
+            return chain(packed(items_first(pipeline)), self.runs())
+        return self.runs()
 
     def _has_twin(self, pipeline: Pipeline) -> bool:
         return self.is_simulated and any(
@@ -47,14 +52,7 @@ class Input:
         """The framing of each source. OperatorError: this cannot feed the pipeline."""
         if not self.itch or self._has_twin(pipeline):
             return self.framing
-        sources = pipeline.sources
-        if len(sources) != 1 or not sources[0].feed:
-            names = ", ".join(source.name for source in sources)
-            raise OperatorError(
-                f"the pipeline has the sources {names}; an ITCH file feeds a pipeline of one ITCH "
-                "source: give the folder of a tape it can run on (--file TAPE)"
-            )
-        return {sources[0].name: self.itch}
+        return {one_feed(pipeline).name: self.itch}
 
 
 def open_input(path: Path | None) -> Input:

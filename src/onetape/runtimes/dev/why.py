@@ -111,6 +111,8 @@ def why(
     """What led to the row; OperatorError if there is no such row."""
     replay = _begin(pipeline, tape, progress)
     found = _find(replay, alert_id, output, row)
+    if _is_joined(replay.engine.plan.pipeline.outputs[found.output].node):
+        return Story(found, note="an interval join made it, of the rows whose fields it has")
     at = int(found.origin["tape_offset"])
     calls = _watched(pipeline, tape, [at], progress)
     k = replay.engine.plan.outputs.index(found.output)
@@ -231,6 +233,12 @@ def _makers(node: Node) -> list[Node]:
     if node.code() is not None:
         return [node]
     return [maker for _, stream in node.inputs for maker in _makers(stream.node)]
+
+
+def _is_joined(node: Node) -> bool:
+    """Is it, or what it only chooses from, an interval join?"""
+    inputs = () if node.code() is not None else node.inputs
+    return node.kind == "join" or any(_is_joined(stream.node) for _, stream in inputs)
 
 
 def _has_tables(engine: Engine, number: int) -> bool:
