@@ -56,7 +56,7 @@ def test_two_names_with_one_id_are_refused():
 
 
 def test_an_unknown_venue_is_refused_with_those_that_are_known():
-    with pytest.raises(DeclarationError, match="known are itch, itch\\+udp, binance, kraken"):
+    with pytest.raises(DeclarationError, match="known are itch, itch\\+udp, fix, binance, kraken"):
         ot.source("coinbase:BTC-USD")
 
 
