@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.engine.pattern_parts import Ping, made, random_pattern, random_pings
-from tests.engine.running import End, Rows, frames, run
+from tests.engine.running import End, Rows, frames, run, run_engine
 from tests.naive.patterns import Watch, in_sql
 
 import onetape as ot
 from onetape.compiled import mode
 from onetape.engine import explain, planner
-from onetape.engine.engine import StepError
+from onetape.engine.engine import Engine, StepError
 from onetape.records import OperatorError
 
 SEEDS = st.integers(0, 2**32)
@@ -46,7 +46,7 @@ def watched(pattern, pings):
 
 
 @given(SEEDS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_as_the_twin(seed):
     rng = random.Random(seed)
     pattern, text = random_pattern(rng)
@@ -61,7 +61,7 @@ def test_as_the_twin(seed):
 
 
 @given(SEEDS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_as_sql_by_backtracking(seed):
     rng = random.Random(seed)
     pattern, text = random_pattern(rng)
@@ -158,6 +158,20 @@ def test_random_patterns_in_every_mode(seed):
     steps = [*(Rows(0, pings[i : i + 5]) for i in range(0, 200, 5)), End(0)]
 
     check_modes(ot.Pipeline(found=stream >> pattern), steps)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(mode.is_interpreted(), reason="nothing is compiled")
+def test_compiled_apart_from_the_driver_too():
+    pings = random_pings(random.Random(3), 100, keys=3)
+    pipeline = ot.Pipeline(
+        found=ot.source(Ping, name="ping") >> random_pattern(random.Random(11))[0]
+    )
+    steps = frames([Rows(0, pings), End(0)])
+    apart = run_engine(Engine(planner.plan(pipeline, apart=True), 1 << 10), steps)
+
+    assert apart.rows == run(pipeline, steps, running="interpreted").rows
+    assert len(apart.rows["found"]) > 0
 
 
 # --- one thing at a time --------------------------------------------------------------------------

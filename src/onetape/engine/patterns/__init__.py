@@ -9,8 +9,9 @@
 
 `declare.py` is what a person writes; `reading.py` reads the conditions: what of which step they ask
 for is all that is kept; `moves.py` says what a partial match may do next, and in which order;
-`text.py` writes that as a module of plain functions, the pattern's kernel; `runs.py` keeps the
-partial matches of a key; `matcher.py` is the node of the graph. docs/PATTERNS.md has the semantics.
+`text.py`, with `standing_text.py`, writes that as a module of plain functions, the kernel of this
+pattern; `runs.py` keeps the partial matches of a key; `matcher.py` is the node of the graph.
+docs/PATTERNS.md has the semantics.
 """
 
 from onetape.engine.patterns.declare import Pattern

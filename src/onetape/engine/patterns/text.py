@@ -20,9 +20,10 @@ from onetape.compiled.kernel import Kernel, compile_function
 from onetape.compiled.rows import copy_row, row
 from onetape.engine import closure
 from onetape.engine.patterns import runs as chain
-from onetape.engine.patterns.declare import ENDLESS, Pattern, Step
-from onetape.engine.patterns.moves import Move, Standing, standings
+from onetape.engine.patterns.declare import Pattern, Step
+from onetape.engine.patterns.moves import standings
 from onetape.engine.patterns.reading import COUNT, Read, Reader, Use
+from onetape.engine.patterns.standing_text import END, KEEP, write_standing
 from onetape.engine.text import Text
 from onetape.records import UNSET
 
@@ -118,9 +119,7 @@ class Writing:
         for k, step in enumerate(self.steps):
             self._write_take(k, step)
         self._write_is_match()
-        self._define(
-            "begins(e, blank)", [f"return bool({self._asks(self.steps[0].name, 'blank')})"]
-        )
+        self._define("begins(e, blank)", [f"return bool({self.asks(self.steps[0].name, 'blank')})"])
         self._write_on_event()
         if self.is_timed:
             self._write_on_time()
@@ -156,7 +155,8 @@ class Writing:
                   for n, v in tree.items()]  # fmt: skip
         return f"{name}({', '.join(values)})"
 
-    def _asks(self, name: str, run: str = "r") -> str:
+    def asks(self, name: str, run: str = "r") -> str:
+        """A call of the condition of that name, for the partial match `run`."""
         reader = self.read.readers[name]
         if reader.uses is None:
             return f"fits_{name}(e)"
@@ -221,7 +221,7 @@ class Writing:
                         continue  # it is done as soon as it stands there
                     with text.block(f"elif r.step == {k}"):
                         text.add(f"# {standing.step.name} was the last it took")
-                        self._write_standing(k, standing)
+                        write_standing(self, standing)
                 text.add("at = following")
             with text.block("if is_first"):
                 text.add(
@@ -239,92 +239,6 @@ class Writing:
     def _is_over(self) -> str:
         return f"now_ns >= end_ns(r.start_ns, {self.pattern.within_ns})"
 
-    def _write_standing(self, k: int, standing: Standing) -> None:
-        text, moves = self.text, standing.moves
-        asked = [self._guarded(move) for move in moves]
-        if len(moves) == 1 and not moves[0].passes:
-            with text.block(f"if {asked[0]}"):
-                text.add(f"{self._took(moves[0])}(r, e, key.events)", _KEEP)
-            self._write_untaken(k, standing, "elif")
-            return
-        if not moves:
-            self._write_untaken(k, standing, "if")
-            return
-        names = [f"takes{i}" for i in range(len(moves))]
-        text.add(*[f"{name} = {condition}" for name, condition in zip(names, asked)])
-        both = [name for name, move in zip(names, moves) if move.passes]
-        if both:
-            absent = self._absent(standing)
-            text.add(f"passes = ({' or '.join(both)})" + (f" and not ({absent})" if absent else ""))
-        with text.block(f"if {' or '.join(names)}"):
-            later = [*names, *(["passes"] if both else [])]
-            for i, move in enumerate(moves):
-                with text.block(f"if {names[i]}"):
-                    rest = " or ".join(later[i + 1 :])
-                    copies = f"copy_of(key, runs, base, at) if {rest} else at" if rest else "at"
-                    text.add(
-                        f"cell = {copies}",
-                        f"{self._took(move)}(row(runs, base + cell - 1), e, key.events)",
-                        "last = keep(key, runs, base, last, cell)",
-                    )
-            if both:
-                with text.block("if passes"):
-                    text.add("r.gap = 1", _KEEP)
-        self._write_untaken(k, standing, "elif")
-
-    def _write_untaken(self, k: int, standing: Standing, head: str) -> None:
-        """The event is not taken: it breaks the match, is passed over, or ends it."""
-        text = self.text
-        absent = self._absent(standing)
-        if absent:
-            with text.block(f"{head} {absent}"):
-                text.add(
-                    "let_go(key, runs, base, at)" if standing.awaits_end else _END,
-                )
-            head = "elif"
-        waits = [self._counted(m, "r.count") for m in standing.moves if not m.strict]
-        if standing.awaits_end:
-            least = standing.step.least
-            waits.append(f"r.count >= {least}" if least > 1 else "")
-        if not waits:
-            lines, other = [_END], None
-        elif "" in waits:
-            lines, other = ["r.gap = 1", _KEEP], None
-        else:
-            lines, other = ["r.gap = 1", _KEEP], " or ".join(f"({w})" for w in dict.fromkeys(waits))
-        if other is None:
-            if head == "if":
-                text.add(*lines)
-            else:
-                with text.block("else"):
-                    text.add(*lines)
-            return
-        with text.block(f"{head} {other}"):
-            text.add(*lines)
-        with text.block("else"):
-            text.add(_END)
-
-    def _absent(self, standing: Standing) -> str:
-        asked = " or ".join(self._asks(a.name) for a in standing.step.absent)
-        if asked and standing.step.least > 1:
-            return f"r.count >= {standing.step.least} and ({asked})"
-        return asked
-
-    @staticmethod
-    def _counted(move: Move, count: str) -> str:
-        """The numbers of events with which a move is open."""
-        parts = [f"{count} >= {move.at_least}"] * (move.at_least > 1)
-        parts += [f"{count} < {move.fewer_than}"] * (move.fewer_than < ENDLESS)
-        return " and ".join(parts)
-
-    def _guarded(self, move: Move) -> str:
-        parts = [self._counted(move, "r.count"), "r.gap == 0" if move.strict else ""]
-        asked = self._asks(self.steps[move.to].name)
-        return " and ".join([*filter(None, parts), f"bool({asked})"])
-
-    def _took(self, move: Move) -> str:
-        return f"{'more' if move.more else 'take'}_{self.steps[move.to].name}"
-
     def _write_on_time(self) -> None:
         text = self.text
         with self._define("on_time(key, now_ns, runs, base, counts, lost, out)"):
@@ -332,9 +246,9 @@ class Writing:
             with text.block("while at != 0"):
                 text.add(*_NEXT)
                 with text.block(f"if r.done == 0 and {self._is_over()}"):
-                    text.add(_END)
+                    text.add(END)
                 with text.block("else"):
-                    text.add(_KEEP)
+                    text.add(KEEP)
                 text.add("at = following")
             text.add("finish(key, runs, base, now_ns, counts, lost, out)")
 
@@ -361,8 +275,6 @@ class Writing:
 
 _WALK = ("at, last = key.head, 0", "key.head = 0")
 _NEXT = ("r = row(runs, base + at - 1)", "following = r.next")
-_KEEP = "last = keep(key, runs, base, last, at)"
-_END = "last = end(key, runs, base, last, at, is_match(r))"
 
 
 def _kernel(function: Any) -> Kernel:
