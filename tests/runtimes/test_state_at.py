@@ -226,6 +226,19 @@ def test_a_time_and_an_offset_are_one_too_many(numbers):
         ot.state_at(numbers[2], numbers[1], time=DAY_NS, offset=3)
 
 
+def test_keys_that_were_forgotten_are_not_shown(tmp_path):
+    bounded = 'Last(numbers, capacity={"keys": 3}, when_full="evict_oldest")'
+    file = tmp_path / "bounded.py"
+    file.write_text(NUMBERS.replace("Last(numbers)", bounded))
+    ones = [
+        event.tobytes() for event in block_of(DAY_NS + np.arange(9), [0, 1, 2, 3, 4, 3, 0, 9, 3])
+    ]
+
+    held = naive(load_pipeline(str(file)), ones)["Last"]
+
+    assert sorted((row["key"], row["value"]) for row in held) == [(0, 7), (3, 9), (9, 8)]
+
+
 @pytest.mark.parametrize("seed", range(300, 312))
 def test_of_any_graph_each_keyed_operator_and_window_is_shown(seed):
     pipeline = random_pipeline(seed)

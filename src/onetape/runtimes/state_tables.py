@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from onetape.codecs.feed import symbol_of
-from onetape.compiled.index import BASE, COUNT, HEADER_WORDS, OLD_BASE, OLD_SIZE, SIZE
+from onetape.compiled.index import held_slots
 from onetape.engine.batches import Batches
 from onetape.engine.engine import Engine
 from onetape.engine.graph import Node, OperatorNode
@@ -46,7 +46,8 @@ def _columns(engine: Engine, number: int, node: Node, levels: int) -> dict[str, 
         return None
     if f"{label}index" not in arrays:
         return None
-    keys, slots = entries(arrays[f"{label}index"])
+    slots = held_slots(arrays[f"{label}index"])
+    keys = arrays[f"{label}keys"][slots]
     of = node if hasattr(node, "key") else getattr(node, "spec", None)
     key = str(getattr(of, "key", None) or "key")  # a window of all rows has the key 0
     if isinstance(node, Window):
@@ -65,19 +66,6 @@ def _columns(engine: Engine, number: int, node: Node, levels: int) -> dict[str, 
     if f"{label}state" in arrays:
         return {key: keys} | _fields(arrays[f"{label}state"][slots], key)
     return None
-
-
-def entries(index: Any) -> tuple[Any, Any]:
-    """(keys, slots) of an index, in order of the slots: of first appearance."""
-    parts = []
-    for base, size in ((BASE, SIZE), (OLD_BASE, OLD_SIZE)):
-        begin = HEADER_WORDS + 2 * int(index[base])
-        parts.append(index[begin : begin + 2 * int(index[size])].reshape(-1, 2))
-    found = np.concatenate(parts)
-    found = found[found[:, 1] > 0]
-    found = found[np.argsort(found[:, 1], kind="stable")]
-    assert len(found) == int(index[COUNT]), "an index counts its keys"
-    return found[:, 0], found[:, 1] - 1
 
 
 def _windows(
