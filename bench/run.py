@@ -64,16 +64,16 @@ def columns(quick: bool) -> dict[str, Any]:
     return columns.run(events=400_000, rounds=3) if quick else columns.run()
 
 
-def keys(quick: bool) -> dict[str, Any]:
-    from bench import keys
-
-    return keys.run(keys=500_000, events=500_000) if quick else keys.run()
-
-
 def own_orders(quick: bool) -> dict[str, Any]:
     from bench import own_orders
 
     return own_orders.run(messages=100_000, rounds=2) if quick else own_orders.run()
+
+
+def keys(quick: bool) -> dict[str, Any]:
+    from bench import keys
+
+    return keys.run(keys=500_000, events=500_000) if quick else keys.run()
 
 
 def tape(quick: bool) -> dict[str, Any]:
@@ -135,8 +135,8 @@ BENCHES: dict[str, Callable[..., dict[str, Any]]] = {
     "closing": closing,
     "nexmark": nexmark,
     "columns": columns,
-    "keys": keys,
     "pattern": pattern,
+    "keys": keys,
     "debs": debs,
     "own_orders": own_orders,
     "partitions": partitions,

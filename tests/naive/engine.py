@@ -43,7 +43,7 @@ class Made(NamedTuple):
     ahead: int
     dropped_matches: int
     states: dict[int, dict[int, dict[str, Any]]]  # by node and key
-    left_out: int  # rows of keys that were one too many
+    dropped: int
     evicted: int
     forgotten: int
 
@@ -85,7 +85,7 @@ def run(pipeline, steps):
         naive.rows, naive.origins, naive.late, naive.late_at_windows, naive.ahead,
         sum(watch.dropped for watch in naive.watches.values()),
         {number: states for number, states in naive.states.items() if states},
-        naive.left_out, naive.evicted, naive.forgotten,
+        naive.dropped, naive.evicted, naive.forgotten,
     )  # fmt: skip
 
 
@@ -109,7 +109,7 @@ class Naive:
         self.reached = UNSET  # time as the roots have seen it: never goes back
         self.last_seen = {}  # node number: {key: time of the last event}, oldest first
         self.began = {}  # node number: the first time that was known
-        self.left_out = self.evicted = self.forgotten = 0
+        self.dropped = self.evicted = self.forgotten = 0
         self.root = None  # what caused the rows that are being made
 
     # --- time -------------------------------------------------------------------------------------
@@ -247,6 +247,22 @@ class Naive:
     def setting(self, node, name):
         return node.settings[name]
 
+    # --- patterns ---------------------------------------------------------------------------------
+
+    def at_pattern(self, node, number, event):
+        key = getattr(event, node.key)
+        watch = self.watches.setdefault((number, key), Watch(node.pattern))
+        time = min(max(event.ts_event_ns, self.root.time, 0), FAR)
+        self.tell_matches(node, number, key, watch.event(event, time))
+
+    def tell_matches(self, node, number, key, rows):
+        due = self.watches[number, key].due()
+        self.timers.pop((number, key), None)
+        if due is not None and node.is_timed():
+            self.timers[number, key] = due
+        for row in rows:
+            self.push(node, "matches", row)
+
     # --- keys -------------------------------------------------------------------------------------
 
     def is_kept(self, node, number, key):
@@ -254,9 +270,10 @@ class Naive:
         seen, now = self.last_seen.setdefault(number, OrderedDict()), self.root.time
         self.begin(number, now)
         self.forget_unseen(now, number)
-        if key not in seen and len(seen) >= node.limits()["keys"]:
+        limit = node.capacity if isinstance(node.capacity, int) else node.capacity["keys"]
+        if key not in seen and len(seen) >= limit:
             if node.keeping.when_full == "drop_new":
-                self.left_out += 1
+                self.dropped += 1
                 return False
             assert node.keeping.when_full == "evict_oldest"
             self.forget(number, next(iter(seen)))
@@ -289,26 +306,9 @@ class Naive:
         """As if it had never been seen."""
         del self.last_seen[number][key]
         self.states.get(number, {}).pop(key, None)
-        for held in (
-            self.timers, self.panes, self.seen_by, self.changed, self.sessions, self.batches,
-        ):  # fmt: skip
+        windows = (self.panes, self.seen_by, self.changed)
+        for held in (self.timers, *windows, self.sessions, self.batches):
             held.pop((number, key), None)
-
-    # --- patterns ---------------------------------------------------------------------------------
-
-    def at_pattern(self, node, number, event):
-        key = getattr(event, node.key)
-        watch = self.watches.setdefault((number, key), Watch(node.pattern))
-        time = min(max(event.ts_event_ns, self.root.time, 0), FAR)
-        self.tell_matches(node, number, key, watch.event(event, time))
-
-    def tell_matches(self, node, number, key, rows):
-        due = self.watches[number, key].due()
-        self.timers.pop((number, key), None)
-        if due is not None and node.is_timed():
-            self.timers[number, key] = due
-        for row in rows:
-            self.push(node, "matches", row)
 
     # --- windows ----------------------------------------------------------------------------------
 
@@ -372,11 +372,10 @@ class Naive:
         if wakes:
             self.timers[number, key] = min(wakes)
         self.tell_window(node, number, key, end_ns, 0 if due_ns == end_ns else EARLY)
-        if due_ns == end_ns and node.lateness_ns == 0:
-            panes.pop((end_ns - node.width_ns) // every, None)
-        is_needed = node.lateness_ns or node.spec.carry is not None
-        if not is_needed and (number, key) not in self.timers:
+        if not wakes and node.leaves_keys():
             self.forget(number, key)
+        elif due_ns == end_ns and node.lateness_ns == 0:
+            panes.pop((end_ns - node.width_ns) // every, None)
 
     def tell_window(self, node, number, key, end_ns, flag):
         start_ns, spec = end_ns - node.width_ns, node.spec
@@ -430,9 +429,9 @@ class Naive:
         over = next(s for s in self.sessions[number, key] if latest(s) + node.gap_ns == end_ns)
         self.sessions[number, key].remove(over)
         self.await_session(node, number, key)
-        self.tell(node, over, key, earliest(over), end_ns)
         if not self.sessions[number, key]:
             self.forget(number, key)
+        self.tell(node, over, key, earliest(over), end_ns)
 
     def add_to_batch(self, node, number, event):
         key = key_of(node, event)

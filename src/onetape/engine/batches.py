@@ -78,8 +78,8 @@ def batches(
         spec=spec,
         key=key or "",
         capacity=capacity if key else 1,
-        emit=emit,
         keeping=keeping("batches", when_full, ttl),
+        emit=emit,
         rows=rows,
     )
     return WindowStream(node, "windows", spec.of)
@@ -117,8 +117,8 @@ def _add(planner: _Planner, node: Batches, event: str, block: str, used: str) ->
         call(planner, f"{label}_result", node.spec.result, span, [], into=f"{block}, {used}")
         if node.emit == "each":
             text.add("if not is_full:", f"    row({block}, 0).flags |= {EARLY}")
-        with text.block("if is_full"):  # it holds nothing now
-            give_back(planner, node, "slot")
+        with text.block("if is_full") if node.emit == "each" else nullcontext():
+            give_back(planner, node, "slot")  # it holds nothing now
         planner.mark_stale(node, node.spec.of, block, f"{used}[0]", 1)
 
 

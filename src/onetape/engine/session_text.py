@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from onetape.engine import keyed_text, sessions
-from onetape.engine.layout import AHEAD as AHEAD_COUNT
-from onetape.engine.layout import LATE as LATE_COUNT
-from onetape.engine.layout import NODE_WORDS
+from onetape.engine.layout import AHEAD, LATE, NODE_WORDS
 from onetape.engine.operator_text import _earliest, call, initial_block
 from onetape.engine.window_text import before_none, slack_ns
 from onetape.records import DeclarationError
@@ -27,7 +25,7 @@ def on_event(planner: _Planner, node: sessions.Session, event: str) -> None:
     fits = f"{label}_fits"
     text.add(f"ts = {event}.ts_event_ns", f"{fits} = root_late == 0 and root_time <= ts < FAR")
     with text.block(f"if not {fits}"):
-        text.add(f"counts[{number * NODE_WORDS + LATE_COUNT}] += 1")
+        text.add(f"counts[{number * NODE_WORDS + LATE}] += 1")
     with text.block("else"):
         text.add(f"key = {node.key_of(event)}")
         clear = [f"clear_cells({label}_starts, slot, {cells})"]
@@ -40,11 +38,10 @@ def on_event(planner: _Planner, node: sessions.Session, event: str) -> None:
 
 def _add(planner: _Planner, node: sessions.Session, event: str, cells: int) -> None:
     text, label, gap = planner.text, planner.label(node), node.gap_ns
-    number, fits = planner.number[id(node)], f"{label}_fits"
-    of = f"{label}_starts, {label}_lasts, slot, {cells}"
+    number, of = planner.number[id(node)], f"{label}_starts, {label}_lasts, slot, {cells}"
     text.add(f"cell = session_of({of}, ts, {gap})")
     with text.block("if cell < 0"):
-        text.add(f"counts[{number * NODE_WORDS + AHEAD_COUNT}] += 1", f"{fits} = False")
+        text.add(f"counts[{number * NODE_WORDS + AHEAD}] += 1", f"{label}_fits = False")
     with text.block("else"):
         with text.block("if cell >= NEW_SESSION"):
             text.add("cell -= NEW_SESSION", f"copy_row({label}_panes, cell, x{number}_initial, 0)")
@@ -84,6 +81,8 @@ def on_timer(planner: _Planner, node: sessions.Session) -> None:
         f"set_timer({label}_timers, {label}_heap, slot, key, next_session_end({of}, {gap}, NEVER))",
         f"next_wake = {_earliest(planner)}",
     )
+    with text.block(f"if row({label}_timers, slot).place == 0"):  # no session is open
+        keyed_text.give_back(planner, node, "slot")
     with text.block("if cell >= 0"):
         _tell(planner, node, "root_key", "due", 0)
 
@@ -97,9 +96,6 @@ def _tell(planner: _Planner, node: sessions.Session, key: str, end: str, flag: i
     call(planner, f"{label}_result", node.spec.result, span, [], into=f"{block}, {used}")
     if flag:
         planner.text.add(f"row({block}, 0).flags |= {flag}")
-    else:
-        with planner.text.block(f"if row({label}_timers, slot).place == 0"):  # no session is open
-            keyed_text.give_back(planner, node, "slot")
     planner.mark_stale(node, node.spec.of, block, f"{used}[0]", 1)
     planner.push_each(node.windows(), block, f"{used}[0]", 1)
 

@@ -106,8 +106,8 @@ def session(
         key=key or "",
         gap_ns=gap_ns,
         capacity=capacity if key else 1,
-        emit=emit,
         keeping=keeping("session", when_full),
+        emit=emit,
     )
     return WindowStream(node, "windows", spec.of)
 

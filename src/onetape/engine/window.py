@@ -165,7 +165,11 @@ class Window(Aggregating):
     def manifest(self) -> dict[str, Any]:
         spans = {"width_ns": self.width_ns, "every_ns": self.every_ns, "key": self.key}
         triggers = {"early_ns": self.early_ns, "lateness_ns": self.lateness_ns}
-        return spans | {name: ns for name, ns in triggers.items() if ns} | self.keeping.facts()
+        return spans | {n: ns for n, ns in triggers.items() if ns} | self.keeping.facts()
+
+    def leaves_keys(self) -> bool:
+        """Is a key without an open pane as one never seen? Not while something of it is needed."""
+        return self.lateness_ns == 0 and self.spec.carry is None
 
     def spans(self) -> str:
         said = f"width {self.width_ns} ns every {self.every_ns} ns"
@@ -265,10 +269,11 @@ def window(
     late = average.late  # the stream of events that came too late
     ```
 
-    Without `key`: one window of all rows. At most 1 024 panes of `every`, at most `capacity` keys
-    with an open pane, and when there are so many: `when_full`, as for an operator.
-    `emit`, `early` and `lateness` ask for more rows than the one at the end: docs/WINDOWS.md.
-    With columns: `trades.window("1s", by=c.instrument_id).agg(high=c.price_ticks.max())`.
+    Without `key`: one window of all rows. At most 1 024 panes of `every`; at most `capacity` keys
+    with an open pane (with `lateness` or `carry`: keys in all), and when there are so many:
+    `when_full`, as for an operator. `emit`, `early` and `lateness` ask for more rows than the one
+    at the end: docs/WINDOWS.md. With columns:
+    `trades.window("1s", by=c.instrument_id).agg(high=c.price_ticks.max())`.
     """
     check_aggregate("window", stream, spec, key, capacity, emit)
     width_ns = parse_duration_ns(width)
@@ -289,10 +294,10 @@ def window(
         width_ns=width_ns,
         every_ns=every_ns,
         capacity=capacity if key else 1,
+        keeping=keeping("window", when_full),
         emit=emit,
         early_ns=parse_duration_ns(early),
         lateness_ns=parse_duration_ns(lateness),
-        keeping=keeping("window", when_full),
     )
     _check_triggers(node)
     return WindowStream(node, "windows", spec.of)

@@ -9,10 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from onetape.engine import keyed_text
-from onetape.engine.layout import AHEAD as AHEAD_COUNT
-from onetape.engine.layout import LATE as LATE_COUNT
-from onetape.engine.layout import NODE_WORDS
+from onetape.engine import keyed_text, layout
 from onetape.engine.operator_text import _earliest, call, initial_block
 from onetape.engine.window import Aggregating, Window, next_due, next_end
 from onetape.records import DeclarationError
@@ -42,7 +39,7 @@ def on_event(planner: _Planner, node: Window, event: str) -> None:
             f"{fits} |= {label}_again",
         )
     with text.block(f"if not {fits}"):
-        text.add(f"counts[{number * NODE_WORDS + LATE_COUNT}] += 1")
+        text.add(f"counts[{number * layout.NODE_WORDS + layout.LATE}] += 1")
     with text.block("else"):
         text.add(f"key = {node.key_of(event)}")
         clear = [f"clear_cells({label}_numbers, {slot}, {ring})"]
@@ -55,12 +52,13 @@ def on_event(planner: _Planner, node: Window, event: str) -> None:
 
 
 def _add(planner: _Planner, node: Window, event: str, ring: int) -> None:
+    """The event goes to its pane, unless the cell of that pane is needed still."""
     text, label, number = planner.text, planner.label(node), planner.number[id(node)]
     fits, pane, cell, slot = (f"{label}_{name}" for name in ("fits", "pane", "cell", "slot"))
     text.add(f"{cell} = {slot} * {ring} + ({pane} & {ring - 1})")
     with text.block(f"if {label}_numbers[{cell}] != {pane} + 1"):
         with text.block(f"if {_is_needed(node, label)}"):
-            text.add(f"counts[{number * NODE_WORDS + AHEAD_COUNT}] += 1", f"{fits} = False")
+            text.add(f"counts[{number * layout.NODE_WORDS + layout.AHEAD}] += 1", f"{fits} = False")
         with text.block("else"):
             text.add(
                 f"{label}_numbers[{cell}] = {pane} + 1",
@@ -170,6 +168,9 @@ def on_timer(planner: _Planner, node: Window) -> None:
             f"wake = following * {every} if following >= 0 else NEVER",
         )
     text.add(f"set_timer({timer}, wake)", f"next_wake = {_earliest(planner)}")
+    if node.leaves_keys():
+        with text.block("if wake == NEVER"):  # no pane is open: the key is as one never seen
+            keyed_text.give_back(planner, node, "slot")
     flag = f"{label}_flag" if node.early_ns else ""
     _tell(planner, node, f"{label}_slot", f"{label}_end", "root_key", flag, is_over=True)
 
@@ -225,9 +226,6 @@ def _tell(
         with text.block(f"if {leaves}" + (f" and {flag} == 0" if flag else "")):
             kept = [f"row({label}_before, {slot})", f"fixed(row({label}_panes, cell))"]
             call(planner, f"{label}_carry", node.spec.carry, kept, [])
-    if is_over and not (node.lateness_ns or node.spec.carry is not None):
-        with text.block(f"if row({label}_timers, {slot}).place == 0"):  # no pane is open
-            keyed_text.give_back(planner, node, slot)
     if flag:
         text.add(f"row({block}, 0).flags |= {flag}")
     planner.mark_stale(node, node.spec.of, block, f"{used}[0]", 1)

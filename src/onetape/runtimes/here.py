@@ -92,7 +92,7 @@ def run(
         digests=result.digests,
         state_digest=result.state_digest,
         counts=result.counts,
-        state=usage(engine),
+        state={} if parts else usage(engine),
         refused=_refused(pipeline, parts.engines if parts else [engine]),
         elapsed_s=result.elapsed_s,
     )
