@@ -248,7 +248,7 @@ def test_any_split_gives_the_answer_of_the_twin(kind, ttl, limit, script, seed):
     assert whole.rows == split.rows == twin.rows
     assert whole.origins == split.origins == twin.origins
     assert (whole.digests, whole.state) == (split.digests, split.state)
-    assert whole.counts.rows_dropped == split.counts.rows_dropped == twin.left_out
+    assert whole.counts.rows_dropped == split.counts.rows_dropped == twin.dropped
     assert whole.counts.keys_evicted == split.counts.keys_evicted == twin.evicted
     assert whole.counts.keys_forgotten == split.counts.keys_forgotten <= twin.forgotten
 

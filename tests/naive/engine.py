@@ -47,7 +47,7 @@ class Made(NamedTuple):
     ahead: int
     dropped_matches: int
     states: dict[int, dict[int, dict[str, Any]]]  # by node and key
-    left_out: int  # rows of keys that were one too many
+    dropped: int
     evicted: int
     forgotten: int
 
@@ -89,7 +89,7 @@ def run(pipeline, steps):
         naive.rows, naive.origins, naive.late, naive.late_at_windows, naive.ahead,
         sum(watch.dropped for watch in naive.watches.values()),
         {number: states for number, states in naive.states.items() if states},
-        naive.left_out, naive.evicted, naive.forgotten,
+        naive.dropped, naive.evicted, naive.forgotten,
     )  # fmt: skip
 
 
@@ -117,7 +117,7 @@ class Naive:
         self.reached = UNSET  # time as the roots have seen it: never goes back
         self.last_seen = {}  # node number: {key: time of the last event}, oldest first
         self.began = {}  # node number: the first time that was known
-        self.left_out = self.evicted = self.forgotten = 0
+        self.dropped = self.evicted = self.forgotten = 0
         self.root = None  # what caused the rows that are being made
 
     # --- time -------------------------------------------------------------------------------------
@@ -286,9 +286,10 @@ class Naive:
         seen, now = self.last_seen.setdefault(number, OrderedDict()), self.root.time
         self.begin(number, now)
         self.forget_unseen(now, number)
-        if key not in seen and len(seen) >= node.limits()["keys"]:
+        limit = node.capacity if isinstance(node.capacity, int) else node.capacity["keys"]
+        if key not in seen and len(seen) >= limit:
             if node.keeping.when_full == "drop_new":
-                self.left_out += 1
+                self.dropped += 1
                 return False
             assert node.keeping.when_full == "evict_oldest"
             self.forget(number, next(iter(seen)))
@@ -444,9 +445,9 @@ class Naive:
         over = next(s for s in self.sessions[number, key] if latest(s) + node.gap_ns == end_ns)
         self.sessions[number, key].remove(over)
         self.await_session(node, number, key)
-        self.tell(node, over, key, earliest(over), end_ns)
         if not self.sessions[number, key]:
             self.forget(number, key)
+        self.tell(node, over, key, earliest(over), end_ns)
 
     def add_to_batch(self, node, number, event):
         key = key_of(node, event)

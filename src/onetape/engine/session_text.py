@@ -38,11 +38,10 @@ def on_event(planner: _Planner, node: sessions.Session, event: str) -> None:
 
 def _add(planner: _Planner, node: sessions.Session, event: str, cells: int) -> None:
     text, label, gap = planner.text, planner.label(node), node.gap_ns
-    number, fits = planner.number[id(node)], f"{label}_fits"
-    of = f"{label}_starts, {label}_lasts, slot, {cells}"
+    number, of = planner.number[id(node)], f"{label}_starts, {label}_lasts, slot, {cells}"
     text.add(f"cell = session_of({of}, ts, {gap})")
     with text.block("if cell < 0"):
-        text.add(f"counts[{number * NODE_WORDS + AHEAD}] += 1", f"{fits} = False")
+        text.add(f"counts[{number * NODE_WORDS + AHEAD}] += 1", f"{label}_fits = False")
     with text.block("else"):
         with text.block("if cell >= NEW_SESSION"):
             text.add("cell -= NEW_SESSION", f"copy_row({label}_panes, cell, x{number}_initial, 0)")
