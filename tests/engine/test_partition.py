@@ -35,6 +35,7 @@ from onetape.runtimes import partitions
 from onetape.runtimes.partitions import Parts
 
 INTERPRETED = range(40)
+OWN = {"frames": 0}  # those of the run, cut otherwise
 OF = {"key": "key", "capacity": 1 << 10}
 
 
@@ -131,7 +132,7 @@ def check(seed, events, make=keyed_pipeline):
         assert rows == whole.rows
         assert origins == whole.origins
         assert result.digests == whole.digests
-        assert {**vars(result.counts), "frames": 0} == {**vars(whole.counts), "frames": 0}
+        assert vars(result.counts) | OWN == vars(whole.counts) | OWN
     return whole
 
 
@@ -172,7 +173,7 @@ def in_parts_or_refused(seed, events):
         assert re.search("another part owns|name the outputs", str(why))
         return "refused"
     assert (rows, origins, result.digests) == (whole.rows, whole.origins, whole.digests)
-    assert {**vars(result.counts), "frames": 0} == {**vars(whole.counts), "frames": 0}
+    assert vars(result.counts) | OWN == vars(whole.counts) | OWN
     return "same"
 
 

@@ -20,6 +20,7 @@ from onetape.engine.columns.bind import field_name
 from onetape.engine.graph import Pipeline
 from onetape.engine.node import Node
 from onetape.engine.operator_node import check_key
+from onetape.engine.partition import goes_by
 from onetape.engine.sources import Source
 from onetape.engine.stream import Stream
 from onetape.records import DeclarationError
@@ -173,7 +174,7 @@ def stages_of(pipeline: Pipeline, by: str) -> Stages:
         if stream.node in second
     }
     seconds = [(0, source) for source in sources] + seconds
-    keys = {node.keyed_by() for node in second} - {""}
+    keys = {goes_by(node) for node in second} - {""}
     return Stages(
         _pipeline(outputs, firsts),
         _pipeline(behind, seconds),
@@ -188,7 +189,7 @@ def _second(pipeline: Pipeline, by: str) -> list[Node]:
     for node in pipeline.nodes:
         if not isinstance(node, Source) and (
             isinstance(node, Repartition)
-            or node.keyed_by() not in ("", by)
+            or goes_by(node) not in ("", by)
             or any(s.node in found for _, s in node.inputs)
         ):
             found.append(node)
