@@ -130,7 +130,7 @@ def partitioned(pipeline: Pipeline, by: str = BY) -> Partitioned:
         if isinstance(node, Symbols):  # it looks its symbols up in the source in front of it
             add(node, number)
             continue
-        keyed = goes_by(node)
+        keyed = node.keyed_by()
         if keyed is None or (keyed and keyed != by):
             raise DeclarationError(_why_not(node, keyed, by))
         inputs = []
@@ -147,11 +147,6 @@ def partitioned(pipeline: Pipeline, by: str = BY) -> Partitioned:
     # In the order of the whole pipeline: rows are made in that order, and frames number sources.
     whole.nodes[:], whole.sources[:] = nodes, pipeline.sources
     return Partitioned(whole, by, np.array(old, np.uint16))
-
-
-def goes_by(node: Node) -> str | None:
-    """As `Node.keyed_by`, in parts: which keys a step forgets or refuses depends on all of them."""
-    return node.keyed_by() if node.keeping.is_plain else None
 
 
 def _why_not(node: Node, keyed: str | None, by: str) -> str:

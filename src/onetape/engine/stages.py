@@ -20,7 +20,6 @@ from onetape.engine.columns.bind import field_name
 from onetape.engine.graph import Pipeline
 from onetape.engine.node import Node
 from onetape.engine.operator_node import check_key
-from onetape.engine.partition import goes_by
 from onetape.engine.sources import Source
 from onetape.engine.stream import Stream
 from onetape.records import DeclarationError
@@ -136,6 +135,12 @@ class Stages:
 
 def stages_of(pipeline: Pipeline, by: str) -> Stages:
     """Cut a pipeline behind what goes by the field `by`."""
+    for node in pipeline.nodes:
+        if not node.keeping.is_plain:
+            raise DeclarationError(
+                f"{node.name} forgets keys or refuses them (ttl, when_full): which ones depends on "
+                "all of them, in the order they come; run it in one part"
+            )
     second = _second(pipeline, by)
     if not second:
         same = np.arange(len(pipeline.nodes), dtype=np.uint16)
@@ -174,7 +179,7 @@ def stages_of(pipeline: Pipeline, by: str) -> Stages:
         if stream.node in second
     }
     seconds = [(0, source) for source in sources] + seconds
-    keys = {goes_by(node) for node in second} - {""}
+    keys = {node.keyed_by() for node in second} - {""}
     return Stages(
         _pipeline(outputs, firsts),
         _pipeline(behind, seconds),
@@ -189,7 +194,7 @@ def _second(pipeline: Pipeline, by: str) -> list[Node]:
     for node in pipeline.nodes:
         if not isinstance(node, Source) and (
             isinstance(node, Repartition)
-            or goes_by(node) not in ("", by)
+            or node.keyed_by() not in ("", by)
             or any(s.node in found for _, s in node.inputs)
         ):
             found.append(node)
