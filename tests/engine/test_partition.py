@@ -29,12 +29,14 @@ from onetape.engine import window
 from onetape.engine.batches import batches
 from onetape.engine.digest import digests_of
 from onetape.engine.engine import StepError
+from onetape.engine.keeping import PLAIN
 from onetape.engine.partition import owner, partitioned
 from onetape.records import DeclarationError, OperatorError
 from onetape.runtimes import partitions
 from onetape.runtimes.partitions import Parts
 
 INTERPRETED = range(40)
+OWN = {"frames": 0}  # those of the run, cut otherwise
 OF = {"key": "key", "capacity": 1 << 10}
 NEAR = {"by": "key", "within": (-3, 6), "capacity": 1 << 12}
 
@@ -137,7 +139,7 @@ def check(seed, events, make=keyed_pipeline):
         assert rows == whole.rows
         assert origins == whole.origins
         assert result.digests == whole.digests
-        assert {**vars(result.counts), "frames": 0} == {**vars(whole.counts), "frames": 0}
+        assert vars(result.counts) | OWN == vars(whole.counts) | OWN
     return whole
 
 
@@ -167,9 +169,19 @@ def test_two_stages_give_what_one_part_gives_more(seed):
         check(seed, events=200, make=staged_pipeline)
 
 
+def keep_all(node):
+    """Such steps are refused: see below."""
+    if not node.keeping.is_plain:
+        object.__setattr__(node, "keeping", PLAIN)
+        many = {"keys": 1 << 10} if isinstance(node.capacity, dict) else 1 << 10
+        object.__setattr__(node, "capacity", many)
+
+
 def in_parts_or_refused(seed, events):
     """What random graphs of all kinds of steps come to: 'same', or why they do not go in parts."""
     rng, pipeline = random.Random(seed), random_pipeline(seed)
+    for node in pipeline.nodes:
+        keep_all(node)
     pieces, feeds = cut(rng, random_steps(seed, pipeline, events), 0.7)
     whole = run(pipeline, frames(pieces))
     try:
@@ -178,7 +190,7 @@ def in_parts_or_refused(seed, events):
         assert re.search("another part owns|name the outputs", str(why))
         return "refused"
     assert (rows, origins, result.digests) == (whole.rows, whole.origins, whole.digests)
-    assert {**vars(result.counts), "frames": 0} == {**vars(whole.counts), "frames": 0}
+    assert vars(result.counts) | OWN == vars(whole.counts) | OWN
     return "same"
 
 
@@ -255,6 +267,12 @@ def test_the_second_stage_is_in_parts_where_it_goes_by_one_key():
                 edges.add(len(second.stage.pipeline.sources))
     assert engines >= {(1, 3), (0, 1)}
     assert max(edges) > 2
+
+
+def test_a_step_that_forgets_keys_is_refused():
+    few = every_other(ot.source(Tick), ttl="5ns", capacity={"keys": 8})
+    with pytest.raises(DeclarationError, match="every_other forgets keys or refuses them"):
+        Parts(ot.Pipeline(few=few), 2, by="key")
 
 
 def test_where_timers_of_both_stages_would_change_places_the_order_of_outputs_is_asked_for():

@@ -135,6 +135,12 @@ class Stages:
 
 def stages_of(pipeline: Pipeline, by: str) -> Stages:
     """Cut a pipeline behind what goes by the field `by`."""
+    for node in pipeline.nodes:
+        if not node.keeping.is_plain:
+            raise DeclarationError(
+                f"{node.name} forgets keys or refuses them (ttl, when_full): which ones depends on "
+                "all of them, in the order they come; run it in one part"
+            )
     second = _second(pipeline, by)
     if not second:
         same = np.arange(len(pipeline.nodes), dtype=np.uint16)

@@ -29,6 +29,9 @@ from onetape.runtimes.batch import Result, Take
 from onetape.runtimes.stage import Made, Second, Stage
 
 STEP_BYTES = 1 << 22
+OF_STEPS = (
+    "late_at_windows", "ahead", "dropped_matches", "keys_forgotten", "keys_evicted", "rows_dropped",
+)  # fmt: skip
 
 
 class Parts:
@@ -60,10 +63,7 @@ class Parts:
         """As of one part: what all parts see alike from the first, what each does added up."""
         first = vars(self.first.engines[0].counts())
         each = self.first.engines + (self.second.stage.engines if self.second else [])
-        added = {
-            name: sum(vars(engine.counts())[name] for engine in each)
-            for name in ("late_at_windows", "ahead", "dropped_matches")
-        }
+        added = {name: sum(vars(engine.counts())[name] for engine in each) for name in OF_STEPS}
         made = [engine.counts().rows for engine in each]
         rows = {name: sum(one.get(name, 0) for one in made) for name in self.outputs}
         return Counts(**first | added | {"rows": rows})
