@@ -6,7 +6,8 @@
 
 Memory is the growth of this process while keys come, against what `onetape explain` says that the
 operator reserves. Times are the processor's: other work on the machine is not in them, but for
-`insertion_ns`, which are by the clock. The answer is checked: each event is counted once, in the place of its key.
+`insertion_ns`, which are by the clock. The answer is checked: each event is counted once, in the
+place of its key.
 """
 
 import time
