@@ -168,6 +168,15 @@ def test_keys_that_hold_nothing_take_no_room(interpreted, kind):
     assert made.engine.arrays["n1_keys"].size == 17
 
 
+def test_a_few_keys_that_hold_nothing_may_stay(interpreted):
+    out = window(ot.source(Tick), Chain, width=10, key="key", capacity=128)
+
+    made = run(ot.Pipeline(out=out), frames([Rows(0, ticks(*range(500))), End(0)]))
+
+    assert len(made.rows["out"]) == 500
+    assert usage(made.engine)[out.node.name]["used"] == 128 // 64
+
+
 @pytest.mark.parametrize("when_full", ["drop_new", "evict_oldest"])
 def test_a_window_says_what_it_does_when_it_is_full(running, when_full):
     source = ot.source(Tick)

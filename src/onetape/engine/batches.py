@@ -44,6 +44,7 @@ class Batches(Aggregating):
     def canonical(self, engine: Engine, label: str) -> Canonical:
         arrays = engine.arrays
         slots = held_slots(arrays[f"{label}_index"])
+        slots = slots[arrays[f"{label}_rows"][slots] > 0]
         kept = [arrays[f"{label}_{name}"][slots] for name in ("rows", "began", "panes")]
         yield arrays[f"{label}_keys"][slots], kept
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from onetape.engine.node import Node
     from onetape.engine.planner import _Planner
 
+STAY_SHARE, STAY_MOST = 64, 1024  # of the capacity may be keys that have nothing open
+
 
 def find_slot(
     planner: _Planner, node: Node, slot: str, limit: int, clear: list[str]
@@ -39,7 +41,18 @@ def find_slot(
 
 
 def give_back(planner: _Planner, node: Node, slot: str) -> None:
-    """Nothing is to be known of the key in `slot` any more; its timer is not set."""
+    """Nothing is to be known of the key in `slot` any more; its timer is not set.
+
+    A few keys stay, where nothing else is said: those that come and go at each window's end need
+    not be found and forgotten each time.
+    """
+    label = planner.label(node)
+    stay = min(node.limits()["keys"] // STAY_SHARE, STAY_MOST) if node.keeping.is_plain else 0
+    with planner.text.block(f"if {label}_index[COUNT] > {stay}") if stay else nullcontext():
+        _give_back(planner, node, slot)
+
+
+def _give_back(planner: _Planner, node: Node, slot: str) -> None:
     label = planner.label(node)
     planner.name("give_back", keyed.give_back)
     if node.keeping.is_ordered:

@@ -11,7 +11,6 @@ import numpy as np
 
 from onetape.compiled.index import held_slots
 from onetape.compiled.recency import ranks
-from onetape.compiled.timers import NEVER
 from onetape.records import UNSET, OperatorError
 
 _AWAY = ("_away_keys", "_away_state")
@@ -32,11 +31,9 @@ def canonical_state(engine: Any) -> Iterator[tuple[str, Any, list[Any]]]:
             yield f"+{label}", keys, [states]
         if f"{label}_timers" in arrays and f"{label}_keys" in arrays:
             held = held_slots(arrays[f"{label}_index"])
-            timers = arrays[f"{label}_timers"][held]
-            wakes = np.where(timers["place"] > 0, timers["wake_ns"], NEVER)
-            yield label, arrays[f"{label}_keys"][held], [wakes]
-            for keys, _ in spill.chunks() if spill else ():  # what has a timer is never put away
-                yield f"+{label}", keys, [np.full(len(keys), NEVER)]
+            timers = arrays[f"{label}_timers"]
+            held = held[timers["place"][held] > 0]  # keys that hold nothing may be there or not
+            yield label, arrays[f"{label}_keys"][held], [timers["wake_ns"][held]]
         if f"{label}_links" in arrays:
             held = held_slots(arrays[f"{label}_index"])
             links, place = (
