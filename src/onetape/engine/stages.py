@@ -139,8 +139,8 @@ def stages_of(pipeline: Pipeline, by: str) -> Stages:
     for node in pipeline.nodes:
         if isinstance(node, InOrder):
             raise DeclarationError(
-                f"{node.name} puts rows of all keys in the order of event time, each with a timer of "
-                "its own, which parts do not have; run it in one part"
+                f"{node.name} puts rows of all keys in the order of event time, each by a timer "
+                "of its own, which parts do not have; run it in one part"
             )
         if not node.keeping.is_plain:
             raise DeclarationError(
