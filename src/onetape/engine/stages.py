@@ -18,6 +18,7 @@ import numpy as np
 
 from onetape.engine.columns.bind import field_name
 from onetape.engine.graph import Pipeline
+from onetape.engine.in_order import InOrder
 from onetape.engine.node import Node
 from onetape.engine.operator_node import check_key
 from onetape.engine.sources import Source
@@ -136,6 +137,11 @@ class Stages:
 def stages_of(pipeline: Pipeline, by: str) -> Stages:
     """Cut a pipeline behind what goes by the field `by`."""
     for node in pipeline.nodes:
+        if isinstance(node, InOrder):
+            raise DeclarationError(
+                f"{node.name} puts rows of all keys in the order of event time, each by a timer "
+                "of its own, which parts do not have; run it in one part"
+            )
         if not node.keeping.is_plain:
             raise DeclarationError(
                 f"{node.name} forgets keys or refuses them (ttl, when_full): which ones depends on "

@@ -44,7 +44,7 @@ def _columns(engine: Engine, number: int, node: Node, levels: int) -> dict[str, 
         if set(node.spec.tables) >= BOOK_TABLES:
             return _book(arrays[f"{label}sides"], arrays[f"{label}levels"], levels)
         return None
-    if f"{label}index" not in arrays:
+    if f"{label}index" not in arrays or f"{label}keys" not in arrays:
         return None
     slots = held_slots(arrays[f"{label}index"])
     keys = arrays[f"{label}keys"][slots]
