@@ -54,9 +54,10 @@ def test_the_format_of_the_tape_is_what_the_page_says():
 
 
 def test_the_figures_beside_others_are_those_that_were_measured():
+    pages = [(DOCS / page).read_text("utf-8") for page in ("PERFORMANCE.md", "COMPARED.md")]
     measured, told = (
-        re.findall(r"^\| ([A-Za-z]\w* [\d.]+) \|(.*)\|$", (DOCS / page).read_text("utf-8"), re.M)
-        for page in ("PERFORMANCE.md", "COMPARED.md")
+        re.findall(r"^\| ([A-Za-z]\w* [\d.]+) \|(.*)\|$", page.split("### Nexmark")[0], re.M)
+        for page in pages
     )
 
     assert {n: re.findall(r"[\d.]+ M", text) for n, text in told} == {

@@ -11,7 +11,8 @@ import onetape as ot
 from onetape import c
 from onetape import market as mk
 from onetape.cli import main
-from onetape.records import DeclarationError
+from onetape.records import DeclarationError, OperatorError
+from onetape.runtimes.partitions import Parts
 from onetape.runtimes.verify import verify
 from onetape.sim import write_file
 from onetape.surveillance import burst_cancel
@@ -100,6 +101,16 @@ def test_what_does_not_go_by_the_key_runs_behind_the_parts(day):
     several = ot.run(pipeline, file=day, partitions=2)
     assert several.digests == one.digests
     assert len(one.by_size) > 20
+
+
+def test_a_second_stage_behind_a_feed_that_can_lose_messages_is_refused():
+    trades = ot.source("itch").trades()
+    sized = trades.window("1s", by=c.qty_lots).agg(trades=ot.count())
+    lossy = {"itch": "moldudp64"}
+
+    with pytest.raises(OperatorError, match="itch can lose messages"):
+        Parts(ot.Pipeline(sized=sized), 2, framing=lossy)
+    Parts(ot.Pipeline(trade=trades), 2, framing=lossy)  # no second stage
 
 
 def test_a_key_that_no_source_has_is_refused(day):

@@ -51,6 +51,14 @@ class Parts:
         self.outputs = pipeline.outputs
         cut = stages_of(pipeline, by)
         self.first = Stage(cut.first, cut.numbers[0], count, by, framing, midnight_ns)
+        lossy = [n for n, of in (framing or {}).items() if of != "length_prefixed"]
+        if cut.second is not None and lossy:
+            # STALE in `flags` is of the stage that reads the feed: behind it nobody would know.
+            raise OperatorError(
+                f"{lossy[0]} can lose messages ({(framing or {})[lossy[0]]}), and what stands in a "
+                "second stage is not told: run it in one part, or leave out what has another key "
+                f"than {by!r}"
+            )
         self.second = Second(cut, count) if cut.second is not None else None
         self.pipeline = pipeline
 
