@@ -49,7 +49,7 @@ COMMANDS = {
     ),
     "explain": (
         "show a pipeline's graph, state, capacities and generated driver",
-        "runtimes.run:add_explain_parser",
+        "runtimes.explain:add_parser",
     ),
     "dev": ("run a pipeline again at every save, with a live view", "runtimes.dev.dev:add_parser"),
     "debug": (

@@ -277,12 +277,12 @@ def test_a_damaged_file_says_what_is_left(tmp_path, capsys):
 
 
 def test_what_nobody_expected_is_one_line_and_all_of_it_with_traceback(monkeypatch, capsys):
-    from onetape.runtimes import run
+    from onetape.runtimes import explain
 
     def broken(_path):
         raise RuntimeError("two\nlines")
 
-    monkeypatch.setattr(run, "load_with_settings", broken)
+    monkeypatch.setattr(explain, "load_with_settings", broken)
     assert cli.main(["explain", "standard"]) == 1
     assert capsys.readouterr().err == ("onetape: RuntimeError: two (use --traceback to see all)\n")
     for argv in (["--traceback", "explain", "standard"], ["explain", "standard", "--traceback"]):
@@ -299,7 +299,7 @@ def test_what_nobody_expected_is_one_line_and_all_of_it_with_traceback(monkeypat
     ],
 )
 def test_an_interrupt_says_what_is_left(tmp_path, monkeypatch, capsys, argv, is_begun, words):
-    from onetape.runtimes import run
+    from onetape.runtimes import explain, run
 
     monkeypatch.chdir(tmp_path)
     if is_begun:
@@ -309,7 +309,8 @@ def test_an_interrupt_says_what_is_left(tmp_path, monkeypatch, capsys, argv, is_
     def interrupted(_path):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(run, "load_with_settings", interrupted)
+    for command in (explain, run):
+        monkeypatch.setattr(command, "load_with_settings", interrupted)
     assert cli.main(argv) == 130
     assert words in capsys.readouterr().err
 

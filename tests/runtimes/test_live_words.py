@@ -19,7 +19,7 @@ from onetape.runtimes.edge import live
 from onetape.runtimes.edge.network import Network
 from onetape.runtimes.edge.node import EdgeNode
 from onetape.runtimes.listen import Requests, gaps_text
-from onetape.runtimes.run import _check_tape
+from onetape.runtimes.run_options import check_tape
 from onetape.runtimes.top import state_of
 
 DEADLINE_S = 60.0
@@ -153,7 +153,7 @@ def test_a_live_run_that_ctrl_c_ends_is_done(tmp_path, capfd):
         while not (tape / live.FILE).exists() and time.monotonic() < deadline_s:
             time.sleep(0.01)
         try:
-            _check_tape(tape, resume=False)
+            check_tape(tape, resume=False)
         except OperatorError as why:
             refused.append(str(why))
         os.kill(os.getpid(), signal.SIGINT)
@@ -165,7 +165,8 @@ def test_a_live_run_that_ctrl_c_ends_is_done(tmp_path, capfd):
     pressing.join()
 
     out, err = capfd.readouterr()
-    said = [line for line in err.splitlines() if not line.startswith(("compiled", "loaded"))]
+    slow = ("compiled", "loaded", "onetape: line A is silent")  # said on a busy machine only
+    said = [line for line in err.splitlines() if not line.startswith(slow)]
     assert [line[:20] for line in said] == ["sockets are open at ", "listening at 127.0.0"]
     assert "ended by Ctrl-C" in out
     assert refused == [

@@ -1,0 +1,253 @@
+"""What `onetape run` takes: its options, and which of them go together."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from onetape.connect.udp import LOOPBACK, RECEIVE_BUFFER_BYTES, Address, parse_address
+from onetape.engine.partition import BY
+from onetape.records import OperatorError
+from onetape.runtimes.edge.words import STRATEGIES
+from onetape.runtimes.replay import parse_date, parse_zero_or_more
+from onetape.runtimes.settings import add_options
+from onetape.tape.checkpoint_keep import DEFAULT, Retention
+from onetape.tape.inspect import is_open
+
+DESCRIPTION = """\
+Run a pipeline at the edge: the compiled loop puts each read of the source on the tape, runs it and
+publishes the rows; a journal thread makes the tape durable. The source is a recorded ITCH file, at
+a multiple of its own pace (--speed) or as fast as it goes; or a live feed (--udp): MoldUDP64 on one
+or more lines that carry the same numbers, missing messages asked for again (--rerequest), rows sent
+on at once as datagrams (--send). The tape in DIR can be replayed and verified ever after: onetape
+verify PIPELINE DIR. While it runs, `onetape top DIR` shows what it does.
+
+A live run ends with the venue's session, after --seconds, or by Ctrl-C, and tells its figures: exit
+status 0. A file that Ctrl-C cuts short is 130: go on with --resume.
+"""
+EXAMPLES = """\
+examples:
+  onetape run pipeline.py --file day.itch --tape tape/ --out out/
+  onetape run pipeline.py --simulate --seconds 5 --seed 1
+  onetape run standard --udp 239.192.0.1:5000 --udp 239.192.0.2:5000 --tape tape/ \\
+      --rerequest 127.0.0.1:5001 --send alert=127.0.0.1:9000
+
+Wait strategies: sleep (a datagram wakes the loop: near no processor while idle, some microseconds
+more latency), yield, spin (least latency, one processor all of the time: leave another for the
+journal). --cpu and --realtime help on machines with processors to spare and hurt on others.
+"""
+
+
+# What an option is when it is not given, of those that only a file or only a live feed has.
+OF_FILE: dict[str, Any] = {"speed": None}
+OF_LIVE: dict[str, Any] = {
+    "rerequest": None,
+    "send": [],
+    "interface": LOOPBACK,
+    "receive_buffer": RECEIVE_BUFFER_BYTES,
+    "wait": "sleep",
+    "commit_every": 0,
+    "cpu": None,
+    "realtime": None,
+    "seconds": None,
+}
+
+
+def add_run_parser(subparsers: Any, run: Callable[[argparse.Namespace], int]) -> None:
+    parser = subparsers.add_parser(
+        "run",
+        help="run a pipeline at the edge, on a tape",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=EXAMPLES,
+    )
+    parser.add_argument("pipeline", metavar="PIPELINE", help="a Python file, or 'standard'")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument(
+        "--file",
+        action="append",
+        metavar="FILE",
+        help="ITCH 5.0 to feed, or FIX 4.4 of a drop copy; of several feeds NAME=FILE, again for "
+        "each (--file fix=drop.fix --file itch=day.itch)",
+    )
+    source.add_argument(
+        "--udp",
+        action="append",
+        default=None,
+        metavar="ADDRESS",
+        help="listen to a line of a live feed: HOST:PORT, a group or an address of this machine; "
+        "again for its second line",
+    )
+    source.add_argument(
+        "--simulate",
+        action="store_true",
+        help="the simulated twin of the venues that the pipeline names (binance:BTCUSDT)",
+    )
+    parser.add_argument("--seed", type=int, metavar="N", help="of --simulate (default: 1)")
+    parser.add_argument(
+        "--tape", type=Path, metavar="DIR", help="a new folder; only --simulate goes without"
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="Parquet files of the outputs")
+    parser.add_argument(
+        "--speed",
+        type=parse_zero_or_more,
+        help="x the input's own pace; 0: as fast as it goes (default: 0; with --simulate: 1)",
+    )
+    parser.add_argument("--date", type=parse_date, metavar="YYYY-MM-DD", help="trading date")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with a run that was interrupted, same options"
+    )
+    parser.add_argument(
+        "--checkpoint",
+        type=parse_zero_or_more,
+        default=30,
+        metavar="S",
+        help="seconds between checkpoints (default: %(default)s; 0: none)",
+    )
+    parser.add_argument(
+        "--checkpoints",
+        metavar="URL",
+        help="bring them to s3://BUCKET/PREFIX too, beside the tape's folder",
+    )
+    parser.add_argument(
+        "--retain",
+        type=parse_retention,
+        default=DEFAULT,
+        metavar="N[,HOURS[,DAYS]]",
+        help="keep the newest N checkpoints, and the last of each hour and day (default: 4,24,7)",
+    )
+    add_options(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parts = parser.add_argument_group(
+        "in parts, over recorded input: the same rows on several cores"
+    )
+    parts.add_argument("--partitions", type=int, metavar="N", help="parts by key, a thread each")
+    parts.add_argument(
+        "--partition-by", default=BY, metavar="FIELD", help="the key (default: %(default)s)"
+    )
+    live = parser.add_argument_group("a live feed")
+    live.add_argument("--rerequest", metavar="ADDRESS", help="ask here for what is missing")
+    live.add_argument(
+        "--send", action="append", default=[], metavar="OUTPUT=ADDRESS", help="send its rows here"
+    )
+    live.add_argument(
+        "--interface", default=LOOPBACK, metavar="IP", help="of groups (default: %(default)s)"
+    )
+    live.add_argument(
+        "--receive-buffer",
+        type=int,
+        default=RECEIVE_BUFFER_BYTES,
+        metavar="BYTES",
+        help="of each line's socket (default: %(default)s)",
+    )
+    live.add_argument("--wait", choices=STRATEGIES, default="sleep", help="(default: %(default)s)")
+    live.add_argument(
+        "--commit-every",
+        type=float,
+        default=0,
+        metavar="MS",
+        help="of the journal, at most (default: as often as the disk allows)",
+    )
+    live.add_argument("--cpu", type=int, metavar="N", help="keep the loop on this processor")
+    live.add_argument("--realtime", type=int, metavar="PRIORITY", help="1 to 99 (SCHED_FIFO)")
+    live.add_argument("--seconds", type=parse_zero_or_more, metavar="S", help="end after this time")
+    parser.set_defaults(run=run)
+
+
+def check_needed(tape: Path | None, *, has_input: bool) -> None:
+    """All that is missing, said at once."""
+    missing = []
+    if not has_input:
+        missing.append(
+            "there is nothing to run on: give a file (--file FILE) or the lines of a live feed "
+            "(--udp HOST:PORT), or name one in the pipeline: source('itch:FILE') or "
+            "source('itch+udp://HOST:PORT')"
+        )
+    if tape is None:
+        missing.append("there is no folder for the tape: give a new one (--tape DIR)")
+    if missing:
+        raise OperatorError("; ".join(missing))
+
+
+def check_options(args: argparse.Namespace, *, is_live: bool) -> None:
+    """An option that would do nothing is refused."""
+    if args.seed is not None:
+        raise OperatorError("--seed is of a simulated run (--simulate); leave it out")
+    for name, default in (OF_FILE if is_live else OF_LIVE).items():
+        if getattr(args, name) != default:
+            option = f"--{name.replace('_', '-')}"
+            raise OperatorError(
+                f"{option} is of a recorded file (--file); a live feed comes at its own pace"
+                if is_live
+                else f"{option} is of a live feed (--udp); with a file it would do nothing, so "
+                "leave it out" + (" (rows go to --out DIR)" if name == "send" else "")
+            )
+
+
+def check_tape(tape: Path, resume: bool) -> None:
+    """Before anything is compiled: can there be a new tape, or this one go on?"""
+    if is_open(str(tape)):
+        pid = (tape / "lock").read_text().strip()
+        raise OperatorError(
+            f"{tape} is the tape of a run that goes on (pid {pid}): watch it with onetape top "
+            f"{tape}, end it with kill {pid}, or give a new folder"
+        )
+    if tape.exists() and not tape.is_dir():
+        raise OperatorError(f"--tape {tape} is a file; give a new folder")
+    if not resume and (tape / "manifest").exists():
+        raise OperatorError(f"{tape} holds a tape; give a new folder, or go on with it (--resume)")
+    if not resume and tape.is_dir() and any(tape.iterdir()):
+        raise OperatorError(f"--tape {tape} is not empty; give a new folder")
+
+
+def given(files: list[str] | None) -> Any:
+    """What --file says: None, a path, or {source: path}."""
+    if not files:
+        return None
+    if len(files) == 1 and ("=" not in files[0] or Path(files[0]).exists()):
+        return Path(files[0])
+    pairs = [text.partition("=") for text in files]
+    if bad := [name for name, equals, path in pairs if not (name and equals and path)]:
+        raise OperatorError(f"--file was {bad[0]!r} among several; expected NAME=FILE for each")
+    return {name: Path(path) for name, _, path in pairs}
+
+
+def saving(args: argparse.Namespace) -> dict[str, Any]:
+    """The options of a node that are about checkpoints."""
+    if args.checkpoints and not args.checkpoint:
+        raise OperatorError("--checkpoint 0 makes none, and --checkpoints says where they go")
+    return {
+        "checkpoint_every_s": args.checkpoint,
+        "retention": args.retain,
+        "checkpoints": args.checkpoints,
+    }
+
+
+def _sink(text: str) -> tuple[str, Address]:
+    output, equals, address = text.partition("=")
+    if not equals or "//" in output:
+        raise OperatorError(f"--send was {text!r}; expected OUTPUT=HOST:PORT")
+    if "//" in address:
+        raise OperatorError(
+            f"--send was {text!r}, and sends datagrams, to HOST:PORT; rows go to a web address "
+            f"from the pipeline itself: {output}=stream >> ot.webhook({address!r})"
+        )
+    return output, parse_address(address)
+
+
+def sends(texts: list[str]) -> dict[str, Address]:
+    pairs = [_sink(text) for text in texts]
+    names = [name for name, _ in pairs]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise OperatorError(
+            f"--send was given twice for {twice[0]}; expected one address an output: a multicast "
+            "group has any number of listeners"
+        )
+    return dict(pairs)
+
+
+def parse_retention(text: str) -> Retention:
+    numbers = text.split(",")
+    if not 1 <= len(numbers) <= 3 or not all(n.isdecimal() for n in numbers) or int(numbers[0]) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected N[,HOURS[,DAYS]], N at least 1")
+    return Retention(*[int(n) for n in [*numbers, "0", "0"][:3]])
