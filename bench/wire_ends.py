@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from bench.wire_flow import TIME_AT, Flow, Load, make, stamp
 
+from onetape.codecs.feed import FAR_SEQUENCE
 from onetape.codecs.rows_datagram import HEADER_BYTES, MAGIC, ROWS, new_packet, write_header
 from onetape.compiled.atomics import load_acquire
 from onetape.compiled.counts import new_counts, record_ns
@@ -255,6 +256,9 @@ def _facts(running: EdgeNode, network: Network) -> dict[str, Any]:
         "lost": int(feed["gap_messages"]),
         "missing": int(feed["highest_sequence"] - feed["next_sequence"]),
         "messages": int(feed["messages"]),
+        "after_loss": int(feed["after_loss"]),
+        "not_held": int(feed["not_held"]),
+        "far": int(feed["refused"][FAR_SEQUENCE]),
         "kernel_drops": network.drops(),
         "waits_tape": running.statistics()["waits_tape"],
         "commits": int(running.tape.control[COMMITS]),
