@@ -91,6 +91,61 @@ def test_outputs_are_tables_with_exact_times_and_prices(ran):
     assert found["price"].to_pylist() == [Decimal("5.15"), Decimal("5.20")]
 
 
+@pytest.mark.parametrize("table", ["trade", "trade_price"])
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        ("ts_event_ns < 1000000000000000022", 3),
+        ("ts_event_ns > 1000000000000000022", EVENTS - 4),
+        ("ts_event_ns = 1000000000000000022", 1),
+        ("ts_event_ns BETWEEN 1000000000000000008 AND 1000000000000000022", 3),
+        ("ts_event_ns IN (1000000000000000008, 1000000000000000022, 5)", 2),
+        ("ts_event < TIMESTAMP_NS '2001-09-09 01:46:40.000000022'", 3),
+        ("ts_event_ns < 1000000000000000022 AND instrument_id = 2 AND side = 'N'", 1),
+        ("symbol = 'nobody'", 0),
+        ("ts_event_ns IS NULL", 0),
+    ],
+)
+def test_times_are_compared_with_constants(ran, table, condition, expected):
+    found = ot.query(ran[0] / "out", f"SELECT count(*) n FROM {table} WHERE {condition}")
+    assert found["n"].to_pylist() == [expected]
+
+
+def test_tables_of_one_name_in_several_folders_are_told_apart(ran, tmp_path, capsys):
+    for day, rows in (("monday", 3), ("tuesday", 5)):
+        (tmp_path / day).mkdir()
+        whole = pq.read_table(ran[0] / "out" / "trade.parquet")
+        pq.write_table(whole.slice(0, rows), tmp_path / day / "trade.parquet")
+    pq.write_table(whole.slice(0, 1), tmp_path / "tuesday" / "alone.parquet")
+
+    for given in ([tmp_path], [tmp_path / "monday", tmp_path / "tuesday", tmp_path / "monday"]):
+        for day, rows in (("monday", 3), ("tuesday", 5)):
+            for view in ("trade", "trade_price"):
+                found = ot.query(given, f'SELECT count(*) n FROM "{day}/{view}"')
+                assert found["n"].to_pylist() == [rows]
+        assert ot.query(given, "SELECT count(*) n FROM alone")["n"].to_pylist() == [1]
+        both = '"monday/{0}", "tuesday/{0}"; name one of them'
+        for view in ("trade", "trade_price"):
+            with pytest.raises(OperatorError, match=re.escape(both.format(view))):
+                ot.query(given, f"SELECT * FROM {view}")
+    assert main(["query", "--from", str(tmp_path), "--tables", "--json"]) == 0
+    assert set(json.loads(capsys.readouterr().out)) == {"monday/trade", "tuesday/trade", "alone"}
+
+
+def test_folders_of_the_same_last_name_are_told_apart_by_more_of_their_path(ran, tmp_path):
+    places = [tmp_path / day / "out" for day in ("monday", "tuesday")]
+    for place in places:
+        place.mkdir(parents=True)
+        (place / "trade.parquet").write_bytes((ran[0] / "out" / "trade.parquet").read_bytes())
+    found = ot.query(places, 'SELECT count(*) n FROM "monday/out/trade"')
+    assert found["n"].to_pylist() == [EVENTS]
+
+
+def test_an_output_beside_its_tape_is_read_from_its_file(ran):
+    told = ot.query([ran[0] / "tape", ran[0] / "out"], "SELECT symbol FROM trade", pipeline=ran[1])
+    assert len(told) == EVENTS  # a tape's trades have no symbol
+
+
 def test_a_tape_gives_the_rows_that_the_run_left(ran):
     tape, program = ran[0] / "tape", ran[1]
     for name in ("ticker", "events", "trade", "total"):
