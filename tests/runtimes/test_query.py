@@ -11,6 +11,7 @@ from decimal import Decimal
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tests.runtimes.swapping import ADDS, BLOCK, Kept, numbers, stored, version
 
 import onetape as ot
 from onetape.cli import main
@@ -20,6 +21,7 @@ from onetape.records import OperatorError, block_of
 from onetape.records.market import Trade
 from onetape.runtimes import batch
 from onetape.runtimes.edge.node import EdgeNode
+from onetape.runtimes.edge.swap import swap
 from onetape.runtimes.load import load_pipeline
 from onetape.runtimes.query.database import answer
 from onetape.runtimes.query.tables import QueryTable, Streamed
@@ -259,6 +261,32 @@ def test_a_tape_is_read_while_it_is_written(tmp_path):
         found = ot.query(tmp_path, "SELECT sum(qty_lots)::BIGINT n FROM trade", pipeline=pipeline)
         assert found["n"].to_pylist() == [15]
         list(node.stop())
+
+
+def test_outputs_of_a_tape_with_versions_are_those_of_each_version(tmp_path, capsys):
+    first = version(tmp_path / "a", ADDS.format(times=1))
+    with EdgeNode(first, tmp_path / "tape") as node:
+        kept = Kept(node.plan)
+        node.when_swapped.append(kept.follow)
+        for times in (1, 100):
+            if times > 1:
+                swap(node, stored(node, tmp_path / "b", ADDS.format(times=times)))
+            assert node.push(numbers(0 if times == 1 else BLOCK))
+            kept.take(node.drain_until_idle())
+        kept.take(node.stop())
+    asked = "SELECT ts_event_ns, key, sum FROM sum"
+    for folder, times in (("a", 1), ("b", 100)):
+        pipeline = version(tmp_path / folder, ADDS.format(times=times))
+        found = ot.query(tmp_path / "tape", asked, pipeline=pipeline)
+        assert list(zip(*found.to_pydict().values(), strict=True)) == kept.rows["sum"]
+        assert not capsys.readouterr().err
+
+    other = version(tmp_path / "c", ADDS.format(times=7))
+    found = ot.query(tmp_path / "tape", "SELECT max(sum) AS most FROM sum", pipeline=other)
+    assert found["most"].to_pylist() == [7 * 2 * BLOCK // 10]
+    frame = ot.query(tmp_path / "tape", "SELECT max(\"offset\") n FROM frames WHERE kind='CONTROL'")
+    said = capsys.readouterr().err
+    assert f"at frame {frame['n'][0]}" in said and "none of those that ran there" in said
 
 
 def test_the_command_prints_and_writes(ran, tmp_path, capsys):

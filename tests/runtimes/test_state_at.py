@@ -31,6 +31,7 @@ from onetape.runtimes.load import load_pipeline
 from onetape.runtimes.manifest import manifest_of
 from onetape.runtimes.state_tables import tables_of
 from onetape.sim.exchange import write_file
+from onetape.sim.own_day import OwnDay
 from onetape.tape import checkpoint
 from onetape.tape.reader import frames as tape_frames
 from onetape.tape.tape import Tape
@@ -279,6 +280,33 @@ def test_symbols_of_tables_name_keys(tmp_path, capsys):
     assert {row["symbol"]: row["lots"] for row in held} == expected
     assert main(["state", str(file), str(tape), "--key", "btcusd"]) == 1
     assert "near to it: BTCUSDT" in capsys.readouterr().err
+
+
+def test_symbols_of_the_public_feed_name_books_beside_own_orders(tmp_path, capsys):
+    made = list(OwnDay(seed=1, milliseconds=300))
+    itch = b"".join(each.payload for each in made if each.feed == "itch")
+    fix = b"\n".join(each.payload for each in made if each.feed == "fix")
+    (tmp_path / "01052026.itch").write_bytes(itch)
+    (tmp_path / "drop.fix").write_bytes(fix + b"\n")
+    file, tape = tmp_path / "mine.py", tmp_path / "tape"
+    file.write_text(OWN.replace("DAY", str(tmp_path)))
+    assert main(["run", str(file), "--tape", str(tape), "--json"]) == 0
+    capsys.readouterr()
+
+    held = ot.state_at(str(file), tape)["WithBook"].to_pylist()
+    symbol = held[0]["symbol"]
+    assert symbol
+    assert main(["state", str(file), str(tape), "--key", symbol, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["state"]["WithBook"]
+    assert told == [row for row in held if row["symbol"] == symbol]
+
+
+OWN = """
+import onetape as ot
+
+public = ot.source("itch:DAY/01052026.itch")
+pipeline = ot.Pipeline(mine=ot.source("fix:DAY/drop.fix").orders().with_book(public))
+"""
 
 
 def test_a_time_and_an_offset_are_one_too_many(numbers):
