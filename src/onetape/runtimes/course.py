@@ -9,7 +9,7 @@ lies beside the tape; so a replay, a recovery and a follower switch where the no
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from onetape.compiled.frame import (
 from onetape.compiled.kernel import kernel
 from onetape.engine import state
 from onetape.engine.engine import Engine, Rows
+from onetape.engine.frames import Run
 from onetape.engine.graph import Pipeline
 from onetape.engine.planner import OUTPUT_ROWS, Plan, plan
 from onetape.engine.succession import Succession, succeed
@@ -47,6 +48,18 @@ def order_in(buffer: Any, at: int) -> dict[str, Any] | None:
     begin = at + HEADER_BYTES
     said = json.loads(bytes(buffer[begin : begin + int(frame_length(buffer, at))]))
     return said if "swap" in said else None
+
+
+def swaps_in(runs: Iterable[Run]) -> Iterator[tuple[int, str]]:
+    """(frame, name of the version that takes over there) of all frames."""
+    for buffer, begin, end in runs:
+        at = int(next_control(buffer, begin, end))
+        while at < end:
+            order = order_in(buffer, at)
+            if order is not None:
+                yield int(frame_offset(buffer, at)), order["swap"]
+            following = at + int(frame_bytes(frame_length(buffer, at)))
+            at = int(next_control(buffer, following, end))
 
 
 class Versions:
