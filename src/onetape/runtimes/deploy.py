@@ -48,7 +48,7 @@ Exit status: 0 done (or compared only: --dry-run), 1 nothing was deployed.
 EXAMPLES = """\
 examples:
   onetape deploy pipeline.py --to tape/
-  onetape deploy tape/ --set BurstCancel.threshold=8 --yes
+  onetape deploy tape/ --set BurstCancel.more_than=8 --yes
   onetape deploy tape/ --rollback
   onetape deploy pipeline.py --to tape/ --shadow 10 --dry-run
 """
