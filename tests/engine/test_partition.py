@@ -162,6 +162,39 @@ def test_two_stages_give_what_one_part_gives(seed):
         check(seed, events=80, make=staged_pipeline)
 
 
+@ot.operator(key="key")
+class Nap:
+    """Wakes a while after an event; an event of value 0 cancels that."""
+
+    wake_ns: ot.i64 = ot.UNSET
+
+    def on_tick(self, t: Tick) -> None:
+        self.wake_ns = t.ts_event_ns + 3 if t.value else ot.UNSET
+
+    def on_timer(self, now_ns: int) -> Tick | None:
+        return Tick(now_ns, 1, 1)
+
+
+CANCELLED = [(10, 1, 1), (11, 1, 0), (14, 1, 1), (20, 1, 0), (21, 1, 1), (40, 1, 0)]
+PAST = [(10, 1, 1), (14, 2, 1), (30, 3, 1), (9, 4, 1), (31, 5, 1), (60, 6, 1)]
+
+
+@pytest.mark.parametrize("ticks", [CANCELLED, PAST])
+@pytest.mark.parametrize("napping", ["key", "value"])  # value: the timers are in the second stage
+def test_timers_cancelled_or_set_to_the_past_are_those_of_one_part(ticks, napping):
+    with mode.running("interpreted"):
+        naps = Nap(ot.source(Tick, name="a"))
+        sums = window(naps, Chain, width=4, key="", capacity=1, lateness=20)
+        exact = window(naps, Chain, width=4, key="", capacity=1)
+        pipeline = ot.Pipeline(naps=naps, sums=sums, exact=exact, late=exact.late)
+        pieces = frames([Rows(0, [Tick(*tick)]) for tick in ticks] + [End(0)])
+        whole = run(pipeline, pieces)
+        for count in (1, 2):
+            rows, origins, _ = in_parts(pipeline, pieces, [], count, by=napping)
+            assert (rows, origins) == (whole.rows, whole.origins)
+    assert len(whole.rows["sums"]) > 1
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(100, 300))
 def test_two_stages_give_what_one_part_gives_more(seed):

@@ -314,11 +314,19 @@ class _Planner:
             text.add(f"wake = next_wake_of({label}_timers, {label}_heap)")
             with text.block("if wake < due"):
                 text.add("due = wake", f"which = {self.number[id(node)]}")
-        # An event may be waiting: what it came with must stay as it is. To what a timer causes,
-        # time has come as far as the timer, even where the watermark is ahead already; and never
-        # goes back, where a late event set a timer to the past.
+        # A timer that was cancelled or put off is still in `next_wake`: then nothing happens now.
+        text.add("next_wake = due")
+        with text.block("if due <= watermark"):
+            self._fire()
+
+    def _fire(self) -> None:
+        """The timer of operator `which`. An event may be waiting: what it came with stays as it is.
+
+        To what a timer causes, time has come as far as the timer, even where the watermark is ahead
+        already; and never goes back, where a late event set a timer to the past.
+        """
+        text = self.text
         text.add(
-            "next_wake = due",
             "root = TIMER_ROOT",
             "root_sequence = due",
             "root_source = 0",
@@ -331,7 +339,7 @@ class _Planner:
         for n, node in enumerate(self.timed):
             label = self.label(node)
             head = "if" if n == 0 else "elif"
-            with text.block(f"{head} which == {self.number[id(node)]} and due <= watermark"):
+            with text.block(f"{head} which == {self.number[id(node)]}"):
                 text.add(
                     *self.place(
                         f"({layout.BEFORE_EVENT} if pending > 0 else {layout.AFTER_EVENT})",

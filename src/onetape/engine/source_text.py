@@ -87,6 +87,7 @@ def begin_root(planner: _Planner, source: Source, n: int) -> None:
         "reached_ns = watermark",
         "r.index = index",  # for the message, if a step raises
         *planner.place(layout.AT_EVENT),
+        *stages.settle(planner),
         *stale(planner),
     )
     if source.feed:
@@ -119,6 +120,7 @@ def begin_gap(planner: _Planner, source: Source, n: int) -> None:
         "reached_ns = watermark",
         "r.index = index",
         *planner.place(layout.AT_GAP),
+        *stages.settle(planner),
         *stale(planner),
     )
     with planner.text.block(f"if stale{n}"):

@@ -23,7 +23,7 @@ from onetape.engine.node import Node
 from onetape.engine.operator_node import check_key
 from onetape.engine.sources import Source
 from onetape.engine.stream import Stream
-from onetape.records import DeclarationError
+from onetape.records import UNSET, DeclarationError
 from onetape.records.declare import made_record
 from onetape.records.types import Field
 
@@ -52,10 +52,12 @@ class Handover(Node):
         number = planner.number[id(self)]
         block = planner.array(f"x{number}_hand", lambda: np.zeros(1, self.of.dtype))
         hand = f"n{number}_hand"
-        # Of a timer time has come as far as the timer: what is due then comes after it.
+        # All that was due when the last event came has fired; of a timer, what is due before it.
+        fired = f"{settled(planner)}[0]"
         planner.text.add(
             f"{hand} = row({block}, 0)",
-            f"{hand}.hand_watermark_ns = watermark if root != TIMER_ROOT else root_sequence - 1",
+            f"{hand}.hand_watermark_ns = max({fired}, root_time - 1) if root == TIMER_ROOT "
+            "else watermark",
             f"{hand}.hand_reached_ns = root_time",
             f"{hand}.hand_sequence = root_sequence",
             f"{hand}.hand_key = root_key",
@@ -70,6 +72,17 @@ class Handover(Node):
                 with planner.text.block(f"for i in range({about.length})"):
                     planner.text.add(f"{hand}.{field}[i] = {event}.{field}[i]")
         planner.push(Stream(self, "handed", self.of), f"fixed({hand})")
+
+
+def settled(planner: _Planner) -> str:
+    """The array that holds the watermark as the last event or gap found it."""
+    return planner.array("n_settled", lambda: np.full(1, UNSET))
+
+
+def settle(planner: _Planner) -> list[str]:
+    """The text that notes it, where rows are handed over."""
+    has_next = any(isinstance(node, Handover) for node in planner.pipeline.nodes)
+    return [f"{settled(planner)}[0] = watermark"] if has_next else []
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,14 +16,12 @@ from typing import Any
 import numpy as np
 
 from onetape.compiled.frame import (
-    CONTROL,
     HEADER_BYTES,
     frame_bytes,
-    frame_kind,
     frame_length,
     frame_offset,
+    next_control,
 )
-from onetape.compiled.kernel import kernel
 from onetape.engine import state
 from onetape.engine.engine import Engine, Rows
 from onetape.engine.frames import Run
@@ -186,12 +184,3 @@ def begin(
     engine = Engine(planned, output_rows=max(output_rows, most))
     set_midnight(engine, manifest["midnight_ns"])
     return Course(engine, versions, name)
-
-
-@kernel
-def next_control(buffer, begin, end):
-    """Where the next CONTROL frame in buffer[begin:end] begins, or `end`."""
-    at = begin
-    while at < end and frame_kind(buffer, at) != CONTROL:
-        at += frame_bytes(frame_length(buffer, at))
-    return min(at, end)
