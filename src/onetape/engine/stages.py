@@ -22,6 +22,7 @@ from onetape.engine.graph import Pipeline
 from onetape.engine.in_order import InOrder
 from onetape.engine.node import Node
 from onetape.engine.operator_node import check_key
+from onetape.engine.partition import why_not_kept
 from onetape.engine.sources import Source
 from onetape.engine.stream import Stream
 from onetape.records import UNSET, DeclarationError
@@ -206,11 +207,8 @@ def stages_of(pipeline: Pipeline, by: str) -> Stages:
                 f"{node.name} puts rows of all keys in the order of event time, each by a timer "
                 "of its own, which parts do not have; run it in one part"
             )
-        if not node.keeping.is_plain:
-            raise DeclarationError(
-                f"{node.name} forgets keys or refuses them (ttl, when_full): which ones depends on "
-                "all of them, in the order they come; run it in one part"
-            )
+        if why := why_not_kept(node):
+            raise DeclarationError(why)
     second = _second(pipeline, by)
     if not second:
         same = np.arange(len(pipeline.nodes), dtype=np.uint16)
