@@ -62,6 +62,10 @@ class Aggregating(Node):
     def keyed_by(self) -> str | None:
         return self.key or None
 
+    def meaning(self) -> dict[str, Any]:
+        kept = getattr(self.spec.source, "__kept__", None)  # of columns; a class has its own fields
+        return {} if kept is None else {"what its columns keep": kept}
+
     def code(self) -> Any:
         return self.spec.source
 

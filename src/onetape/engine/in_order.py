@@ -24,7 +24,7 @@ from onetape.compiled import pool
 from onetape.compiled.timers import new_timers
 from onetape.engine import waiting
 from onetape.engine.layout import LATE, NODE_WORDS
-from onetape.engine.node import Canonical, Node
+from onetape.engine.node import Canonical, Node, fed_by
 from onetape.engine.stream import Stream
 from onetape.records import DeclarationError
 from onetape.records.declare import raw_rows
@@ -55,6 +55,9 @@ class InOrder(Node):
 
     def comes_with_time(self, output: str) -> bool:
         return not output.startswith("late_")
+
+    def meaning(self) -> dict[str, Any]:
+        return {"its inputs": ", ".join(name for name, _ in self.inputs)} | fed_by(self)
 
     def manifest(self) -> dict[str, Any]:
         return {"order": "event_time", "capacity": self.capacity}

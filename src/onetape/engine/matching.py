@@ -43,7 +43,7 @@ def _places(pipeline: Pipeline, known: dict[Any, int]) -> list[tuple[Any, Any, A
         kind = (type(node).__name__, node.name)
         place = known.setdefault((*kind, inputs), len(known))
         at[id(node)] = place
-        given = sorted((parameters(node) | node.manifest()).items())
+        given = sorted((parameters(node) | node.manifest() | node.meaning()).items())
         found.append(((place, repr(given)), place, kind))
     return found
 
@@ -92,6 +92,9 @@ def differs(before: Any, node: Any) -> str:
     if isinstance(node, OperatorNode):
         was, now = before.spec.key, node.spec.key
         return "" if was == now else f"was kept by {was} and is by {now}"
-    was, now = parameters(before), parameters(node)
-    odd = [f"{n} was {was.get(n)} and is {now.get(n)}" for n in now if was.get(n) != now.get(n)]
-    return "" if isinstance(node, Source) else ", ".join(odd)
+    was, now = (n.meaning() | parameters(n) for n in (before, node))
+    odd = [n for n in now if was.get(n) != now[n]]
+    if isinstance(node, Source) or not odd:
+        return ""
+    said = [f"{n} ({was.get(n)}) and would be read with ({now[n]})" for n in odd]
+    return f"cannot go on: it was kept with {', and with '.join(said)}"

@@ -23,6 +23,16 @@ if typing.TYPE_CHECKING:
 Canonical = Iterator[tuple[Any, list[Any]]]
 
 
+def fed_by(node: Node) -> dict[str, str]:
+    """{input: names of the sources that its rows come from}, of a node that keeps rows of each."""
+    return {f"input {name}": " + ".join(sorted(_sources(s.node))) for name, s in node.inputs}
+
+
+def _sources(node: Node) -> set[str]:
+    found = [_sources(stream.node) for _, stream in node.inputs]
+    return set[str]().union(*found) if found else {node.name}
+
+
 @dataclass(frozen=True, eq=False)
 class Node:
     """One step of a pipeline. `inputs` name the streams it takes.
@@ -87,6 +97,11 @@ class Node:
     def written(self) -> str:
         """The text of the module that was written for it alone; empty: it has none."""
         return ""
+
+    def meaning(self) -> dict[str, Any]:
+        """Beside its own numbers and names, all by which what it holds is to be read: a later
+        version that says otherwise cannot go on with it."""
+        return {}
 
     def manifest(self) -> dict[str, Any]:
         """What it was declared with, as JSON-ready data."""

@@ -96,7 +96,7 @@ def succeed(
         raise OperatorError(
             "the new version cannot take over: "
             + "; ".join(work.refused)
-            + ("; --drop-state lets state go" if work.droppable else "")
+            + ("; --drop-state lets state go: it begins empty" if work.droppable else "")
         )
     rows = output_rows or max((len(a) for n, a in old.arrays.items() if n[0] == "o"), default=1)
     shared = {"run": old.run, "sources": old.sources}

@@ -30,6 +30,7 @@ SEGMENT_HEADER_BYTES = 4096
 SLOT_BYTES = 48
 SLOT_SPACING = 4096
 WATERMARK_BYTES = 2 * SLOT_SPACING
+VERSIONS = "versions"  # the code of each version that ran, by its name
 MANIFEST, WATERMARK, LOCK, CODE, CHECKPOINTS = (
     "manifest",
     "watermark",

@@ -16,7 +16,7 @@ from onetape.compiled.timers import new_timers
 from onetape.engine import intervals
 from onetape.engine.columns import joins
 from onetape.engine.layout import LATE, NODE_WORDS
-from onetape.engine.node import Canonical, Node
+from onetape.engine.node import Canonical, Node, fed_by
 from onetape.engine.operator_text import _earliest
 from onetape.engine.stream import Stream
 from onetape.records import UNSET
@@ -65,6 +65,9 @@ class IntervalJoin(Node):
             f"at most {self.capacity:,} rows kept of a side{pairs}; at capacity the pipeline halts "
             "and says so",
         ]
+
+    def meaning(self) -> dict[str, Any]:
+        return fed_by(self)
 
     def manifest(self) -> dict[str, Any]:
         return {"within_ns": [self.least_ns, self.most_ns], "how": self.how, "key": self.key}

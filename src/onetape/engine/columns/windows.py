@@ -161,4 +161,5 @@ def _written(of: Any, keys: list[str], named: dict[str, Any]) -> Any:
     ]
     spec = written(name, lines, {"Of": of, "Made": made, **NAMES})
     spec.__columns__ = [lift(expr) for expr in named.values()]
+    spec.__kept__ = "; ".join([*panes.add, *panes.merge, *panes.carry])
     return spec

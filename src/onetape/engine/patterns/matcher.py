@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from onetape.compiled.index import held_slots
+from onetape.engine import closure
 from onetape.engine.columns.bind import field_name
 from onetape.engine.emit import Emitter
 from onetape.engine.keyed import give_back, slot_known
@@ -42,6 +43,7 @@ class Matcher(Node):
     read: Any = None
     writing: Any = None
     module: Any = None
+    conditions: str = ""  # a hash of their code
 
     def keyed_by(self) -> str | None:
         return self.key
@@ -138,6 +140,20 @@ class Matcher(Node):
     def written(self) -> str:
         return str(self.writing.text)
 
+    def meaning(self) -> dict[str, Any]:
+        """A partial match stands at a step, by what was asked there: those of another pattern are
+        no partial matches of this one. What a match gives may change."""
+        p, asked = self.pattern, {n: r for n, r in self.read.readers.items() if n != "emit"}
+        steps = [
+            f"{_said(s)}: {asked[s.name].text}"
+            + "".join(f", without {a.name}: {asked[a.name].text}" for a in s.absent)
+            for s in p.steps
+        ]
+        return {
+            "steps": "; ".join(steps), "within_ns": p.within_ns, "skip": p.skip,
+            "at_most": p.at_most,
+        }  # fmt: skip
+
     def manifest(self) -> dict[str, Any]:
         p = self.pattern
         return {
@@ -195,6 +211,7 @@ def matches(pattern: Pattern, stream: Stream) -> Stream:
             f"{name}: {pattern.capacity} keys of {writing.cells} partial matches are more than "
             f"{CELLS_MOST}; lower capacity or at_most"
         )
+    asked = {name: r.function for name, r in read.readers.items() if name != "emit"}
     node = Matcher(
         name=name,
         inputs=(("events", stream),),
@@ -203,5 +220,6 @@ def matches(pattern: Pattern, stream: Stream) -> Stream:
         read=read,
         writing=writing,
         module=writing.module(),
+        conditions=closure.fingerprint("", asked),
     )
     return node.matches()

@@ -160,6 +160,8 @@ def drop_oldest(key, runs, base, at_most):
     """Keep the `at_most` that began last; returns how many are lost."""
     lost = max(key.open - at_most, 0)
     for _ in range(lost):
+        if key.head == 0:
+            no_such_step()
         key.head = let_go(key, runs, base, key.head)
     return lost
 
@@ -171,12 +173,25 @@ def drop_newest(key, runs, base, at_most):
     if lost > 0:
         last = key.head
         for _ in range(at_most - 1):
+            if last == 0:
+                no_such_step()
             last = row(runs, base + last - 1).next
+        if last == 0:
+            no_such_step()
         at = row(runs, base + last - 1).next
         row(runs, base + last - 1).next = 0
         while at != 0:
             at = let_go(key, runs, base, at)
     return lost
+
+
+@kernel
+def no_such_step():
+    """What a key holds is not of this pattern: halt, before anything is written beside it."""
+    raise ValueError(
+        "the partial matches of a key are not of this pattern: it has no such step, or the key "
+        "has fewer open than it counts; its state is not to be gone on with"
+    )
 
 
 @kernel

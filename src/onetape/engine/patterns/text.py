@@ -30,8 +30,8 @@ from onetape.records import UNSET
 EACH, BEST, IN_TURN = "tell_each", "tell_best", "tell_in_turn"
 CHAIN = (
     "begin_ns", "copy_of", "drop_newest", "drop_oldest", "end", "end_ns", "first_end", "halt",
-    "keep", "let_go", "max_of", "max_of_floats", "min_of", "min_of_floats", "new_cell", "sum_of",
-    "sum_of_floats", EACH, BEST, IN_TURN,
+    "keep", "let_go", "max_of", "max_of_floats", "min_of", "min_of_floats", "new_cell",
+    "no_such_step", "sum_of", "sum_of_floats", EACH, BEST, IN_TURN,
 )  # fmt: skip
 
 
@@ -222,6 +222,8 @@ class Writing:
                     with text.block(f"elif r.step == {k}"):
                         text.add(f"# {standing.step.name} was the last it took")
                         write_standing(self, standing)
+                with text.block("else"):
+                    text.add("no_such_step()")
                 text.add("at = following")
             with text.block("if is_first"):
                 text.add(
