@@ -5,6 +5,8 @@ import time
 
 import numpy as np
 import pytest
+from tests.runtimes import swapping
+from tests.runtimes.swapping import ADDS, BY_NAME, WIDER, Kept, stored, version
 from tests.s3_server import S3Server
 
 import onetape as ot
@@ -14,6 +16,7 @@ from onetape.records import OperatorError
 from onetape.runtimes.edge import uploader
 from onetape.runtimes.edge.live import checkpoints_text
 from onetape.runtimes.edge.node import EdgeNode
+from onetape.runtimes.edge.swap import swap
 from onetape.tape import checkpoint
 
 DEADLINE_S = 60
@@ -139,3 +142,40 @@ def test_an_address_that_is_none_is_refused_before_anything_is_made(tmp_path):
         EdgeNode(pipeline(), tmp_path / "t", checkpoint_every_s=1, checkpoints="bucket/x")
 
     assert not (tmp_path / "t").exists()
+
+
+@pytest.mark.parametrize("scheme", ["s3", "file"])
+def test_a_tape_that_versions_took_over_on_goes_on_from_the_store(scheme, tmp_path, request):
+    url = f"file://{tmp_path}/store"
+    if scheme == "s3":
+        request.getfixturevalue("server").start()
+        url = "s3://bucket/swapped"
+    first = version(tmp_path / "a", ADDS.format(times=1))
+    with EdgeNode(first, tmp_path / "t", checkpoint_every_s=0.05, checkpoints=url) as node:
+        kept = Kept(node.plan)
+        node.when_swapped.append(kept.follow)
+        kept_push(node, kept, 0)
+        swap(node, stored(node, tmp_path / "b", WIDER.format(migrate=BY_NAME)))
+        (node.folder / "versions" / "notes.json").write_text("{}")
+        kept_push(node, kept, swapping.BLOCK)
+        node.tape.sync()
+        wait_for(lambda: node.statistics()["uploaded_offset"] == node.next_offset())
+        kept.take(node.stop())
+        state = state_digest(node.engine)
+
+    assert main(["restore", url, str(tmp_path / "again"), "--json"]) == 0
+    names = sorted(path.name for path in (tmp_path / "again" / "versions").iterdir())
+    assert names == sorted(f"{name}.json" for name in (node.versions.first, node.version))
+    for text in (WIDER.format(migrate=BY_NAME), ADDS.format(times=1)):
+        again = EdgeNode(version(tmp_path / "b", text), tmp_path / "again", resume=True)
+        said = again.recover(digests_of(again.plan))
+        assert all("the tape goes on with version" in line for line in said)
+        assert again.version == node.version
+        assert state_digest(again.engine) == state
+        with again:
+            list(again.stop())
+
+
+def kept_push(node, kept, first):
+    assert node.push(swapping.numbers(first))
+    kept.take(node.drain_until_idle())

@@ -1,6 +1,9 @@
 """`onetape deploy` on a running node: compared in the shadow, switched, and back."""
 
 import json
+import os
+import threading
+import time
 
 import pytest
 from tests.runtimes.swapping import ADDS, BLOCK, BY_NAME, WIDER, Kept, numbers, replayed, version
@@ -8,8 +11,9 @@ from tests.runtimes.swapping import ADDS, BLOCK, BY_NAME, WIDER, Kept, numbers, 
 from onetape import cli
 from onetape.compiled import mode
 from onetape.engine.digest import state_digest
+from onetape.records import OperatorError
 from onetape.runtimes import code, deploy
-from onetape.runtimes.edge.control import Control
+from onetape.runtimes.edge.control import Control, ask, facts_of
 from onetape.runtimes.edge.node import EdgeNode
 from onetape.runtimes.ending import follow_swaps
 from onetape.runtimes.manifest import write_result
@@ -216,3 +220,88 @@ def test_why_tells_of_a_row_with_the_version_that_made_it(live, tmp_path, capsys
     story = json.loads(capsys.readouterr().out)
     assert story["row"]["sum"] == 50 + 1000
     assert (story["operator"], story["key"]) == ("Adds", 0)
+
+
+def wait_for(condition):
+    end_s = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end_s, "it did not happen in time"
+        time.sleep(0.01)
+
+
+def test_a_bad_question_is_said_removed_and_does_not_end_the_node_s_ear(live, tmp_path, capsys):
+    node, kept = live
+    push(node, kept, 0)
+    control, other = node.folder / "control", tmp_path / "other.json"
+    other.write_text('{"version": "x"}')
+    (control / "request-0.json").write_text('{"version"')
+    (control / "request-1.json").symlink_to(control / "nowhere")
+    (control / "request-2.json").symlink_to(other)
+    (control / "request-3.json").write_text("[]")
+    (control / "request-4.json").write_text("{}")
+    (control / "request-5.json").mkdir()
+    os.mkfifo(control / "request-6.json")
+    with pytest.raises(OperatorError, match=r"y\.json is not there"):
+        ask(node.folder, {"version": "y"})
+    said = capsys.readouterr().err.splitlines()
+    for n in (0, 1, 2, 3, 5, 6):
+        assert sum(f"request-{n}.json" in line for line in said) == 1
+    answered = {p.name: json.loads(p.read_text())["error"] for p in control.glob("answer-*")}
+    assert sorted(answered) == [f"answer-{n}.json" for n in (0, 1, 2, 3, 4, 6)]
+    assert "no question to a node" in answered["answer-0.json"]
+    assert [path.name for path in control.glob("request-*")] == ["request-5.json"]
+    assert other.exists()
+    assert deployed(capsys, node.folder, "--set", "Adds.times=2")["version"] == node.version
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"history": 7}'])
+def test_what_is_told_of_a_node_is_made_anew_if_it_cannot_be_read(tmp_path, capsys, text):
+    with EdgeNode(version(tmp_path / "a", ADDS.format(times=1)), tmp_path / "tape") as node:
+        control = node.folder / "control"
+        control.mkdir(mode=0o755)
+        (control / "node.json").write_text(text)
+        with Control(node):
+            assert facts_of(node.folder)["history"] == [node.version]
+            assert control.stat().st_mode & 0o777 == 0o700
+        (control / "node.json").write_text(text)
+        if text == "{":
+            with pytest.raises(OperatorError, match=r"node\.json cannot be read"):
+                facts_of(node.folder)
+        list(node.stop())
+    assert "node.json cannot be read, and is made anew" in capsys.readouterr().err
+
+
+def test_a_control_folder_that_is_a_link_is_refused(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    with EdgeNode(version(tmp_path / "a", ADDS.format(times=1)), tmp_path / "tape") as node:
+        (node.folder / "control").symlink_to(tmp_path / "elsewhere")
+        with pytest.raises(OperatorError, match="control is no folder"), Control(node):
+            pass
+        list(node.stop())
+
+
+def test_a_shadow_ends_when_its_node_does(live, tmp_path, capsys):
+    node, kept = live
+    push(node, kept, 0)
+    codes = []
+    words = ["deploy", str(node.folder), "--set", "Adds.times=2", "--shadow-events", "1000000"]
+    asking = threading.Thread(target=lambda: codes.append(cli.main([*words, "--yes"])))
+    asking.start()
+    wait_for(lambda: len(list((node.folder / "versions").iterdir())) == 2)
+    kept.take(node.stop())
+    node.tape.close()
+    asking.join(60)
+    assert codes == [1]
+    assert "has ended: 500 events were compared, of 1,000,000; noth" in capsys.readouterr().err
+
+
+def test_a_strange_file_among_the_versions_is_passed_over(live, capsys):
+    node, kept = live
+    push(node, kept, 0)
+    versions = node.folder / "versions"
+    (versions / "notes.json").write_text("{")
+    (versions / f"{node.version} (copy).json").write_text("{}")
+    assert cli.main(["deploy", str(node.folder), "--set", "Adds.times=2", "--yes"]) == 0
+    said = capsys.readouterr().err
+    assert said.count("notes.json is no version of the pipeline, and is passed over") == 1
+    assert said.count("(copy).json is no version") == 1

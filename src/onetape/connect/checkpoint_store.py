@@ -2,11 +2,13 @@
 
     URL/manifest                 what the tape is, as in its folder
     URL/code/<sha256>            the sources it names
+    URL/versions/<sha256>.json   the versions of the pipeline that ran on it
     URL/checkpoints/...          manifests and packs, under the names they have in the tape's folder
 
 A pack is named by what is in it, so one that is there need not be sent again: what goes up is the
-chunks that are new. Packs come before the manifest that names them, and at removal manifests before
-packs, so what can be seen is whole at any time. The frames of the tape are not brought there.
+chunks that are new. Packs and versions come before the manifest that names them, and at removal
+manifests before packs, so what can be seen is whole at any time. The frames of the tape are not
+brought there.
 
 Where the store is and who we are it learns from the environment, as other tools do:
 AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, or the machine's role;
@@ -78,6 +80,7 @@ class CheckpointStore:
         except Exception as why:
             raise self._problem("cannot be used", why) from None
         self._known: dict[int, Manifest] = {}  # manifests that are there
+        self._versions: set[str] | None = None  # those that are there; None: not looked yet
 
     def upload(self, tape: str) -> Uploaded | None:
         """Bring the newest checkpoint of the tape there, if it is not; then remove old ones.
@@ -90,6 +93,7 @@ class CheckpointStore:
             return None
         manifest, there, done = found[0], self._sizes("checkpoints"), 0
         self._claim(tape)
+        done += self._bring_versions(tape)
         for pack in manifest.packs:
             if there.get(pack.name) != pack.size_bytes:
                 done += self._put(f"checkpoints/{pack.name}", os.path.join(base, pack.name))
@@ -134,9 +138,13 @@ class CheckpointStore:
         shutil.rmtree(fresh, ignore_errors=True)
         try:
             make_folder(fresh, begins)
-            for name in self._sizes("code"):
-                code = os.path.join(fresh, layout.CODE, name)
-                layout.replace_file(code, self._get(f"code/{name}"))
+            for folder in (layout.CODE, layout.VERSIONS):
+                names = self._sizes(folder)
+                if names:
+                    os.makedirs(os.path.join(fresh, folder), exist_ok=True)
+                for name in names:
+                    path_of = os.path.join(fresh, folder, name)
+                    layout.replace_file(path_of, self._get(f"{folder}/{name}"))
             for pack in manifest.packs:
                 layout.replace_with(os.path.join(base, pack.name), self._parts(pack.name))
             manifest = manifest._replace(position=position)
@@ -165,6 +173,18 @@ class CheckpointStore:
                 f"{self.url} holds the checkpoints of another tape ({theirs.tape_id:016x}, this "
                 f"one is {ours.tape_id:016x}); give each tape a prefix of its own"
             )
+
+    def _bring_versions(self, tape: str) -> int:
+        """A version lies beside the tape before the first frame that it runs; how many bytes."""
+        folder, done = os.path.join(tape, layout.VERSIONS), 0
+        names = os.listdir(folder) if os.path.isdir(folder) else []
+        wanted = {name for name in names if layout.is_version(name)}
+        if self._versions is None and wanted:
+            self._versions = set(self._sizes(layout.VERSIONS))
+        for name in sorted(wanted - (self._versions or set())):
+            done += self._put(f"{layout.VERSIONS}/{name}", os.path.join(folder, name))
+            self._versions = {*(self._versions or ()), name}
+        return done
 
     def _collect(self) -> None:
         """Remove what retention does not keep, and manifests that cannot be read."""

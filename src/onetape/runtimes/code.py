@@ -18,7 +18,9 @@ from onetape.engine.graph import Pipeline
 from onetape.engine.settings import with_settings
 from onetape.records import IntegrityError, OperatorError
 from onetape.runtimes.load import STANDARD, load_pipeline
-from onetape.tape.layout import VERSIONS, replace_file
+from onetape.tape.layout import VERSIONS, is_version, replace_file
+
+_SAID = set[Path]()  # strange files that were told of
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,14 @@ def stored(folder: str | Path, name: str) -> Code:
 
 
 def all_stored(folder: str | Path) -> dict[str, str]:
-    """{driver: name} of the versions that are kept beside a tape."""
-    found = [stored(folder, path.stem) for path in (Path(folder) / VERSIONS).glob("*.json")]
+    """{driver: name} of the versions that are kept beside a tape. What is none is passed over."""
+    paths = sorted((Path(folder) / VERSIONS).glob("*.json"))
+    for path in paths:
+        if not is_version(path.name) and path not in _SAID:
+            _SAID.add(path)
+            print(
+                f"onetape: {path} is no version of the pipeline, and is passed over; remove it",
+                file=sys.stderr,
+            )
+    found = [stored(folder, path.stem) for path in paths if is_version(path.name)]
     return {code.driver: code.name for code in found}

@@ -20,6 +20,7 @@ from onetape.records import OnetapeError, OperatorError
 from onetape.runtimes.batch import set_midnight
 from onetape.runtimes.course import Course, Versions
 from onetape.runtimes.edge.follower import newest
+from onetape.tape.inspect import is_open
 from onetape.tape.layout import read_facts
 from onetape.tape.reader import read_segments
 
@@ -77,6 +78,7 @@ def run(
     made = Shadow(start, start, 0, {name: Compared() for name in names})
     began_s, begun = time.monotonic(), int(old.engine.run["events"][0])
     while True:
+        goes_on = is_open(str(folder))  # asked first: then all that it wrote is read below
         for buffer, begin, end in read_segments(folder, made.last):
             pair = [_rows(course, buffer, begin, end) for course in (old, new)]
             if old.name != facts["version"]:
@@ -89,6 +91,12 @@ def run(
         if passed and made.events >= events:
             _take_over(old, order)  # with the state of now, as the node will
             return made
+        if not goes_on:
+            raise OperatorError(
+                f"the node on {folder} has ended: {made.events:,} events were compared"
+                + (f", of {events:,}" if events else "")
+                + "; nothing was deployed"
+            )
         time.sleep(PAUSE_S)
 
 

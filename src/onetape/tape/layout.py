@@ -4,6 +4,7 @@
     watermark               two slots 4 KiB apart, written in turn: how far all is durable
     manifest                what this tape is: one line of JSON, one of its checksum
     code/<sha256>           sources named by manifests, by the hash of their text
+    versions/<sha256>.json  versions of the pipeline that ran on it
     checkpoints/            see `checkpoint`
     lock                    held by the one writer
 
@@ -15,6 +16,7 @@ another tape could be mistaken for it, the tape's id.
 import hashlib
 import json
 import os
+import re
 import struct
 from errno import ENOENT
 from typing import Any, NamedTuple
@@ -30,13 +32,13 @@ SEGMENT_HEADER_BYTES = 4096
 SLOT_BYTES = 48
 SLOT_SPACING = 4096
 WATERMARK_BYTES = 2 * SLOT_SPACING
-VERSIONS = "versions"  # the code of each version that ran, by its name
-MANIFEST, WATERMARK, LOCK, CODE, CHECKPOINTS = (
+MANIFEST, WATERMARK, LOCK, CODE, CHECKPOINTS, VERSIONS = (
     "manifest",
     "watermark",
     "lock",
     "code",
     "checkpoints",
+    "versions",
 )
 
 _MAGIC = 0x31455041_54454E4F  # "ONETAPE1"
@@ -66,6 +68,11 @@ class Watermark(NamedTuple):
 def checksum(data: bytes) -> int:
     """CRC-32C of some small bytes, without loading the compiler."""
     return int(crc32c.twin(0, np.frombuffer(data, np.uint8), 0, len(data)))
+
+
+def is_version(name: str) -> bool:
+    """Can a file in `versions/` be one, by its name?"""
+    return re.fullmatch("[0-9a-f]{64}[.]json", name) is not None
 
 
 def segment_path(folder: str, index: int) -> str:
