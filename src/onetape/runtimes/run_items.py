@@ -119,7 +119,7 @@ def run_items(
                 while item is None or not node.push(item[2], source=item[0], kind=item[1]):
                     take(node.drain())
                     progress.update(int(events[0]), brought.rows, int(events[0]), "events")
-                    if item is None and time.perf_counter() - told_s > SNAPSHOT_S:
+                    if time.perf_counter() - told_s > SNAPSHOT_S:
                         told_s = time.perf_counter()
                         live.write(tape, live.snapshot(node))
                     time.sleep(DRAIN_PAUSE_S)
