@@ -221,7 +221,9 @@ def in_parts_or_refused(seed, events):
         try:
             rows, origins, result = in_parts(pipeline, frames(pieces), feeds, count)
         except (StepError, DeclarationError) as why:
-            assert re.search("another part owns|name the outputs|order of event time", str(why))
+            assert re.search(
+                "another part owns|name the outputs|order of event time|change places", str(why)
+            )
             return "refused"
         assert (rows, origins, result.digests) == (whole.rows, whole.origins, whole.digests)
         assert vars(result.counts) | OWN == vars(whole.counts) | OWN
@@ -307,6 +309,14 @@ def test_a_step_that_forgets_keys_is_refused(said, by):
     few = every_other(ot.source(Tick), capacity={"keys": 8}, **said)
     with pytest.raises(DeclarationError, match="every_other forgets keys, refuses them or puts"):
         Parts(ot.Pipeline(few=few), 2, by=by)
+
+
+def test_operators_with_timers_in_both_stages_are_refused():
+    ticks = ot.source(Tick)
+    naps = Nap(ticks).repartition(by=ot.c.value)
+    with pytest.raises(DeclarationError, match="Nap has timers, and Sleeper behind the parts too"):
+        Parts(ot.Pipeline(again=Sleeper(naps, nap=5, again=9)), 2, by="key")
+    Parts(ot.Pipeline(naps=Nap(ticks), again=every_other(naps)), 2, by="key")
 
 
 def test_where_timers_of_both_stages_would_change_places_the_order_of_outputs_is_asked_for():

@@ -21,7 +21,7 @@ from onetape.engine.columns.bind import field_name
 from onetape.engine.graph import Pipeline
 from onetape.engine.in_order import InOrder
 from onetape.engine.node import Node
-from onetape.engine.operator_node import check_key
+from onetape.engine.operator_node import OperatorNode, check_key
 from onetape.engine.partition import why_not_kept
 from onetape.engine.sources import Source
 from onetape.engine.stream import Stream
@@ -214,6 +214,7 @@ def stages_of(pipeline: Pipeline, by: str) -> Stages:
         same = np.arange(len(pipeline.nodes), dtype=np.uint16)
         return Stages(pipeline, None, {}, "", (same, same))
     _check_order(pipeline, second)
+    _check_operators(second)
     _check_feeds(pipeline)
     made: dict[int, Node] = {}
     firsts: list[tuple[int, Node]] = []
@@ -278,8 +279,8 @@ def _edge(
     name = f"handed_{number}"
     handover = Handover(name, (("rows", stream),), of=of)
     with_time = stream.node.comes_with_time(stream.output)
-    sources = _sources_of(stream.node)
-    feeds = [bit for bit, source in enumerate(feeds_of(pipeline)) if source in sources]
+    above = _above(stream.node)
+    feeds = [bit for bit, source in enumerate(feeds_of(pipeline)) if source in above]
     return handover, Handed(
         name,
         of=stream.of,
@@ -291,10 +292,9 @@ def _edge(
     )
 
 
-def _sources_of(node: Node) -> set[Node]:
-    if isinstance(node, Source):
-        return {node}
-    return set().union(*(_sources_of(stream.node) for _, stream in node.inputs))
+def _above(node: Node) -> set[Node]:
+    """The node and all that its rows come from."""
+    return {node}.union(*(_above(stream.node) for _, stream in node.inputs))
 
 
 def _pipeline(outputs: dict[str, Stream], nodes: list[tuple[int, Node]]) -> Pipeline:
@@ -320,6 +320,22 @@ def _check_order(pipeline: Pipeline, second: list[Node]) -> None:
                 "pipeline, and both have timers; name the outputs of what goes by the parts' key "
                 "first, in Pipeline(...)"
             )
+
+
+def _check_operators(second: list[Node]) -> None:
+    """A late event may set timers of operators to the past: those of both stages by turns."""
+    behind = [node for node in second if _has_own_timers(node)]
+    handed = [stream.node for node in second for _, stream in node.inputs]
+    first = [n for one in handed for n in _above(one) if n not in second and _has_own_timers(n)]
+    if behind and first:
+        raise DeclarationError(
+            f"{first[0].name} has timers, and {behind[0].name} behind the parts too: where a late "
+            "event sets both to the past, they would change places; run it in one part"
+        )
+
+
+def _has_own_timers(node: Node) -> bool:
+    return isinstance(node, OperatorNode) and node.is_timed()
 
 
 def _check_feeds(pipeline: Pipeline) -> None:
