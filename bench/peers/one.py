@@ -28,15 +28,16 @@ def main(
         return
     package = import_module(engine)
     version = getattr(package, "__version__", None) or metadata.version(engine)
-    given = import_module(f"{suite}.stream").ANSWERS[work][0](int(events))
+    stream = import_module(f"{suite}.stream")
+    given, clock = stream.ANSWERS[work][0](int(events)), getattr(stream, "clock", time.perf_counter)
     took_s: list[float] = []
     while len(took_s) < int(rounds) or sum(took_s) < float(seconds):
         one = computation(given)
         gc.collect()
         gc.freeze()  # the input is no garbage: spare the engine looking through it
-        began_s = time.perf_counter()
+        began_s = clock()
         one.run()
-        took_s.append(time.perf_counter() - began_s)
+        took_s.append(clock() - began_s)
         gc.unfreeze()
     np.save(out, in_order(one.rows()))
     print(json.dumps({"version": version, "events_per_s": round(int(events) / min(took_s))}))

@@ -88,7 +88,9 @@ def test_rows_read_and_write_the_same_in_both(value, data):
     seen = []
     for how in ("compiled", "interpreted", "boundscheck"):
         with mode.running(how):
-            block = np.ones(4, RECORD)
+            block = np.zeros(4, RECORD)  # also between the fields, which np.ones leaves as it was
+            for name in RECORD.names:
+                block[name] = 1
             buffer = np.frombuffer(bytearray(data), np.uint8)
             if how == "interpreted":
                 answer = add_wrap(use_rows(block, buffer, value), 0)

@@ -235,6 +235,18 @@ def test_capacities_are_known_and_positive():
     for count in (0, -1, "many"):
         with refused(rf"every_other: capacity of keys was {count!r}; expected 1 or more"):
             every_other(TICKS, capacity={"keys": count})
+    with refused(r'every_other: capacity was 2000; write capacity=\{"keys": 2000\}'):
+        every_other(TICKS, capacity=2_000)
+    with refused(
+        r'test_declarations.py:\d+: Few.capacity was 2000; .* write capacity = \{"keys": 2000\}'
+    ):
+
+        @operator(key="key")
+        class Few:
+            sum: ot.i64 = 0
+            capacity = 2_000
+
+            def on_tick(self, t: Tick) -> Tick | None: ...
 
 
 def test_order_is_by_arrival_or_event_time():

@@ -515,7 +515,9 @@ def test_as_many_keys_as_the_capacity_fit_and_one_more_halts(running, kind):
 
     assert len(fits.rows["out"]) == 25
     assert str(full.value).startswith(f"operator {name} is at capacity at offset 1, event ")
-    assert "nothing is dropped to make room; raise its capacity" in str(full.value)
+    room = '{"keys": N}' if kind == "operator" else "N"
+    raised = f"raise its capacity, for example {name}(..., capacity={room}), or say"
+    assert f"nothing is dropped to make room; {raised}" in str(full.value)
     assert "or say what else to do: when_full='evict_oldest' forgets" in str(full.value)
 
 

@@ -164,5 +164,11 @@ def test_a_tape_is_of_the_settings_it_was_made_with(tmp_path, capsys):
     assert cli.main(["verify", str(program), str(tmp_path / "tape"), *less]) == 0
     assert json.loads(capsys.readouterr().out)["equal"]
     assert cli.main(["verify", str(program), str(tmp_path / "tape")]) == 0
-    assert "the tape was made by another pipeline" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    differ = "large.lots was 1000, is 100000000"
+    assert f"the tape was made by another pipeline (settings: {differ}); what" in said
+    assert cli.main(["run", str(program), *twin, "--resume"]) == 1
+    said = capsys.readouterr().err
+    assert f"was made by this pipeline with other settings: {differ}; give those" in said
+    assert "(--set large.lots=1000)" in said
     assert facts["rows"]["large"] > 50

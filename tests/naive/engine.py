@@ -338,7 +338,11 @@ class Naive:
             self.late_at_windows += 1
             self.push(node, "late", event)
             return
+        has_missed = is_late and (pane + 1) * every + node.lateness_ns <= time  # some windows
+        self.late_at_windows += has_missed
         if not self.is_kept(node, number, key):
+            if has_missed:
+                self.push(node, "late", event)
             return
         panes = self.panes.setdefault((number, key), {})
         if node.lateness_ns:
@@ -364,6 +368,8 @@ class Naive:
                 self.tell_window(node, number, key, end_ns, LATE)
             elif node.emit == "each" and end_ns > time:
                 self.tell_window(node, number, key, end_ns, EARLY)
+        if has_missed:
+            self.push(node, "late", event)
 
     def wakes(self, node, number, key, after_ns):
         """When, after some time, the windows of a key end, or are to be told early."""

@@ -217,6 +217,10 @@ def test_a_tape_goes_on_only_with_the_input_it_was_made_from(day, tmp_path, caps
     for argv, words in (
         ([*run, str(other), "--resume"], "is not that"),
         ([*run, str(day), "--resume", "--date", "2020-01-02"], "another date"),
+        (
+            [*run, str(day), "--resume", "--set", "BurstCancel.more_than=8"],
+            "made by this pipeline with other settings: BurstCancel.more_than was ",
+        ),
     ):
         assert cli.main(argv) == 1
         assert words in capsys.readouterr().err
@@ -226,6 +230,18 @@ def test_a_tape_goes_on_only_with_the_input_it_was_made_from(day, tmp_path, caps
     assert "is complete; nothing was changed" in said.err
     assert json.loads(said.out)["digests"] == made["digests"]
     assert {path: path.read_bytes() for path in tape.rglob("*") if path.is_file()} == before
+
+
+def test_top_shows_a_run_from_a_file(day, tmp_path, capsys):
+    tape = tmp_path / "tape"
+    made = run_json(capsys, "run", "standard", "--file", day, "--tape", tape, "--json")
+
+    shown = run_json(capsys, "top", tape, "--json")
+    assert (shown["events"], shown["rows"]) == (made["messages"], made["rows"])
+    assert cli.main(["top", str(tape), "--once"]) == 0
+    assert f"{made['messages']:,} events" in capsys.readouterr().out
+    assert cli.main(["top", str(tmp_path)]) == 1
+    assert "no node has run on" in capsys.readouterr().err
 
 
 def test_a_run_goes_on_with_the_date_of_its_tape(tmp_path, capsys):

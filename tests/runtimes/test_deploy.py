@@ -12,7 +12,7 @@ from onetape import cli
 from onetape.compiled import mode
 from onetape.engine.digest import state_digest
 from onetape.records import OperatorError
-from onetape.runtimes import deploy
+from onetape.runtimes import code, deploy
 from onetape.runtimes.edge.control import Control, ask, facts_of
 from onetape.runtimes.edge.node import EdgeNode
 from onetape.runtimes.ending import follow_swaps
@@ -67,6 +67,93 @@ def test_a_file_settings_and_back(live, tmp_path, capsys):
     assert {k: v for _, k, v in kept.rows["sum"] if k >= 0} == dict.fromkeys(range(10), 1200)
     again, state_again, _ = replayed(version(tmp_path / "a", ADDS.format(times=1)), node.folder)
     assert (again.hexes(), state_again) == (kept.hexes(), state_digest(node.engine))
+
+
+def test_settings_given_before_go_on_to_another_file(live, tmp_path, capsys):
+    node, kept = live
+    push(node, kept, 0)
+    set_once = deployed(capsys, node.folder, "--set", "Adds.times=20")
+    (tmp_path / "b").mkdir()
+    path = tmp_path / "b" / "pipeline.py"
+    path.write_text(ADDS.format(times=7).replace("class Adds:", "class Adds:\n    # another"))
+    words = [path, "--to", node.folder]
+    went_on = deployed(capsys, *words)
+    anew = deployed(capsys, *words, "--set", "Adds.times=30")
+    dry = ["deploy", *map(str, words), "--reset-settings", "--dry-run"]
+    assert cli.main(dry) == 0
+    text = capsys.readouterr().out
+    reset = deployed(capsys, *words, "--reset-settings")
+    push(node, kept, BLOCK)
+    kept.take(node.stop())
+    node.tape.sync()
+
+    said = [made["settings"] for made in (set_once, went_on, anew, reset)]
+    times = "Adds.times"
+    assert said == [{times: [1, 20]}, {}, {times: [20, 30]}, {times: [30, 7]}]
+    assert text.startswith("settings:\n  Adds.times 30 -> 7\nstate:\n")
+    assert json.loads(code.stored(node.folder, went_on["version"]).text())["settings"] == {
+        times: "20"
+    }
+    assert {v for _, k, v in kept.rows["sum"] if k == 3} >= {50, 50 + 7, 50 + 7 * 50}
+    again, state_again, _ = replayed(version(tmp_path / "a", ADDS.format(times=1)), node.folder)
+    assert (again.hexes(), state_again) == (kept.hexes(), state_digest(node.engine))
+
+
+def test_settings_that_are_not_in_the_new_file_are_named(live, tmp_path, capsys):
+    node, kept = live
+    push(node, kept, 0)
+    deployed(capsys, node.folder, "--set", "Adds.times=20")
+    (tmp_path / "b").mkdir()
+    path = tmp_path / "b" / "pipeline.py"
+    path.write_text(ADDS.format(times=7))
+    words = ["deploy", str(path), "--to", str(node.folder), "--dry-run"]
+    assert cli.main(words) == 0
+    assert "  Adds.times=20, as given before\n" in capsys.readouterr().out
+    path.write_text(WIDER.format(migrate=BY_NAME))
+    assert cli.main(words) == 0
+    assert f"{path} has no setting Adds.times any more" in capsys.readouterr().err
+    original = [str(tmp_path / "a" / "pipeline.py"), "--to", str(node.folder)]
+    assert cli.main(["deploy", *original]) == 1
+    assert "(Adds.times=20 was given before; --reset-settings " in capsys.readouterr().err
+
+
+def test_what_nobody_agreed_to_is_refused_and_the_last_way_back_is_not_offered(live, capsys):
+    node, kept = live
+    push(node, kept, 0)
+    to_20 = ["deploy", str(node.folder), "--set", "Adds.times=20"]
+    assert cli.main(to_20) == 1  # the tests' stdin is no terminal
+    assert "nothing was deployed; --yes does it" in capsys.readouterr().err
+    assert cli.main([*to_20, "--json"]) == 1
+    assert not json.loads(capsys.readouterr().out)["deployed"]
+    assert cli.main([*to_20, "--yes"]) == 0
+    assert f"back: onetape deploy {node.folder} --rollback" in capsys.readouterr().out
+    assert cli.main([*to_20[:-1], "Adds.times=30", "--yes"]) == 0
+    capsys.readouterr()
+    for is_back_offered in (True, False):
+        assert cli.main(["deploy", str(node.folder), "--rollback", "--yes"]) == 0
+        assert ("back:" in capsys.readouterr().out) == is_back_offered
+
+
+def test_the_tape_tells_which_version_ran_from_where(live, tmp_path, capsys):
+    node, kept = live
+    push(node, kept, 0)
+    made = deployed(capsys, node.folder, "--set", "Adds.times=2")
+    push(node, kept, BLOCK)
+    kept.take(node.stop())
+    node.tape.sync()
+
+    folder, (first, second) = str(node.folder), (made["before"], made["version"])
+    assert cli.main(["tape", "ls", folder]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    at = lines.index(f"version {first[:12]} from frame 0 on")
+    assert lines[at + 1] == f"version {second[:12]} from frame {made['offset']} on"
+    assert cli.main(["tape", "cat", folder, "--kind", "swap"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.split()[:2] == [str(made["offset"]), "CONTROL"]
+    assert cli.main(["tape", "verify", folder]) == 0
+    assert capsys.readouterr().out.endswith("bytes checked, 1 swap of versions\n")
+    assert cli.main(["verify", str(tmp_path / "a" / "pipeline.py"), folder]) == 0
+    assert "1 swap on the tape; each frame was run by" in capsys.readouterr().out
 
 
 def test_verify_takes_each_version_at_its_place(live, tmp_path, capsys):

@@ -11,8 +11,7 @@ import onetape as ot
 from onetape import c
 from onetape import market as mk
 from onetape.cli import main
-from onetape.records import DeclarationError, OperatorError
-from onetape.runtimes.partitions import Parts
+from onetape.records import DeclarationError
 from onetape.runtimes.verify import verify
 from onetape.sim import write_file
 from onetape.surveillance import burst_cancel
@@ -103,14 +102,19 @@ def test_what_does_not_go_by_the_key_runs_behind_the_parts(day):
     assert len(one.by_size) > 20
 
 
-def test_a_second_stage_behind_a_feed_that_can_lose_messages_is_refused():
+def test_a_refused_message_makes_the_second_stage_stale_too(day, tmp_path):
+    data, at = bytearray(day.read_bytes()), 0
+    while at < len(data) // 3 or data[at + 2] != ord("A"):
+        at += 2 + int.from_bytes(data[at : at + 2], "big")
+    data[at + 2] = ord("~")
+    (tmp_path / "bad.itch").write_bytes(data)
     trades = ot.source("itch").trades()
-    sized = trades.window("1s", by=c.qty_lots).agg(trades=ot.count())
-    lossy = {"itch": "moldudp64"}
-
-    with pytest.raises(OperatorError, match="itch can lose messages"):
-        Parts(ot.Pipeline(sized=sized), 2, framing=lossy)
-    Parts(ot.Pipeline(trade=trades), 2, framing=lossy)  # no second stage
+    by_side = trades.window("100ms", by=c.side).agg(n=ot.count())
+    pipeline = ot.Pipeline(trade=trades, by_side=by_side)
+    one = ot.run(pipeline, file=tmp_path / "bad.itch")
+    several = ot.run(pipeline, file=tmp_path / "bad.itch", partitions=2)
+    assert several.digests == one.digests
+    assert len(set(one.by_side.rows["flags"].tolist())) == 2
 
 
 def test_a_key_that_no_source_has_is_refused(day):

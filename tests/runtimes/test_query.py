@@ -11,6 +11,7 @@ from decimal import Decimal
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tests.runtimes.swapping import ADDS, BLOCK, Kept, numbers, stored, version
 
 import onetape as ot
 from onetape.cli import main
@@ -20,6 +21,7 @@ from onetape.records import OperatorError, block_of
 from onetape.records.market import Trade
 from onetape.runtimes import batch
 from onetape.runtimes.edge.node import EdgeNode
+from onetape.runtimes.edge.swap import swap
 from onetape.runtimes.load import load_pipeline
 from onetape.runtimes.query.database import answer
 from onetape.runtimes.query.tables import QueryTable, Streamed
@@ -89,6 +91,61 @@ def test_outputs_are_tables_with_exact_times_and_prices(ran):
     assert found["ts_event_ns"].to_pylist() == [10**18 + 22, 10**18 + 29]
     assert found["ts_event"].cast(pa.int64()).to_pylist() == [10**18 + 22, 10**18 + 29]
     assert found["price"].to_pylist() == [Decimal("5.15"), Decimal("5.20")]
+
+
+@pytest.mark.parametrize("table", ["trade", "trade_price"])
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        ("ts_event_ns < 1000000000000000022", 3),
+        ("ts_event_ns > 1000000000000000022", EVENTS - 4),
+        ("ts_event_ns = 1000000000000000022", 1),
+        ("ts_event_ns BETWEEN 1000000000000000008 AND 1000000000000000022", 3),
+        ("ts_event_ns IN (1000000000000000008, 1000000000000000022, 5)", 2),
+        ("ts_event < TIMESTAMP_NS '2001-09-09 01:46:40.000000022'", 3),
+        ("ts_event_ns < 1000000000000000022 AND instrument_id = 2 AND side = 'N'", 1),
+        ("symbol = 'nobody'", 0),
+        ("ts_event_ns IS NULL", 0),
+    ],
+)
+def test_times_are_compared_with_constants(ran, table, condition, expected):
+    found = ot.query(ran[0] / "out", f"SELECT count(*) n FROM {table} WHERE {condition}")
+    assert found["n"].to_pylist() == [expected]
+
+
+def test_tables_of_one_name_in_several_folders_are_told_apart(ran, tmp_path, capsys):
+    for day, rows in (("monday", 3), ("tuesday", 5)):
+        (tmp_path / day).mkdir()
+        whole = pq.read_table(ran[0] / "out" / "trade.parquet")
+        pq.write_table(whole.slice(0, rows), tmp_path / day / "trade.parquet")
+    pq.write_table(whole.slice(0, 1), tmp_path / "tuesday" / "alone.parquet")
+
+    for given in ([tmp_path], [tmp_path / "monday", tmp_path / "tuesday", tmp_path / "monday"]):
+        for day, rows in (("monday", 3), ("tuesday", 5)):
+            for view in ("trade", "trade_price"):
+                found = ot.query(given, f'SELECT count(*) n FROM "{day}/{view}"')
+                assert found["n"].to_pylist() == [rows]
+        assert ot.query(given, "SELECT count(*) n FROM alone")["n"].to_pylist() == [1]
+        both = '"monday/{0}", "tuesday/{0}"; name one of them'
+        for view in ("trade", "trade_price"):
+            with pytest.raises(OperatorError, match=re.escape(both.format(view))):
+                ot.query(given, f"SELECT * FROM {view}")
+    assert main(["query", "--from", str(tmp_path), "--tables", "--json"]) == 0
+    assert set(json.loads(capsys.readouterr().out)) == {"monday/trade", "tuesday/trade", "alone"}
+
+
+def test_folders_of_the_same_last_name_are_told_apart_by_more_of_their_path(ran, tmp_path):
+    places = [tmp_path / day / "out" for day in ("monday", "tuesday")]
+    for place in places:
+        place.mkdir(parents=True)
+        (place / "trade.parquet").write_bytes((ran[0] / "out" / "trade.parquet").read_bytes())
+    found = ot.query(places, 'SELECT count(*) n FROM "monday/out/trade"')
+    assert found["n"].to_pylist() == [EVENTS]
+
+
+def test_an_output_beside_its_tape_is_read_from_its_file(ran):
+    told = ot.query([ran[0] / "tape", ran[0] / "out"], "SELECT symbol FROM trade", pipeline=ran[1])
+    assert len(told) == EVENTS  # a tape's trades have no symbol
 
 
 def test_a_tape_gives_the_rows_that_the_run_left(ran):
@@ -204,6 +261,32 @@ def test_a_tape_is_read_while_it_is_written(tmp_path):
         found = ot.query(tmp_path, "SELECT sum(qty_lots)::BIGINT n FROM trade", pipeline=pipeline)
         assert found["n"].to_pylist() == [15]
         list(node.stop())
+
+
+def test_outputs_of_a_tape_with_versions_are_those_of_each_version(tmp_path, capsys):
+    first = version(tmp_path / "a", ADDS.format(times=1))
+    with EdgeNode(first, tmp_path / "tape") as node:
+        kept = Kept(node.plan)
+        node.when_swapped.append(kept.follow)
+        for times in (1, 100):
+            if times > 1:
+                swap(node, stored(node, tmp_path / "b", ADDS.format(times=times)))
+            assert node.push(numbers(0 if times == 1 else BLOCK))
+            kept.take(node.drain_until_idle())
+        kept.take(node.stop())
+    asked = "SELECT ts_event_ns, key, sum FROM sum"
+    for folder, times in (("a", 1), ("b", 100)):
+        pipeline = version(tmp_path / folder, ADDS.format(times=times))
+        found = ot.query(tmp_path / "tape", asked, pipeline=pipeline)
+        assert list(zip(*found.to_pydict().values(), strict=True)) == kept.rows["sum"]
+        assert not capsys.readouterr().err
+
+    other = version(tmp_path / "c", ADDS.format(times=7))
+    found = ot.query(tmp_path / "tape", "SELECT max(sum) AS most FROM sum", pipeline=other)
+    assert found["most"].to_pylist() == [7 * 2 * BLOCK // 10]
+    frame = ot.query(tmp_path / "tape", "SELECT max(\"offset\") n FROM frames WHERE kind='CONTROL'")
+    said = capsys.readouterr().err
+    assert f"at frame {frame['n'][0]}" in said and "none of those that ran there" in said
 
 
 def test_the_command_prints_and_writes(ran, tmp_path, capsys):

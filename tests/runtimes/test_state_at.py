@@ -4,6 +4,7 @@ import json
 import struct
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -30,6 +31,7 @@ from onetape.runtimes.load import load_pipeline
 from onetape.runtimes.manifest import manifest_of
 from onetape.runtimes.state_tables import tables_of
 from onetape.sim.exchange import write_file
+from onetape.sim.own_day import OwnDay
 from onetape.tape import checkpoint
 from onetape.tape.reader import frames as tape_frames
 from onetape.tape.tape import Tape
@@ -209,6 +211,10 @@ def test_the_command_shows_one_key_and_leaves_parquet(numbers, tmp_path, capsys)
     ("more", "said"),
     [
         (["--time", "25 past"], "the time was '25 past'; expected 10:31:07.2, or"),
+        (["--time", "99:99:99"], "the time was '99:99:99'; expected 10:31:07.2, or"),
+        (["--time", "25:30"], "the time was '25:30'; expected"),
+        (["--time", "2026-01-05T10:60Z"], "the time was '2026-01-05T10:60Z'; expected"),
+        (["--key", "NOPE"], "--key was 'NOPE'; expected a number, or a symbol"),
         (["--offset", "99999"], "the state before frame 99999 was asked for"),
         (["--node", "Nobody"], "--node was Nobody; the pipeline holds Last, Sum_30ns, Sum_session"),
     ],
@@ -219,6 +225,88 @@ def test_what_cannot_be_shown_is_said(numbers, capsys, more, said):
     assert main(["state", file, str(tape), *more]) == 1
 
     assert said in capsys.readouterr().err
+
+
+def test_a_time_after_the_end_is_said_and_one_before_it_is_not(numbers, capsys):
+    block, tape, file = numbers
+    last_ns = int(block["ts_event_ns"].max() - DAY_NS)
+    end = f"the tape ends at 00:00:00.{last_ns:09d}; this is the state at its end"
+    for clock, is_said in ((f"00:00:00.{last_ns:09d}", False), ("00:00:01", True), ("23:59", True)):
+        assert main(["state", file, str(tape), "--time", clock, "--json"]) == 0
+        out, err = capsys.readouterr()
+        assert (end in err) == is_said, clock
+        assert len(json.loads(out)["state"]["Last"]) == KEYS
+    assert main(["state", file, str(tape), "--time", "2099-01-01T00:00Z"]) == 0
+    assert f"the tape ends at 2024-10-04T00:00:00.{last_ns:09d}Z" in capsys.readouterr().err
+
+
+TABLES = """
+import onetape as ot
+from onetape import market as mk
+
+@ot.operator(key="instrument_id")
+class Lots:
+    lots: ot.i64 = 0
+
+    def on_trade(self, t: mk.Trade) -> mk.Trade | None:
+        self.lots += t.qty_lots
+        return None
+
+pipeline = ot.Pipeline(out=Lots(ot.read("{path}", as_=mk.Trade, tick="0.01", name="ticker")))
+"""
+
+
+def test_symbols_of_tables_name_keys(tmp_path, capsys):
+    names = ["BTCUSDT", "ETHUSDT", "BTCUSDT", "SOLUSDT"]
+    table = pa.table(
+        {
+            "ts_event_ns": [1, 2, 3, 4],
+            "instrument_id": names,
+            "price_ticks": [1.0] * 4,
+            "qty_lots": [1, 2, 4, 8],
+        }
+    )
+    pq.write_table(table, tmp_path / "in.parquet")
+    file, tape = tmp_path / "tables.py", tmp_path / "tape"
+    file.write_text(TABLES.replace("{path}", str(tmp_path / "in.parquet")))
+    assert main(["run", str(file), "--tape", str(tape), "--json"]) == 0
+    capsys.readouterr()
+
+    assert main(["state", str(file), str(tape), "--key", "BTCUSDT", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["state"]["Lots"]
+    assert [(row["symbol"], row["lots"]) for row in told] == [("BTCUSDT", 5)]
+    held = ot.state_at(str(file), tape)["Lots"].to_pylist()
+    expected = {"BTCUSDT": 5, "ETHUSDT": 2, "SOLUSDT": 8}
+    assert {row["symbol"]: row["lots"] for row in held} == expected
+    assert main(["state", str(file), str(tape), "--key", "btcusd"]) == 1
+    assert "near to it: BTCUSDT" in capsys.readouterr().err
+
+
+def test_symbols_of_the_public_feed_name_books_beside_own_orders(tmp_path, capsys):
+    made = list(OwnDay(seed=1, milliseconds=300))
+    itch = b"".join(each.payload for each in made if each.feed == "itch")
+    fix = b"\n".join(each.payload for each in made if each.feed == "fix")
+    (tmp_path / "01052026.itch").write_bytes(itch)
+    (tmp_path / "drop.fix").write_bytes(fix + b"\n")
+    file, tape = tmp_path / "mine.py", tmp_path / "tape"
+    file.write_text(OWN.replace("DAY", str(tmp_path)))
+    assert main(["run", str(file), "--tape", str(tape), "--json"]) == 0
+    capsys.readouterr()
+
+    held = ot.state_at(str(file), tape)["WithBook"].to_pylist()
+    symbol = held[0]["symbol"]
+    assert symbol
+    assert main(["state", str(file), str(tape), "--key", symbol, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["state"]["WithBook"]
+    assert told == [row for row in held if row["symbol"] == symbol]
+
+
+OWN = """
+import onetape as ot
+
+public = ot.source("itch:DAY/01052026.itch")
+pipeline = ot.Pipeline(mine=ot.source("fix:DAY/drop.fix").orders().with_book(public))
+"""
 
 
 def test_a_time_and_an_offset_are_one_too_many(numbers):

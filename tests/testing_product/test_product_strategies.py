@@ -26,6 +26,8 @@ SHIPPED = {
     mk.Alert: ots.alerts,
     mk.MarketEvent: ots.market_events,
     records.Gap: ots.gaps,
+    mk.OwnOrder: ots.own_orders,
+    mk.OwnOrderInBook: lambda: ots.own_orders(mk.OwnOrderInBook),
 }
 
 

@@ -34,6 +34,15 @@ def frame_bytes(length):
 
 
 @kernel
+def next_control(buffer, begin, end):
+    """Where the next CONTROL frame in buffer[begin:end] begins, or `end`."""
+    at = begin
+    while at < end and frame_kind(buffer, at) != CONTROL:
+        at += frame_bytes(frame_length(buffer, at))
+    return min(at, end)
+
+
+@kernel
 def frame_checksum(buffer, at):
     """The checksum this frame should carry: of its length, then of all behind the checksum."""
     length = frame_length(buffer, at)

@@ -257,10 +257,14 @@ class Engine:
     def capacity_error(self) -> OperatorError:
         run = self.run[0]
         operator = self.plan.node_names[int(run["node"])]
+        node: Any = self.plan.pipeline.nodes[int(run["node"])]
+        capacity, room = getattr(node, "capacity", None), "N"
+        if isinstance(capacity, dict) and (node.spec.tables or not is_ours(node.spec.source)):
+            room = "{" + ", ".join(f'"{name}": N' for name in capacity) + "}"
         return OperatorError(
             f"operator {operator} is at capacity at offset {int(run['offset'])}, event "
             f"{int(run['index'])}: all reserved state is in use, and nothing is dropped to make "
-            f"room; raise its capacity, for example {operator}(..., capacity={{...}})"
+            f"room; raise its capacity, for example {operator}(..., capacity={room})"
             + self._other_policies(int(run["node"]))
         )
 

@@ -127,7 +127,13 @@ class Operator:
     def node(self, *streams: Stream, **named: Any) -> OperatorNode:
         spec = self.spec
         order = "arrival" if "order" in spec.inputs else named.pop("order", "arrival")
-        capacity = spec.capacity | named.pop("capacity", {})
+        said = named.pop("capacity", {})
+        if not isinstance(said, dict):
+            of, most = next(iter(spec.capacity), "keys"), said if isinstance(said, int) else "N"
+            raise DeclarationError(
+                f'{spec.name}: capacity was {said!r}; write capacity={{"{of}": {most}}}'
+            )
+        capacity = spec.capacity | said
         waiting = capacity.pop("waiting", 1 << 16) if order != "arrival" else 1
         unknown = set(capacity) - set(spec.capacity)
         if unknown:

@@ -190,7 +190,7 @@ def _describe_class(cls: type, key: str | None) -> OperatorSpec:
         inputs=inputs,
         timer=timer,
         outputs=_merged_outputs(cls.__name__, [*inputs.values(), *([timer] if timer else [])]),
-        capacity=dict(getattr(cls, "capacity", {"keys": 1 << 16})),
+        capacity=_capacity(cls, "rows" if tables else "keys"),
         headroom=getattr(cls, "headroom", None),
         foresee=getattr(cls, "foresee", None),
         canonical=getattr(cls, "canonical", None),
@@ -253,6 +253,17 @@ def _migrations(cls: type) -> dict[str, Any]:
     return found
 
 
+def _capacity(cls: type, of: str) -> dict[str, int]:
+    said = getattr(cls, "capacity", {"keys": 1 << 16})
+    if not isinstance(said, dict):
+        most = said if isinstance(said, int) else "N"
+        raise DeclarationError(
+            f"{_place(cls, 'capacity')}{cls.__name__}.capacity was {said!r}; it says of what there "
+            f'is room for how many: write capacity = {{"{of}": {most}}}'
+        )
+    return dict(said)
+
+
 def _state(cls: type) -> tuple[np.dtype[Any] | None, tuple[Any, ...]]:
     fields = state_fields(cls)
     if not fields:
@@ -287,13 +298,13 @@ def state_fields(cls: type) -> dict[str, Field]:
 
 
 def _place(cls: type, attribute: str) -> str:
-    """'file:line: ' of an attribute's annotation; empty for a class made at a prompt."""
+    """'file:line: ' of an attribute; empty for a class made at a prompt."""
     try:
         lines, first = inspect.getsourcelines(cls)
         path = inspect.getsourcefile(cls)
     except (OSError, TypeError):
         return ""
-    found = (n for n, text in enumerate(lines) if re.match(rf"\s+{attribute}\s*:", text))
+    found = (n for n, text in enumerate(lines) if re.match(rf"\s+{attribute}\s*[:=]", text))
     return f"{path}:{first + next(found, 0)}: "
 
 

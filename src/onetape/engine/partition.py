@@ -23,7 +23,6 @@ from onetape.compiled.kernel import kernel
 from onetape.engine import layout
 from onetape.engine.columns.rows import Symbols
 from onetape.engine.graph import Pipeline
-from onetape.engine.keeping import HALT
 from onetape.engine.node import Node
 from onetape.engine.sources import Source
 from onetape.engine.stream import Stream
@@ -134,11 +133,8 @@ def partitioned(pipeline: Pipeline, by: str = BY) -> Partitioned:
         keyed = node.keyed_by()
         if keyed is None or (keyed and keyed != by):
             raise DeclarationError(_why_not(node, keyed, by))
-        if node.keeping.when_full != HALT or node.keeping.memory_bytes:
-            raise DeclarationError(
-                f"{node.name}: memory=, and what when_full leaves out or forgets, go by all keys "
-                "together, of which a part knows its own; run it in one part, or say a ttl"
-            )
+        if why := why_not_kept(node):
+            raise DeclarationError(why)
         inputs = []
         for name, stream in node.inputs:
             source = taken(stream)
@@ -153,6 +149,17 @@ def partitioned(pipeline: Pipeline, by: str = BY) -> Partitioned:
     # In the order of the whole pipeline: rows are made in that order, and frames number sources.
     whole.nodes[:], whole.sources[:] = nodes, pipeline.sources
     return Partitioned(whole, by, np.array(old, np.uint16))
+
+
+def why_not_kept(node: Node) -> str:
+    """Why a step's keys are not kept in parts as in one part; '' where they are."""
+    if node.keeping.is_plain and not node.keeping.memory_bytes:
+        return ""
+    return (
+        f"{node.name} forgets keys, refuses them or puts them away (ttl=, when_full=, memory=): "
+        "which ones depends on all of them, in the order they come; run it in one part, or say "
+        "none of these"
+    )
 
 
 def _why_not(node: Node, keyed: str | None, by: str) -> str:

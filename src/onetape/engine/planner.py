@@ -21,12 +21,11 @@ from onetape.compiled.counts import CELLS
 from onetape.compiled.index import new_index
 from onetape.compiled.ticks import record_at, ticks
 from onetape.compiled.timers import new_timers
-from onetape.engine import closure, layout, operator_text, source_text, spill_text
+from onetape.engine import closure, layout, operator_text, source_text, spill_text, stages
 from onetape.engine.columns import values
 from onetape.engine.graph import Node, Pipeline, Source, Stream
 from onetape.engine.keeping import HALT
 from onetape.engine.keyed import DIRECT, new_links
-from onetape.engine.stages import Handed
 from onetape.engine.text import Text
 from onetape.records import DeclarationError
 
@@ -95,7 +94,7 @@ class _Planner:
         self.sampled = sampled
         self.apart = apart
         self.placed = placed
-        self._is_handed = any(isinstance(source, Handed) for source in pipeline.sources)
+        self._is_handed = any(isinstance(source, stages.Handed) for source in pipeline.sources)
         self.outputs = list(pipeline.outputs)
         self.framing = {
             s.name: framing.get(s.name) or FRAMING_OF.get(s.feed or "itch", "length_prefixed")
@@ -184,9 +183,10 @@ class _Planner:
                     self.text.add(f"row({block}, i).flags |= STALE")
 
     def _feeds_of(self, node: Node) -> list[int]:
-        """Numbers of the feed sources that a node's rows come from."""
+        """Numbers of the sources that a node's rows come from, of those that read feeds."""
         if isinstance(node, Source):
-            return [self.number[id(node)]] if node.feed else []
+            is_fed = isinstance(node, stages.Handed) and node.feeds
+            return [self.number[id(node)]] if node.feed or is_fed else []
         return sorted({n for _, s in node.inputs for n in self._feeds_of(s.node)})
 
     def place(self, moment: str | int, node: int = 0) -> list[str]:
@@ -314,11 +314,19 @@ class _Planner:
             text.add(f"wake = next_wake_of({label}_timers, {label}_heap)")
             with text.block("if wake < due"):
                 text.add("due = wake", f"which = {self.number[id(node)]}")
-        # An event may be waiting: what it came with must stay as it is. To what a timer causes,
-        # time has come as far as the timer, even where the watermark is ahead already; and never
-        # goes back, where a late event set a timer to the past.
+        # A timer that was cancelled or put off is still in `next_wake`: then nothing happens now.
+        text.add("next_wake = due")
+        with text.block("if due <= watermark"):
+            self._fire()
+
+    def _fire(self) -> None:
+        """The timer of operator `which`. An event may be waiting: what it came with stays as it is.
+
+        To what a timer causes, time has come as far as the timer, even where the watermark is ahead
+        already; and never goes back, where a late event set a timer to the past.
+        """
+        text = self.text
         text.add(
-            "next_wake = due",
             "root = TIMER_ROOT",
             "root_sequence = due",
             "root_source = 0",
@@ -327,11 +335,12 @@ class _Planner:
             "root_time = reached_ns",
             "r.index = index",
             *source_text.stale(self),
+            *stages.stale(self, of_row=False),
         )
         for n, node in enumerate(self.timed):
             label = self.label(node)
             head = "if" if n == 0 else "elif"
-            with text.block(f"{head} which == {self.number[id(node)]} and due <= watermark"):
+            with text.block(f"{head} which == {self.number[id(node)]}"):
                 text.add(
                     *self.place(
                         f"({layout.BEFORE_EVENT} if pending > 0 else {layout.AFTER_EVENT})",

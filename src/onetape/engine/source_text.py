@@ -87,6 +87,7 @@ def begin_root(planner: _Planner, source: Source, n: int) -> None:
         "reached_ns = watermark",
         "r.index = index",  # for the message, if a step raises
         *planner.place(layout.AT_EVENT),
+        *stages.settle(planner),
         *stale(planner),
     )
     if source.feed:
@@ -119,6 +120,7 @@ def begin_gap(planner: _Planner, source: Source, n: int) -> None:
         "reached_ns = watermark",
         "r.index = index",
         *planner.place(layout.AT_GAP),
+        *stages.settle(planner),
         *stale(planner),
     )
     with planner.text.block(f"if stale{n}"):
@@ -149,6 +151,7 @@ def next_event(planner: _Planner) -> None:
                     f"at, result = {step}(row({label}_feed, 0), {label}_held, buffer, at, stop, "
                     f"ts_recv_ns, {block}, {gaps})"
                 )
+                stages.note_loss(planner, source)
                 with text.block("if result != EVENT"):
                     if planner.is_wired(source.gaps()):
                         with text.block("if result == GAP"):
@@ -210,7 +213,7 @@ def _begin_handed(planner: _Planner, source: stages.Handed, n: int) -> None:
         f"hand = row_at(x{n}_hands, buffer, event_at - {stages.HAND_BYTES})",
         f"root = (hand.hand_cause >> {stages.ROOT_SHIFT}) & 255",
         "root_sequence = hand.hand_sequence",
-        f"root_source = hand.hand_cause >> {stages.SOURCE_SHIFT}",
+        f"root_source = (hand.hand_cause >> {stages.SOURCE_SHIFT}) & 255",
         "root_key = hand.hand_key",
         f"root_late = hand.hand_cause & {stages.LATE_BIT}",
         "root_time = hand.hand_reached_ns",
@@ -219,6 +222,7 @@ def _begin_handed(planner: _Planner, source: stages.Handed, n: int) -> None:
         f"{more}[0] = hand.hand_cause & {stages.MORE_BIT}",  # timers wait for the root's last row
         "r.index = index",
         *planner.place(layout.AT_EVENT),
+        *stages.stale(planner, of_row=True),
         f"{planner.label(source)}_event = fixed(row_at(x{n}_events, buffer, event_at))",
     )
 
@@ -284,6 +288,7 @@ def next_frame(planner: _Planner) -> None:
                         f"at = {start}(row({label}_feed, 0), {label}_held, buffer, payload, stop, "
                         f"line & {LINES_MAX - 1}, ts_recv_ns)",
                     )
+                    stages.note_loss(planner, source)
                 else:
                     size = getattr(source, "hands", source.of.dtype).itemsize
                     with text.block(f"if length % {size} == 0"):
@@ -292,6 +297,8 @@ def next_frame(planner: _Planner) -> None:
                         text.add("r.bad_frames += 1")
             with text.block("elif kind == TICK"):
                 text.add("r.ticks += 1", f"s = row(sources, {n})")
+                if source.feed and stages.hands_over(planner):
+                    text.add("before = watermark")
                 if source.feed:  # while messages are missing its time stands still, as its books do
                     with text.block(f"if row({label}_feed, 0).gap_open == 0"):
                         _move_time(planner, source, n)
@@ -301,9 +308,11 @@ def next_frame(planner: _Planner) -> None:
                     _move_time(planner, source, n)
                 if source.feed:
                     _pass_time(planner, source, 0)
+                    stages.note_loss(planner, source, "before")
             with text.block("elif kind == END"):
                 if source.feed:
                     _pass_time(planner, source, 1)
+                    stages.note_loss(planner, source)
                     with text.block("if at < stop"):  # what waits comes first, then this frame
                         text.add("frame_at = payload - HEADER_BYTES", "r.frames -= 1", "continue")
                 text.add(

@@ -39,6 +39,15 @@ def on_event(planner: _Planner, node: Window, event: str) -> None:
             f"({pane} + {node.panes_count()}) * {every} + {node.lateness_ns} > root_time",
             f"{fits} |= {label}_again",
         )
+    passed = f"not {fits}"  # it, or some of its windows
+    if node.lateness_ns and node.panes_count() > 1:
+        text.add(
+            f"{label}_missed = {label}_again and "
+            f"({pane} + 1) * {every} + {node.lateness_ns} <= root_time"
+        )
+        passed = f"({passed} or {label}_missed)"
+        with text.block(f"if {label}_missed"):
+            text.add(f"counts[{number * layout.NODE_WORDS + layout.LATE}] += 1")
     with text.block(f"if not {fits}"):
         text.add(f"counts[{number * layout.NODE_WORDS + layout.LATE}] += 1")
     with text.block("else"):
@@ -48,7 +57,7 @@ def on_event(planner: _Planner, node: Window, event: str) -> None:
         with keyed_text.find_slot(planner, node, slot, node.capacity, clear):
             _add(planner, node, event, ring)
     if planner.is_wired(node.late()):
-        with text.block(f"if not {fits}"):
+        with text.block(f"if {passed}"):
             planner.push(node.late(), event)
 
 

@@ -9,23 +9,22 @@ lies beside the tape; so a replay, a recovery and a follower switch where the no
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from onetape.compiled.frame import (
-    CONTROL,
     HEADER_BYTES,
     frame_bytes,
-    frame_kind,
     frame_length,
     frame_offset,
+    next_control,
 )
-from onetape.compiled.kernel import kernel
 from onetape.engine import state
 from onetape.engine.engine import Engine, Rows
+from onetape.engine.frames import Run
 from onetape.engine.graph import Pipeline
 from onetape.engine.planner import OUTPUT_ROWS, Plan, plan
 from onetape.engine.succession import Succession, succeed
@@ -47,6 +46,18 @@ def order_in(buffer: Any, at: int) -> dict[str, Any] | None:
     begin = at + HEADER_BYTES
     said = json.loads(bytes(buffer[begin : begin + int(frame_length(buffer, at))]))
     return said if "swap" in said else None
+
+
+def swaps_in(runs: Iterable[Run]) -> Iterator[tuple[int, str]]:
+    """(frame, name of the version that takes over there) of all frames."""
+    for buffer, begin, end in runs:
+        at = int(next_control(buffer, begin, end))
+        while at < end:
+            order = order_in(buffer, at)
+            if order is not None:
+                yield int(frame_offset(buffer, at)), order["swap"]
+            following = at + int(frame_bytes(frame_length(buffer, at)))
+            at = int(next_control(buffer, following, end))
 
 
 class Versions:
@@ -173,12 +184,3 @@ def begin(
     engine = Engine(planned, output_rows=max(output_rows, most))
     set_midnight(engine, manifest["midnight_ns"])
     return Course(engine, versions, name)
-
-
-@kernel
-def next_control(buffer, begin, end):
-    """Where the next CONTROL frame in buffer[begin:end] begins, or `end`."""
-    at = begin
-    while at < end and frame_kind(buffer, at) != CONTROL:
-        at += frame_bytes(frame_length(buffer, at))
-    return min(at, end)

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from onetape.engine.engine import Engine
+from onetape.engine.graph import Pipeline
 from onetape.engine.planner import Plan, plan
-from onetape.engine.settings import with_settings
+from onetape.engine.settings import settable, with_settings
 from onetape.engine.succession import succeed
 from onetape.records import OperatorError
 from onetape.runtimes import shadow
@@ -37,11 +38,17 @@ onetape verify switch at the same frame.
 State goes on. An operator whose state has the same fields keeps it; one whose state has others
 says how a key's row is filled, by migrate = "by_name" or def migrate(self, old); else the version
 is refused, with the fields named. A rollback uses migrate_back in the same way.
+
+Settings go on, too: what was given with --set or --settings, when the node was started or by an
+earlier deploy, holds for another file as well, until it is given anew; --reset-settings begins with
+what the file says. Settings whose value changes are shown.
+
+Exit status: 0 done (or compared only: --dry-run), 1 nothing was deployed.
 """
 EXAMPLES = """\
 examples:
   onetape deploy pipeline.py --to tape/
-  onetape deploy tape/ --set BurstCancel.threshold=8 --yes
+  onetape deploy tape/ --set BurstCancel.more_than=8 --yes
   onetape deploy tape/ --rollback
   onetape deploy pipeline.py --to tape/ --shadow 10 --dry-run
 """
@@ -63,6 +70,9 @@ def add_parser(subparsers: Any) -> None:
     add_options(parser)
     parser.add_argument(
         "--drop-state", action="store_true", help="let state go that nothing takes over"
+    )
+    parser.add_argument(
+        "--reset-settings", action="store_true", help="settings given before do not go on"
     )
     parser.add_argument(
         "--shadow",
@@ -94,22 +104,26 @@ def run(args: argparse.Namespace) -> int:
         folder, facts, name, **rules, seconds=args.shadow, events=args.shadow_events
     )
     progress.close()
-    said = {"version": name, "before": facts["version"], "steps": steps}
+    changes = settings_changed(stored(folder, facts["version"]).pipeline(), planned.pipeline)
+    said = {"version": name, "before": facts["version"], "steps": steps, "settings": changes}
     seen = vars(compared) | {"outputs": {n: vars(c) for n, c in compared.outputs.items()}}
     if not args.json:
-        print("\n".join([*_state_lines(steps), *shadow.lines_of(compared)]))
+        lines = [*_settings_lines(changes, code.settings), *_state_lines(steps)]
+        print("\n".join([*lines, *shadow.lines_of(compared)]))
     if args.dry_run or not (args.yes or _agreed(args)):
         if args.json:
             print(json.dumps(said | {"shadow": seen, "deployed": False}))
-        return 0
+        return 0 if args.dry_run else 1
     made = control.ask(folder, {"version": name, **rules})
     if args.json:
         print(json.dumps(said | made | {"shadow": seen, "deployed": True}))
     else:
         print(
             f"version {name[:12]} runs from frame {made['offset']:,} on; the pause was "
-            f"{made['pause_ns'] / 1000:,.0f} us\nback: onetape deploy {folder} --rollback"
+            f"{made['pause_ns'] / 1000:,.0f} us"
         )
+        if not args.rollback or len(facts["history"]) > 2:  # there is one before this one
+            print(f"back: onetape deploy {folder} --rollback")
     return 0
 
 
@@ -126,9 +140,10 @@ def _named(args: argparse.Namespace) -> tuple[str | None, Path]:
         path, folder = None, Path(args.pipeline)
     if folder is None:
         raise OperatorError("which node? onetape deploy PIPELINE --to RUN, the folder of its tape")
-    if args.rollback and (path or args.set or args.settings):
+    own_settings = args.set or args.settings or args.reset_settings
+    if args.rollback and (path or own_settings):
         raise OperatorError("--rollback is to the version before, as it was; leave out the rest")
-    if path is None and not (args.rollback or args.set or args.settings):
+    if path is None and not (args.rollback or own_settings):
         raise OperatorError(
             "what is new? Give a file (onetape deploy PIPELINE --to RUN), settings (--set), or "
             "--rollback"
@@ -146,23 +161,48 @@ def _new(
             "deploy works where the node was started by onetape run PIPELINE"
         )
     framing = read_facts(str(folder)).manifest["framing"]
+    running = stored(folder, facts["version"])
+    before = {} if args.reset_settings else running.settings
     if path is not None:
-        pipeline = with_settings(load_pipeline(path), given_by(args))
-        code = code_at(path, given_by(args))
+        pipeline = load_pipeline(path)
+        known = settable(pipeline)
+        goes_on = {n: v for n, v in before.items() if _is_of(n, known)}
+        if gone := sorted(before.keys() - goes_on.keys()):
+            print(f"onetape: {path} has no setting {', '.join(gone)} any more", file=sys.stderr)
+        before = goes_on
+        pipeline = with_settings(pipeline, before | given_by(args))
+        code = code_at(path, before | given_by(args))
     elif args.rollback:
         if len(facts["history"]) < 2:
             raise OperatorError(f"{folder} has no version before the one that runs")
         code = stored(folder, facts["history"][-2])
         pipeline = code.pipeline()
     else:
-        running = stored(folder, facts["version"])
-        code = replace(running, settings=running.settings | given_by(args), driver="")
+        code = replace(running, settings=before | given_by(args), driver="")
         pipeline = code.pipeline()
     planned = plan(pipeline, framing, sampled=facts["sampled"])
     code = replace(code, driver=planned.driver)
     if code.name == facts["version"]:
-        raise OperatorError(f"this version runs on {folder} already")
+        also = ", ".join(f"{name}={value}" for name, value in sorted(before.items()))
+        also = f" ({also} was given before; --reset-settings leaves it out)" if also else ""
+        raise OperatorError(f"this version runs on {folder} already{also}")
     return code, code.name, planned
+
+
+def _is_of(path: str, known: dict[str, dict[str, int]]) -> bool:
+    operator, _, setting = path.partition(".")
+    return setting in known.get(operator, {})
+
+
+def settings_changed(before: Pipeline, after: Pipeline) -> dict[str, list[int]]:
+    """{"Operator.setting": [its value before, its value now]} of those that both versions have."""
+    was, now = settable(before), settable(after)
+    return {
+        f"{operator}.{name}": [was[operator][name], value]
+        for operator, values in now.items()
+        for name, value in values.items()
+        if value != was.get(operator, {}).get(name, value)
+    }
 
 
 def prepare(
@@ -183,6 +223,16 @@ def prepare(
     around = loop.stand_in(planned, facts["sinks"])
     loop.build_entry(made, around, around.sent)
     return made.steps
+
+
+def _settings_lines(changes: dict[str, list[int]], given: dict[str, Any]) -> list[str]:
+    lines = [f"  {name} {was:,} -> {now:,}" for name, (was, now) in changes.items()]
+    lines += [
+        f"  {name}={value}, as given before"
+        for name, value in sorted(given.items())
+        if name not in changes
+    ]
+    return ["settings:", *lines] if lines else []
 
 
 def _state_lines(steps: dict[str, str]) -> list[str]:

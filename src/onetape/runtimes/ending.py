@@ -9,6 +9,7 @@ from onetape.engine.digest import OutputDigest, state_digest
 from onetape.engine.planner import Plan
 from onetape.runtimes.account import account
 from onetape.runtimes.delivery import Delivery
+from onetape.runtimes.edge import live
 from onetape.runtimes.edge.follower import follow
 from onetape.runtimes.edge.node import EdgeNode
 from onetape.runtimes.manifest import write_result
@@ -51,6 +52,7 @@ def end_run(
         "state_digest": state_digest(node.engine),
         **node.statistics(),
     }
+    live.write(node.folder, live.snapshot(node))
     write_result(node.folder, facts)
     for line in node.troubles():
         print(f"onetape: {line}", file=sys.stderr)

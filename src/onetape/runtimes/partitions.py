@@ -26,7 +26,7 @@ from onetape.engine.partition import BY, PARTS_MAX
 from onetape.engine.stages import stages_of
 from onetape.records import OperatorError
 from onetape.runtimes.batch import Result, Take
-from onetape.runtimes.stage import Made, Second, Stage
+from onetape.runtimes.stage import Made, Reached, Second, Stage
 
 STEP_BYTES = 1 << 22
 OF_STEPS = (
@@ -51,14 +51,6 @@ class Parts:
         self.outputs = pipeline.outputs
         cut = stages_of(pipeline, by)
         self.first = Stage(cut.first, cut.numbers[0], count, by, framing, midnight_ns)
-        lossy = [n for n, of in (framing or {}).items() if of != "length_prefixed"]
-        if cut.second is not None and lossy:
-            # STALE in `flags` is of the stage that reads the feed: behind it nobody would know.
-            raise OperatorError(
-                f"{lossy[0]} can lose messages ({(framing or {})[lossy[0]]}), and what stands in a "
-                "second stage is not told: run it in one part, or leave out what has another key "
-                f"than {by!r}"
-            )
         self.second = Second(cut, count) if cut.second is not None else None
         self.pipeline = pipeline
 
@@ -89,11 +81,10 @@ class Parts:
             if running:
                 yield self._finished([future.result() for future in running])
 
-    def _finished(self, done: list[tuple[Made, int]]) -> Made:
-        watermark_ns = done[0][1]
+    def _finished(self, done: list[tuple[Made, Reached]]) -> Made:
         if self.second is None:
             return self.first.joined([made for made, _ in done])
-        return self.second.after(self.first, [made for made, _ in done], watermark_ns)
+        return self.second.after(self.first, [made for made, _ in done], done[0][1])
 
 
 def run(parts: Parts, runs: Iterable[Run], take: Take | None = None) -> Result:

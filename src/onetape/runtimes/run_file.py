@@ -13,6 +13,7 @@ from onetape.engine.digest import digests_of
 from onetape.engine.graph import Pipeline
 from onetape.records import PeerError
 from onetape.runtimes.delivery import Delivery
+from onetape.runtimes.edge import live
 from onetape.runtimes.edge.control import Control
 from onetape.runtimes.edge.feeder import FileFeeder
 from onetape.runtimes.edge.node import DRAIN_PAUSE_S, EdgeNode
@@ -22,6 +23,7 @@ from onetape.runtimes.same_run import origin_of
 from onetape.runtimes.tables_first import begin_with, items_first, one_feed
 
 CHUNK_BYTES = 8192
+SNAPSHOT_S = 1.0
 
 
 def run_file(
@@ -83,12 +85,15 @@ def run_file(
         stack.enter_context(Control(node))
         feeder = FileFeeder(node, islice(file, done, None), speed=speed)
         stack.callback(feeder.stop)
-        began_s = time.perf_counter()
+        began_s, told_s = time.perf_counter(), 0.0
         if not node.engine.sources["ended"][0]:
             feeder.start()
         size = file.path.stat().st_size
         while feeder.is_alive():
             events = int(node.engine.run["events"][0])
+            if time.perf_counter() - told_s > SNAPSHOT_S:
+                told_s = time.perf_counter()
+                live.write(tape, live.snapshot(node))  # for onetape top
             if not take(node.drain()):
                 progress.update(feeder.bytes_done, size, events, "events")
                 time.sleep(DRAIN_PAUSE_S)

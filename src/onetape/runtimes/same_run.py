@@ -11,7 +11,8 @@ from typing import Any
 
 from onetape.connect.itch_file import ItchFile
 from onetape.engine.graph import Pipeline
-from onetape.engine.planner import plan
+from onetape.engine.planner import Plan, plan
+from onetape.engine.settings import settable, with_settings
 from onetape.records import OperatorError
 from onetape.runtimes.course import Versions
 from onetape.runtimes.manifest import read_result
@@ -52,7 +53,7 @@ def same_run(
     if not (tape / "manifest").exists():
         raise OperatorError(f"{tape} holds no tape to go on with; leave out --resume to begin one")
     was = read_facts(str(tape)).manifest
-    driver = plan(pipeline, {feed: file.framing}).driver
+    planned = plan(pipeline, {feed: file.framing})
     begun, given = was.get("origin", {}), origin_of(file, chunk_bytes)
     # Content decides, and a file may have moved; a tape that does not tell content has the path.
     told = [name for name in ("size_bytes", "sha256_of_ends") if name in begun] or ["file"]
@@ -63,11 +64,8 @@ def same_run(
             f"({begun.get('size_bytes', 'size unknown')} bytes), and --file {file.path} is not "
             f"that ({given['size_bytes']} bytes); give the same file, or a new folder as --tape"
         )
-    if driver not in Versions(tape, was).drivers:
-        raise OperatorError(
-            f"{tape} was made by another pipeline (driver {was.get('driver')}, this one is "
-            f"{driver}); give the one that made it, or a new folder as --tape"
-        )
+    if planned.driver not in Versions(tape, was).drivers:
+        raise OperatorError(made_by_another(tape, was, planned))
     if day is not None and was["midnight_ns"] != file.midnight_ns:
         raise OperatorError(
             f"{tape} was made for another date than --date {day}; leave out --date to go on with "
@@ -75,3 +73,40 @@ def same_run(
         )
     file.midnight_ns = was["midnight_ns"]
     return read_result(tape)
+
+
+def made_by_another(tape: Path, was: dict[str, Any], planned: Plan) -> str:
+    """What to say where no version on a tape is this one."""
+    if differ := other_settings(was, planned):
+        said = ", ".join(f"{name} was {then}, is {now}" for name, (then, now) in differ.items())
+        give = " ".join(f"--set {name}={then}" for name, (then, _) in differ.items())
+        return (
+            f"{tape} was made by this pipeline with other settings: {said}; give those that it was "
+            f"made with ({give}), or a new folder as --tape"
+        )
+    return (
+        f"{tape} was made by another pipeline (driver {was.get('driver')}, this one is "
+        f"{planned.driver}); give the one that made it, or a new folder as --tape"
+    )
+
+
+def other_settings(was: dict[str, Any], planned: Plan) -> dict[str, tuple[int, int]]:
+    """{"Operator.setting": (the tape's, this one's)} where only settings differ, else {}.
+
+    was  the tape's manifest. With its settings this pipeline comes to its driver, or it is another.
+    """
+    then = {
+        f"{entry['name']}.{name}": value
+        for entry in was.get("operators", [])
+        for name, value in entry.get("settings", {}).items()
+    }
+    differ = {
+        f"{operator}.{name}": (then[f"{operator}.{name}"], value)
+        for operator, settings in settable(planned.pipeline).items()
+        for name, value in settings.items()
+        if then.get(f"{operator}.{name}", value) != value
+    }
+    if not differ:
+        return {}
+    with_them = with_settings(planned.pipeline, {name: then for name, (then, _) in differ.items()})
+    return differ if plan(with_them, planned.framing).driver == was.get("driver") else {}

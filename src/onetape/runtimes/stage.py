@@ -3,7 +3,7 @@
 import struct
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,6 +27,13 @@ FRAME_BYTES = PAYLOAD_MAX >> 1
 _HEADER = struct.Struct("<IIqqHHI")
 
 Made = dict[str, tuple[Any, Any]]  # rows and origins of each output
+
+
+class Reached(NamedTuple):
+    """How far time has come, and where in it each feed lost its first message."""
+
+    watermark_ns: int
+    lost_ns: Any
 
 
 class Stage:
@@ -57,7 +64,7 @@ class Stage:
                 part.assign(engine, number, count)
             self.engines.append(engine)
 
-    def fed(self, engine: Engine, frames: Run) -> tuple[Made, int]:
+    def fed(self, engine: Engine, frames: Run) -> tuple[Made, Reached]:
         """What one engine makes of the frames, and how far time has come with them."""
         kept: dict[str, list[tuple[Any, Any]]] = {name: [] for name in self.pipeline.outputs}
         for name, rows, origins in engine.feed(*frames):
@@ -70,7 +77,8 @@ class Stage:
                 np.concatenate([np.empty(0, layout.ORIGIN), *(caused for _, caused in blocks)]),
             )
         has_begun = int(engine.run["events"][0]) > 0  # before that, time may still go back
-        return made, int(engine.run["watermark_ns"][0]) if has_begun else UNSET
+        watermark_ns = int(engine.run["watermark_ns"][0]) if has_begun else UNSET
+        return made, Reached(watermark_ns, engine.arrays.get("n_lost", np.empty(0)).copy())
 
     def in_order(self, made: list[Made]) -> Made:
         """The rows of all parts in the order of their roots, as bytes."""
@@ -109,7 +117,7 @@ class Second:
         self._has_ended = False
         self._handed = 0  # rows so far
 
-    def after(self, first: Stage, made: list[Made], watermark_ns: int) -> Made:
+    def after(self, first: Stage, made: list[Made], reached: Reached) -> Made:
         """What both stages make, when the parts have made this."""
         rows = first.in_order(made)
         names = list(rows)
@@ -129,9 +137,11 @@ class Second:
         for name in handed:
             hands = rows[name][0].view(first.pipeline.outputs[name].of.dtype)
             hands["hand_cause"] |= more[edges[is_handed] == self._edges[name]] * MORE_BIT
-        frames = self._frames(
-            edges[is_handed], {self._edges[name]: rows[name][0] for name in handed}, watermark_ns
-        )
+        of_edges = {self._edges[name]: rows[name][0] for name in handed}
+        frames = self._frames(edges[is_handed], of_edges, reached.watermark_ns)
+        for engine in self.stage.engines:
+            if "n_lost" in engine.arrays:
+                engine.arrays["n_lost"][:] = reached.lost_ns
         with ThreadPoolExecutor(len(self.stage.engines)) as pool:
             done = list(pool.map(lambda engine: self.stage.fed(engine, frames), self.stage.engines))
         behind = self.stage.in_order([part for part, _ in done])

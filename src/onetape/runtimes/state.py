@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from onetape.records import OperatorError
 from onetape.runtimes.progress import Progress
 from onetape.runtimes.settings import add_options, load_with_settings
 from onetape.runtimes.state_at import Reached, reach
-from onetape.runtimes.state_tables import LEVELS, tables_of
+from onetape.runtimes.state_tables import LEVELS, names_in, symbols_in, tables_of
 
 DESCRIPTION = """\
 Show what a pipeline held at a moment of its tape: the levels of its books, each operator's state by
@@ -67,7 +68,9 @@ def run(args: argparse.Namespace) -> int:
         offset=args.offset,
         say=lambda line: print(f"onetape: {line}", file=sys.stderr),
     )
-    tables = tables_of(reached.engine, args.levels)
+    if args.key is not None:
+        check_key(args.key, names_in(symbols_in(reached.engine, args.tape)))
+    tables = tables_of(reached.engine, args.levels, args.tape)
     if args.node is not None:
         if args.node not in tables:
             held = ", ".join(tables) or "nothing that can be shown"
@@ -89,17 +92,39 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def check_key(key: str, symbols: list[str]) -> None:
+    """OperatorError: it is no number, and nothing has named an instrument so."""
+    if _is_number(key) or key in symbols:
+        return
+    capitals = {symbol.upper(): symbol for symbol in symbols}
+    near = get_close_matches(key.upper(), capitals, 3)
+    if near:
+        hint = f"near to it: {', '.join(capitals[each] for each in near)}"
+    elif symbols:
+        some = ", ".join(sorted(symbols)[:5])
+        hint = f"there are {some}{' ...' if len(symbols) > 5 else ''}"
+    else:
+        hint = "no symbols are known there; give the number of the key"
+    raise OperatorError(
+        f"--key was {key!r}; expected a number, or a symbol that the tape has by then: {hint}"
+    )
+
+
+def _is_number(key: str) -> bool:
+    return key.removeprefix("-").isdecimal()
+
+
 def of_key(table: Any, key: str) -> Any:
     """The rows of one key: of the symbol, or of the number in the key's column."""
     import pyarrow.compute as pc
 
     names = table.column_names
-    if key.lstrip("-").isdecimal():
-        keys = names[1] if names[0] == "symbol" else names[0]
-        return table.filter(pc.field(keys) == int(key))
-    if "symbol" not in names:
-        return table.slice(0, 0)
-    return table.filter(pc.field("symbol") == key)
+    keys = names[1] if names[0] == "symbol" else names[0]
+    fits = pc.field(keys) == int(key) if _is_number(key) else None
+    if "symbol" in names:
+        named = pc.field("symbol") == key
+        fits = named if fits is None else fits | named
+    return table.slice(0, 0) if fits is None else table.filter(fits)
 
 
 def lines_of(name: str, table: Any, most: int) -> list[str]:

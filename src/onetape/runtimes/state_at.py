@@ -70,7 +70,7 @@ def state_at(
     if isinstance(pipeline, str):
         pipeline = load_pipeline(pipeline)
     reached = reach(pipeline, Path(tape), Progress(quiet=True), time=time, offset=offset)
-    return tables_of(reached.engine, levels)
+    return tables_of(reached.engine, levels, tape)
 
 
 def reach(
@@ -82,7 +82,10 @@ def reach(
     offset: int | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Reached:
-    """Bring an engine to the moment; see `state_at`. `say` is told of damaged checkpoints."""
+    """Bring an engine to the moment; see `state_at`.
+
+    say  is told of damaged checkpoints, and of a time after the last event
+    """
     if time is not None and offset is not None:
         raise OperatorError("a time and an offset were given; expected one of the two")
     replay = Replay(pipeline, tape, progress)
@@ -90,7 +93,9 @@ def reach(
         return _before_frame(replay, replay.end if offset is None else offset, say)
     until_ns = _moment_ns(replay, time)
     began = replay.restore_newest(lambda m: _is_before(m, until_ns), f"time {time}", say)
-    place = _first_after(replay, until_ns)
+    place, last_ns = _first_after(replay, until_ns)
+    if last_ns is not None and last_ns < until_ns:
+        say(f"the tape ends at {_told(replay, time, last_ns)}; this is the state at its end")
     if place == replay.end:
         return Reached(replay.engine, place, 0, began)
     again = Replay(pipeline, tape, progress)
@@ -128,17 +133,21 @@ def _is_before(manifest: Manifest, until_ns: int) -> bool:
     return event_ns is not None and event_ns <= until_ns and not manifest.header.get("has_ended")
 
 
-def _first_after(replay: Replay, until_ns: int) -> int:
-    """Offset of the first frame that leads beyond the time, or behind the last."""
+def _first_after(replay: Replay, until_ns: int) -> tuple[int, int | None]:
+    """Offset of the first frame that leads beyond the time, or behind the last; then also the time
+    of the last event, else None."""
+    last_ns = newest_event_ns(replay.engine)
     for at, frame in replay.frames():
         for _ in replay.run(frame):
             pass
         reached_ns = newest_event_ns(replay.engine)
-        if replay.engine.sources["ended"].all() or (reached_ns or 0) > until_ns:
+        has_ended = bool(replay.engine.sources["ended"].all())
+        if has_ended or (reached_ns or 0) > until_ns:
             replay.close()
-            return at
+            return at, last_ns if has_ended else None
+        last_ns = max(reached_ns or 0, last_ns or 0) or None
     replay.close()
-    return replay.end
+    return replay.end, last_ns
 
 
 def _stop_within(engine: Engine, frame: Any, until_ns: int) -> int:
@@ -211,7 +220,9 @@ def _parsed_ns(time: str, midnight_ns: Callable[[], int]) -> int:
     found = CLOCK.fullmatch(clock.removesuffix("Z"))
     try:
         began = datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC) if day else None
-        if found is None:
+        if found is None or any(
+            int(part or 0) >= most for part, most in zip(found.groups(), (24, 60, 60), strict=False)
+        ):
             raise ValueError
     except ValueError:
         raise OperatorError(
@@ -221,6 +232,15 @@ def _parsed_ns(time: str, midnight_ns: Callable[[], int]) -> int:
     since_ns = ((hours * 60 + minutes) * 60 + seconds) * 10**9
     since_ns += int((found[4] or "").ljust(9, "0"))
     return since_ns + (midnight_ns() if began is None else int(began.timestamp()) * 10**9)
+
+
+def _told(replay: Replay, asked: str | int, ts_ns: int) -> str:
+    """A time in the form that one was asked for: of the day, or UTC."""
+    if isinstance(asked, str) and "T" not in asked.replace(" ", "T"):
+        since_ns = ts_ns - _midnight_ns(replay)
+        if 0 <= since_ns < DAY_NS:
+            return str(np.datetime64(since_ns, "ns")).partition("T")[2]
+    return f"{np.datetime64(ts_ns, 'ns')}Z"
 
 
 def _midnight_ns(replay: Replay) -> int:

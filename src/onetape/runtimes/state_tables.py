@@ -1,39 +1,45 @@
 """What an engine holds, as Arrow tables, one a node: books, one record a key, open windows.
 
 Keys are those in the index, so what was given up again is not shown. Times are ns, UNSET is null,
-and a column `symbol` stands in front where a feed has named the instruments.
+and a column `symbol` stands in front where a feed or a table has named the instruments.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from onetape.codecs.feed import symbol_of
 from onetape.compiled.index import held_slots
+from onetape.connect.arrow import symbol_at
 from onetape.engine.batches import Batches
 from onetape.engine.engine import Engine
 from onetape.engine.graph import Node, OperatorNode
 from onetape.engine.sessions import Session
 from onetape.engine.window import Window
 from onetape.records import UNSET
+from onetape.runtimes.manifest import read_result
 
 LEVELS = 10
 BOOK_TABLES = {"sides", "levels", "tops"}
 
 
-def tables_of(engine: Engine, levels: int = LEVELS) -> dict[str, Any]:
+def tables_of(
+    engine: Engine, levels: int = LEVELS, tape: str | Path | None = None
+) -> dict[str, Any]:
     """{name of the node: pyarrow Table}, of the nodes that hold something a person can read.
 
     levels  of each side of a book
+    tape    that it runs: beside it may be the symbols of instruments, see `symbols_in`
     """
+    symbols = symbols_in(engine, tape)
     names = [node.name for node in engine.plan.pipeline.nodes]
     found = {}
     for number, node in enumerate(engine.plan.pipeline.nodes):
         columns = _columns(engine, number, node, levels)
         if columns is not None:
             label = f"{node.name} n{number}" if names.count(node.name) > 1 else node.name
-            found[label] = _table(_with_symbols(engine, columns))
+            found[label] = _table(_with_symbols(columns, symbols))
     return found
 
 
@@ -123,19 +129,35 @@ def _fields(block: Any, key: str) -> dict[str, Any]:
     return {f"own_{name}" if name == key else name: block[name] for name in block.dtype.names}
 
 
-def _with_symbols(engine: Engine, columns: dict[str, Any]) -> dict[str, Any]:
-    words = list(_symbol_words(engine))
-    if len(words) != 1 or "instrument_id" not in columns:
+def symbols_in(engine: Engine, tape: str | Path | None) -> Any:
+    """Symbols of instruments, as `connect.arrow.symbol_at` takes them; None: nobody named any.
+
+    Of a pipeline with one feed those that it told; of tables those that the run left beside the
+    tape at its end, or that the pipeline gives.
+    """
+    sources = engine.plan.pipeline.sources
+    feeds = [source.name for source in sources if source.feed == "itch"]
+    if any(source.feed for source in sources):
+        return engine.feed_state(feeds[0])["symbols"] if len(feeds) == 1 else None
+    result = read_result(Path(tape)) if tape is not None else None
+    known = dict((result or {}).get("symbols", {}))
+    for source in sources:
+        known |= (source.table and source.table.rules.symbols) or {}
+    return {number: symbol for symbol, number in known.items()} or None
+
+
+def names_in(symbols: Any) -> list[str]:
+    """All that `symbols_in` found."""
+    if symbols is None or isinstance(symbols, dict):
+        return list((symbols or {}).values())
+    return [symbol_at(symbols, at) for at in np.flatnonzero(symbols).tolist()]
+
+
+def _with_symbols(columns: dict[str, Any], symbols: Any) -> dict[str, Any]:
+    if symbols is None or "instrument_id" not in columns:
         return columns
-    known = {i: symbol_of(int(words[0][i])) for i in set(columns["instrument_id"].tolist())}
-    symbols = [known[i] for i in columns["instrument_id"].tolist()]
-    return {"symbol": np.array(symbols, object), **columns}
-
-
-def _symbol_words(engine: Engine) -> Iterator[Any]:
-    for n, source in enumerate(engine.plan.pipeline.sources):
-        if source.feed:
-            yield engine.arrays[f"n{n}_feed"]["symbols"][0]
+    found = [symbol_at(symbols, i) for i in columns["instrument_id"].tolist()]
+    return {"symbol": np.array(found, object), **columns}
 
 
 def _table(columns: dict[str, Any]) -> Any:

@@ -11,7 +11,7 @@ from onetape.runtimes.edge import live
 from onetape.runtimes.edge.network import ASKED
 
 DESCRIPTION = """\
-Watch a node that runs on the tape in TAPE (`onetape run --udp ... --tape TAPE`): rates, gaps and
+Watch a node that runs on the tape in TAPE (`onetape run ... --tape TAPE`): rates, gaps and
 everything else that was lost, refused or late, how far the disk is behind, and latencies:
 
   lag       from the venue's time of an event to its arrival (both clocks count)

@@ -45,6 +45,7 @@ from onetape.runtimes.edge.follower import follow
 from onetape.runtimes.edge.node import EdgeNode
 from onetape.runtimes.edge.swap import swap
 from onetape.runtimes.manifest import read_result
+from onetape.runtimes.same_run import other_settings
 from onetape.runtimes.settings import add_options, load_with_settings
 from onetape.tape.layout import read_facts
 from onetape.tape.reader import read_segments
@@ -67,6 +68,7 @@ class Answer:
     digests: dict[str, str]
     state_digest: str
     events: int
+    swaps: int = 0  # how often another version took over
 
 
 def add_parser(subparsers: Any) -> None:
@@ -99,10 +101,15 @@ def verify(pipeline: Pipeline, folder: Path) -> tuple[bool, dict[str, Any], list
     make = lambda rows=1 << 16: course.begin(pipeline, folder, manifest, output_rows=rows)  # noqa: E731
     whole: list[Answer] = []
     left, lines = read_result(folder), list[str]()
-    driver = plan(pipeline, manifest["framing"]).driver
-    same_code = driver in Versions(folder, manifest).drivers
+    planned = plan(pipeline, manifest["framing"])
+    same_code = planned.driver in Versions(folder, manifest).drivers
     if not same_code:
-        lines.append("the tape was made by another pipeline; what that came to is not compared")
+        differ = other_settings(manifest, planned)
+        said = ", ".join(f"{name} was {then}, is {now}" for name, (then, now) in differ.items())
+        lines.append(
+            f"the tape was made by another pipeline{said and f' (settings: {said})'}; what that "
+            "came to is not compared"
+        )
     elif left is not None:
         whole.append(
             Answer("live", left["digests"], left.get("state_digest", ""), left["messages"])
@@ -133,6 +140,9 @@ def verify(pipeline: Pipeline, folder: Path) -> tuple[bool, dict[str, Any], list
             if "" not in (a.state_digest, b.state_digest) and a.state_digest != b.state_digest:
                 equal = False
                 lines.append(f"state differs between {a.way} and {b.way}")
+    if swaps := max(answer.swaps for answer in whole):
+        many = f"{swaps} swap{'s' * (swaps > 1)} on the tape"
+        lines.append(f"{many}; each frame was run by the version that ran it")
     lines.append("all equal" if equal else "NOT EQUAL")
     facts = {
         "equal": equal,
@@ -159,17 +169,19 @@ def _rows(ran: Course, runs: Iterator[Run]) -> Iterator[Any]:
 
 def _answer(way: str, steps: Iterator[Any], pipeline: Pipeline) -> Answer:
     engine: Any = None
+    versions = 0
     digests: dict[str, OutputDigest] = {}
     for step in steps:
         if isinstance(step, Engine):
             engine = step
         elif isinstance(step, Plan):
             follow(digests, step)
+            versions += 1
         else:
             name, rows, origins = step
             digests[name].update(rows, origins)
     found = {name: digest.hexdigest() for name, digest in digests.items()}
-    return Answer(way, found, state_digest(engine), engine.counts().events)
+    return Answer(way, found, state_digest(engine), engine.counts().events, versions - 1)
 
 
 def _one_by_one(runs: Iterator[Run]) -> Iterator[Run]:

@@ -46,8 +46,8 @@ def add_tape_parser(subparsers: Any) -> argparse.ArgumentParser:
     cat.add_argument(
         "--kind",
         action="append",
-        choices=[name.lower() for name in inspect.KINDS.values() if name != "PAD"],
-        help="only frames of this kind; may be repeated",
+        choices=[*(name.lower() for name in inspect.KINDS.values() if name != "PAD"), "swap"],
+        help="only frames of this kind; may be repeated. A swap is a control frame",
     )
     cat.add_argument(
         "--bytes",
@@ -81,7 +81,8 @@ def _ls(args: argparse.Namespace) -> int:
 def _cat(args: argparse.Namespace) -> int:
     kinds = None
     if args.kind:
-        kinds = {kind for kind, name in inspect.KINDS.items() if name.lower() in args.kind}
+        asked = ["control" if name == "swap" else name for name in args.kind]
+        kinds = {kind for kind, name in inspect.KINDS.items() if name.lower() in asked}
     _show(
         inspect.cat(
             args.folder,

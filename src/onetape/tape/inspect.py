@@ -33,7 +33,10 @@ SHOWN_LETTERS = 60  # of a value of the manifest; all of it: --json
 
 
 def ls(folder: str | os.PathLike[str]) -> dict[str, Any]:
-    """What a tape consists of. Looks at headers only: cheap, and no proof of anything."""
+    """What a tape consists of. Looks at headers only: cheap, and no proof of anything.
+
+    Where several versions ran on it, its frames are read for the places where they took over.
+    """
     path = os.path.abspath(folder)
     facts = layout.read_facts(path)
     mark = durable_end(path, facts)
@@ -61,8 +64,36 @@ def ls(folder: str | os.PathLike[str]) -> dict[str, Any]:
         "segment_bytes": facts.segment_bytes,
         "segments": segments,
         "checkpoints": checkpoint.offsets(path),
+        "versions": versions(path, facts),
         "manifest": facts.manifest,
     }
+
+
+def versions(path: str, facts: layout.Facts) -> list[dict[str, Any]]:
+    """The versions of the pipeline that ran on a tape, each with the first frame that it ran.
+
+    None as the version: the tape is damaged from that frame on, and what ran there is not known.
+    """
+    if not (first := facts.manifest.get("version")):
+        return []
+    found: list[dict[str, Any]] = [{"version": first, "offset": facts.start_offset}]
+    kept = os.path.join(path, layout.VERSIONS)
+    if not os.path.isdir(kept) or len(os.listdir(kept)) < 2:
+        return found
+    offset = facts.start_offset
+    try:
+        for buffer, begin, end in read_segments(path, facts.start_offset):
+            at = int(frame.next_control(buffer, begin, end))
+            while at < end:
+                size = int(frame.frame_length(buffer, at))
+                text = bytes(buffer[at + frame.HEADER_BYTES : at + frame.HEADER_BYTES + size])
+                offset = int(frame.frame_offset(buffer, at))
+                if said := json.loads(text).get("swap"):
+                    found.append({"version": said, "offset": offset})
+                at = int(frame.next_control(buffer, at + int(frame.frame_bytes(size)), end))
+    except IntegrityError:  # `verify` says what it is
+        found.append({"version": None, "offset": offset})
+    return found
 
 
 def ls_lines(found: dict[str, Any]) -> Iterator[str]:
@@ -85,6 +116,13 @@ def ls_lines(found: dict[str, Any]) -> Iterator[str]:
         )
     for offset in found["checkpoints"]:
         yield f"checkpoint before frame {offset}"
+    for one in found["versions"]:
+        name = one["version"]
+        yield (
+            f"version {name[:12]} from frame {one['offset']} on"
+            if name
+            else f"versions after frame {one['offset']}: not known, the tape is damaged"
+        )
     for name, value in sorted(found["manifest"].items()):
         said = json.dumps(value, sort_keys=True)
         more = "..." if len(said) > SHOWN_LETTERS else ""
@@ -179,6 +217,7 @@ def verify(
         "checked_bytes": checked,
         "torn_bytes": torn,
         "notes": notes,
+        "swaps": len([v for v in versions(path, facts)[1:] if v["version"]]),
         "problems": problems,
     }
 
@@ -195,7 +234,12 @@ def verify_lines(found: dict[str, Any]) -> Iterator[str]:
             "the next opening cuts them"
         )
     if not found["problems"]:
-        yield f"ok: {found['frames']} frames, {found['checked_bytes']} bytes checked"
+        swaps = (
+            f", {found['swaps']} swap{'s' * (found['swaps'] > 1)} of versions"
+            if found["swaps"]
+            else ""
+        )
+        yield f"ok: {found['frames']} frames, {found['checked_bytes']} bytes checked{swaps}"
 
 
 def is_open(folder: str) -> bool:

@@ -32,13 +32,13 @@ SEGMENT_HEADER_BYTES = 4096
 SLOT_BYTES = 48
 SLOT_SPACING = 4096
 WATERMARK_BYTES = 2 * SLOT_SPACING
-MANIFEST, WATERMARK, LOCK, CODE, CHECKPOINTS, VERSIONS = (
+VERSIONS = "versions"  # the code of each version that ran, by its name
+MANIFEST, WATERMARK, LOCK, CODE, CHECKPOINTS = (
     "manifest",
     "watermark",
     "lock",
     "code",
     "checkpoints",
-    "versions",
 )
 
 _MAGIC = 0x31455041_54454E4F  # "ONETAPE1"

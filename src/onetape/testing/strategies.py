@@ -32,6 +32,7 @@ from onetape.records.market import (
     MODIFY,
     NO_SIDE,
     OPEN,
+    REJECT,
     RULE_BURST_CANCEL,
     TRADE,
     WARN,
@@ -41,6 +42,8 @@ from onetape.records.market import (
     Depth,
     Gap,
     MarketEvent,
+    OwnOrder,
+    OwnOrderInBook,
     TopOfBook,
     Trade,
     Vwap,
@@ -204,6 +207,22 @@ def gaps(**options: Any) -> "SearchStrategy[list[Any]]":
         st.sampled_from([GAP_OPENED, GAP_FILLED, GAP_LOST]),
     )  # fmt: skip
     return streams_of(Gap, **({"rows": one} | options))
+
+
+def own_orders(of: Any = OwnOrder, **options: Any) -> "SearchStrategy[list[Any]]":
+    """Reports of orders of one's own; `of` may be OwnOrderInBook. Options as for `streams_of`."""
+    in_book = {"level_median_lots": lots, "ahead_lots": lots} if of is OwnOrderInBook else {}
+    one = st.builds(
+        lambda **fields: row(of, **fields),
+        price_ticks=prices,
+        qty_lots=lots,
+        order_id=st.integers(1, 1_000),
+        account_id=st.integers(1, 8),
+        side=st.sampled_from([BID, ASK]),
+        action=st.sampled_from([ADD, FILL, CANCEL, MODIFY, REJECT]),
+        **in_book,
+    )
+    return streams_of(of, **({"rows": one} | options))
 
 
 @st.composite

@@ -212,8 +212,8 @@ def of_node(folder: Path) -> dict[str, Any]:
     facts = read(folder)
     if facts is None:
         raise OperatorError(
-            f"no node has run on {folder}, or not on the network; start one with "
-            f"onetape run PIPELINE --udp HOST:PORT --tape {folder}"
+            f"no node has run on {folder}, or it still compiles; start one with onetape run "
+            f"PIPELINE --tape {folder}, and --udp HOST:PORT or --file FILE"
         )
     return facts
 

@@ -48,6 +48,7 @@ from onetape.runtimes.edge.lines import Line, new_clocks, new_intake
 from onetape.runtimes.edge.outlet import last_sent, send_again
 from onetape.runtimes.edge.uploader import Uploader
 from onetape.runtimes.manifest import code_of, manifest_of
+from onetape.runtimes.same_run import made_by_another
 from onetape.tape import checkpoint_keep
 from onetape.tape.checkpoint_keep import Retention
 from onetape.tape.layout import read_facts
@@ -309,10 +310,7 @@ class EdgeNode:
         was = read_facts(str(self.folder)).manifest
         known = Versions(self.folder, was).drivers
         if self.plan.driver not in known:
-            raise OperatorError(
-                f"{self.folder} was made by other code (driver {was.get('driver')}, this pipeline "
-                f"is {self.plan.driver}); run the pipeline that made it, or a new tape"
-            )
+            raise OperatorError(made_by_another(self.folder, was, self.plan))
         if len(known) > 1:  # the tape says which of them reads on
             self.version, self.manifest = known[self.plan.driver], was
             return Tape.open(self.folder, **self._journal)

@@ -7,6 +7,7 @@ import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -27,25 +28,52 @@ READING = ("SELECT", "EXPLAIN")  # DESCRIBE and SUMMARIZE are a SELECT to DuckDB
 
 
 def tables_of(folders: list[Path], pipeline: Pipeline | None = None) -> list[QueryTable]:
-    """The tables of the folders and of the folders in them. The first of a name stands: what is in
-    Parquet before what would be made again from a tape."""
-    found: dict[str, QueryTable] = {}
+    """The tables of the folders and of the folders in them. Where several folders have one of the
+    same name, each is called by its folder too: `monday/trade`.
+
+    What a Parquet file has is not made again from the tape of the same run (beside the file).
+    """
+    places: dict[Path, None] = {}
     for folder in folders:
         if not folder.is_dir():
             raise OperatorError(f"no such folder: {folder}; give --out or --tape of a run")
-        places = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
-        here = [table for place in places for table in parquet_tables(place)]
-        for place in places:
-            if all((place / name).is_file() for name in (MANIFEST, WATERMARK)):
-                here += tape_tables(place, pipeline)
-        for table in here:
-            found.setdefault(table.name, table)
+        inner = sorted(path for path in folder.iterdir() if path.is_dir())
+        places |= {place.resolve(): None for place in (folder, *inner)}
+    found: dict[str, dict[Path, QueryTable]] = {}
+    for place in places:
+        for table in parquet_tables(place):
+            found.setdefault(table.name, {})[place] = table
+    written = {name: list(of) for name, of in found.items()}
+    for place in places:
+        if all((place / name).is_file() for name in (MANIFEST, WATERMARK)):
+            for table in tape_tables(place, pipeline):
+                if not any(_are_of_one_run(place, other) for other in written.get(table.name, ())):
+                    found.setdefault(table.name, {})[place] = table
     if not found:
         raise OperatorError(
             f"{', '.join(map(str, folders))}: no Parquet file and no tape is in there; give a "
             "folder that --out or --tape of a run named"
         )
-    return list(found.values())
+    return [table for of in found.values() for table in _told_apart(of)]
+
+
+def _are_of_one_run(place: Path, other: Path) -> bool:
+    return not {place, place.parent}.isdisjoint({other, other.parent})
+
+
+def _told_apart(of: dict[Path, QueryTable]) -> list[QueryTable]:
+    """The tables of one name, with as much of each one's folder as tells them apart."""
+    if len(of) == 1:
+        return list(of.values())
+    parts = next(
+        n
+        for n in range(1, max(len(place.parts) for place in of) + 1)
+        if len({place.parts[-n:] for place in of}) == len(of)
+    )
+    return [
+        replace(table, name="/".join([*place.parts[-parts:], table.name]))
+        for place, table in of.items()
+    ]
 
 
 @contextmanager
@@ -97,10 +125,12 @@ def _register(connection: Any, tables: list[QueryTable]) -> None:
 def _shown(schema: Any) -> list[str]:
     shown = []
     for each in schema:
-        moment = moment_of(each)
+        moment, column = moment_of(each), _quoted(each.name)
         if moment and moment not in schema.names:
-            shown.append(f"make_timestamp_ns({_quoted(each.name)}) AS {_quoted(moment)}")
-        shown.append(_quoted(each.name))
+            shown.append(f"make_timestamp_ns({column}) AS {_quoted(moment)}")
+        # In the file a time is a timestamp, which Arrow does not compare with a number: xor keeps
+        # DuckDB from giving the comparison to Arrow, and changes nothing else.
+        shown.append(f"xor({column}, 0) AS {column}" if moment else column)
     return shown
 
 
@@ -136,8 +166,15 @@ def _errors(duckdb: Any, tables: list[QueryTable]) -> Iterator[None]:
         if isinstance(fault, OnetapeError):
             raise fault from None
         said = str(error).strip()
-        unknown = re.search(r"Table with name (\S+) does not exist", said)
+        unknown = re.search(r"Table with name (.+?) does not exist", said)
         if unknown is not None:
+            views = [view for t in tables for view in (t.name, f"{t.name}_price")]
+            several = [_quoted(view) for view in views if view.endswith(f"/{unknown[1]}")]
+            if several:
+                raise OperatorError(
+                    f"{unknown[1]!r} is in several folders: {', '.join(several)}; name one of "
+                    "them, in double quotes, or put them together by UNION ALL"
+                ) from None
             names = [table.name for table in tables]
             near = get_close_matches(unknown[1], names, 1)
             hint = f"; did you mean {near[0]!r}?" if near else "."

@@ -7,6 +7,7 @@ written is read up to its durable end, as it was when a reading began.
 """
 
 import re
+import sys
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -20,6 +21,7 @@ from onetape.engine.engine import Engine
 from onetape.engine.graph import Pipeline, Stream
 from onetape.engine.planner import plan
 from onetape.records import UNSET, OperatorError
+from onetape.runtimes import code, course
 from onetape.runtimes.batch import BATCH_OUTPUT_ROWS, rows_of, set_midnight
 from onetape.runtimes.inputs import ticks_of
 from onetape.runtimes.manifest import read_result
@@ -46,12 +48,15 @@ def tape_tables(folder: Path, pipeline: Pipeline | None) -> list[QueryTable]:
     streams = _streams(pipeline)
     ticks = ticks_of(Pipeline(**streams))
     rows = (read_result(folder) or {}).get("rows", {})
+    has_versions = len(code.all_stored(path)) > 1
     for name, stream in streams.items():
-        made = _made(path, facts.manifest, name, stream)
         is_output = name in pipeline.outputs
+        follows = pipeline if is_output and has_versions else None
+        made = _made(path, facts.manifest, name, stream, follows)
         if is_output and facts.start_offset > 0:
             continue  # what it depends on is no longer there
         where = f"{path}, {'run again' if is_output else 'decoded'}"
+        where += ", each part by its version" if follows else ""
         known = rows.get(name) if is_output else None
         found.append(QueryTable(name, made.schema, made, where, known, ticks.get(name)))
     return found
@@ -70,8 +75,14 @@ def _streams(pipeline: Pipeline) -> dict[str, Stream]:
     return found
 
 
-def _made(path: str, manifest: dict[str, Any], name: str, stream: Stream) -> Streamed:
-    """The rows of one stream, by a pipeline that makes nothing else."""
+def _made(
+    path: str, manifest: dict[str, Any], name: str, stream: Stream, follows: Pipeline | None
+) -> Streamed:
+    """The rows of one stream, by a pipeline that makes nothing else.
+
+    follows  a pipeline of a tape with several versions: if it is one of them, its output is made
+             by all of them, each on the frames it ran on
+    """
     pipeline = Pipeline(**{name: stream})
     framing, of = manifest["framing"], stream.of
     numbers = _numbers(pipeline, manifest)
@@ -79,16 +90,56 @@ def _made(path: str, manifest: dict[str, Any], name: str, stream: Stream) -> Str
     schema = plain_schema(arrow_table(of, np.empty(0, of.dtype), {} if is_feed else None).schema)
 
     def batches() -> Iterator[Any]:
+        ran = (
+            None
+            if follows is None
+            else course.begin(follows, path, manifest, output_rows=BATCH_OUTPUT_ROWS)
+        )
+        if ran is not None and ran.versions is not None:
+            for rows in _by_versions(ran, path, name, of):
+                symbols = _symbols(ran.engine) if is_feed else None
+                yield from arrow_table(of, rows, symbols).cast(schema).to_batches()
+            return
+        if follows is not None:
+            _tell_swaps(path, name)
         engine = Engine(plan(pipeline, framing), output_rows=BATCH_OUTPUT_ROWS)
         set_midnight(engine, manifest["midnight_ns"])
-        symbols = None
-        if is_feed:
-            n = next(n for n, source in enumerate(pipeline.sources) if source.feed)
-            symbols = engine.arrays[f"n{n}_feed"]["symbols"][0]
+        symbols = _symbols(engine) if is_feed else None
         for _, rows, _ in rows_of(engine, _renumbered(path, numbers)):
             yield from arrow_table(of, rows, symbols).cast(schema).to_batches()
 
     return Streamed(schema, batches)
+
+
+def _symbols(engine: Engine) -> Any:
+    n = next(n for n, source in enumerate(engine.plan.pipeline.sources) if source.feed)
+    return engine.arrays[f"n{n}_feed"]["symbols"][0]
+
+
+def _by_versions(ran: course.Course, path: str, name: str, of: Any) -> Iterator[Any]:
+    """Blocks of rows of one output, by the versions that ran."""
+    for buffer, begin, end in read_segments(path, read_facts(path).start_offset):
+        for made, rows, _ in ran.feed(buffer, begin, end):
+            if made != name:
+                continue
+            if rows.dtype != of.dtype:
+                raise OperatorError(
+                    f"{name!r} has other columns from frame {ran.since} of {path} on, where "
+                    f"version {ran.name[:12]} took over; ask the Parquet files of --out"
+                )
+            yield rows
+
+
+def _tell_swaps(path: str, name: str) -> None:
+    """That versions took over on the tape, and which, to somebody who asks with another one."""
+    runs = read_segments(path, read_facts(path).start_offset)
+    swaps = [f"{version[:12]} at frame {offset}" for offset, version in course.swaps_in(runs)]
+    if swaps:
+        print(
+            f"onetape: {path}: {name!r} is made by the given pipeline from the first frame on; it "
+            f"is none of those that ran there, where others took over: {', '.join(swaps)}",
+            file=sys.stderr,
+        )
 
 
 def _numbers(pipeline: Pipeline, manifest: dict[str, Any]) -> dict[int, int]:

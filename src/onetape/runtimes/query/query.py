@@ -35,6 +35,7 @@ examples:
   onetape query --from tape/ "SELECT kind, count(*), sum(length_bytes) FROM frames GROUP BY 1"
   onetape query --from out/ "SELECT * FROM trade_price" --parquet priced.parquet
 
+Several folders with a table of the same name: SELECT * FROM "monday/trade" (--tables lists them).
 Times: ts_event_ns is a number of ns, ts_event the same as a timestamp. Prices: in TABLE they are
 ticks, in TABLE_price decimals, where the tick is known.
 """
