@@ -9,6 +9,7 @@ from onetape.records.market import OPEN
 from onetape.runtimes import batch
 from onetape.runtimes.standard import pipeline
 
+BY_FEED = {"after_loss": 0, "not_held": 0, "far": 0}
 NAMES = {"wire_ns_p50", "wire_ns_p90", "wire_ns_p99", "echo_ns_p50", "echo_ns_p90", "echo_ns_p99"}
 
 
@@ -63,7 +64,7 @@ def seen_of(due_ns, unsent=0):
 
 def test_an_alert_that_is_missing_or_late_in_naming_its_cause_is_noticed():
     load = wire_flow.Load(1_000, 2, 16)
-    node = {"messages": 10, "opened": 2, "kernel_drops": 0}
+    node = {"messages": 10, "opened": 2, "kernel_drops": 0} | BY_FEED
 
     assert wire.accounts(load, node, seen_of([9, 5]))["answer_ok"]
     assert not wire.accounts(load, node, seen_of([5]))["answer_ok"]
@@ -73,9 +74,10 @@ def test_an_alert_that_is_missing_or_late_in_naming_its_cause_is_noticed():
 
 def test_a_loss_must_be_counted_by_who_lost_it():
     load = wire_flow.Load(1_000, 2, 16)
-    node = {"messages": 6, "opened": 1, "kernel_drops": 1}
+    node = {"messages": 6, "opened": 1, "kernel_drops": 1} | BY_FEED
 
     assert wire.accounts(load, node, seen_of([5], unsent=1))["answer_ok"]
     assert wire.accounts(load, node, seen_of([5], unsent=1))["lost_messages"] == 4
     assert not wire.accounts(load, node, seen_of([5]))["answer_ok"]
     assert not wire.accounts(load, node, seen_of([5], unsent=2))["answer_ok"]
+    assert wire.accounts(load, node | {"after_loss": 2}, seen_of([5]))["answer_ok"]

@@ -150,7 +150,7 @@ def test_a_tape_that_is_there_is_not_overwritten(tmp_path):
         EdgeNode(pipeline, tmp_path / "tape")
 
     other = Pipeline(vwap=vwap(records_source(Trade), width="10ms"))
-    with pytest.raises(OperatorError, match="made by other code"):
+    with pytest.raises(OperatorError, match="made by another pipeline"):
         EdgeNode(other, tmp_path / "tape", resume=True)
 
 
