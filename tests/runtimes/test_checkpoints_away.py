@@ -6,10 +6,10 @@ import time
 import numpy as np
 import pytest
 from tests.runtimes import swapping
+from tests.runtimes.counted import Number, pipeline
 from tests.runtimes.swapping import ADDS, BY_NAME, WIDER, Kept, stored, version
 from tests.s3_server import S3Server
 
-import onetape as ot
 from onetape.cli import main
 from onetape.engine.digest import digests_of, state_digest
 from onetape.records import OperatorError
@@ -21,25 +21,6 @@ from onetape.tape import checkpoint
 
 DEADLINE_S = 60
 BLOCK = 500
-
-
-@ot.record
-class Number:
-    ts_event_ns: ot.i64
-    key: ot.i64
-
-
-@ot.operator(key="key")
-class Counted:
-    count: ot.i64 = 0
-
-    def on_number(self, n: Number) -> Number | None:
-        self.count += 1
-        return Number(n.ts_event_ns, self.count)
-
-
-def pipeline():
-    return ot.Pipeline(out=Counted(ot.source(Number)))
 
 
 def push(node, digests, numbers):

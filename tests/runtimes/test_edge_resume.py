@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from tests.codecs.itch_driver import add_order, mold
+from tests.runtimes.counted import Number, pipeline
 
 import onetape as ot
 from onetape.codecs.rows_datagram import read_datagram
@@ -28,25 +29,6 @@ from onetape.tape import checkpoint
 
 DEADLINE_S = 30
 BLOCK = 2000
-
-
-@ot.record
-class Number:
-    ts_event_ns: ot.i64
-    key: ot.i64
-
-
-@ot.operator(key="key")
-class Counted:
-    count: ot.i64 = 0
-
-    def on_number(self, n: Number) -> Number | None:
-        self.count += 1
-        return Number(n.ts_event_ns, self.count)
-
-
-def pipeline():
-    return ot.Pipeline(out=Counted(ot.source(Number)))
 
 
 def push(node, first, last):

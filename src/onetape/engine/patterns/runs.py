@@ -58,12 +58,18 @@ def let_go(key, runs, base, at):
 @kernel
 def keep(key, runs, base, last, at):
     """Put a cell behind `last` in the chain (0: make it the head); returns it, the new last."""
-    row(runs, base + at - 1).next = 0
+    _put_behind(runs, base, last, at)
     if last == 0:
         key.head = at
-    else:
-        row(runs, base + last - 1).next = at
     return at
+
+
+@kernel
+def _put_behind(runs, base, last, at):
+    """The cell ends its chain; `last`, if any, comes before it."""
+    row(runs, base + at - 1).next = 0
+    if last != 0:
+        row(runs, base + last - 1).next = at
 
 
 @kernel
@@ -147,11 +153,9 @@ def tell_in_turn(key, runs, base):
 
 @kernel
 def _tell(key, runs, base, last, at):
-    row(runs, base + at - 1).next = 0
+    _put_behind(runs, base, last, at)
     if last == 0:
         key.told = at
-    else:
-        row(runs, base + last - 1).next = at
     return at
 
 
