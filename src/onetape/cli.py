@@ -42,6 +42,14 @@ COMMANDS = {
     "run": ("run a pipeline at the edge, on a tape", "runtimes.run:add_parser"),
     "deploy": ("put another version of a pipeline on a running node", "runtimes.deploy:add_parser"),
     "top": ("watch a running node", "runtimes.top:add_parser"),
+    "publish": (
+        "write a recorded input into a Kafka topic, as blocks",
+        "runtimes.publish:add_parser",
+    ),
+    "consume": (
+        "print the rows that are in a Kafka topic, and their digests",
+        "runtimes.consume:add_parser",
+    ),
     "listen": ("print the rows that a running node sends", "runtimes.receive:add_parser"),
     "verify": (
         "check that every runtime gives the same answer on a tape",

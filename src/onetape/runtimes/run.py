@@ -19,6 +19,7 @@ from onetape.runtimes.progress import Progress
 from onetape.runtimes.replay import note_date
 from onetape.runtimes.run_feeds import run_feeds
 from onetape.runtimes.run_file import CHUNK_BYTES, run_file
+from onetape.runtimes.run_kafka import run_kafka
 from onetape.runtimes.run_options import (
     OF_FILE,
     OF_LIVE,
@@ -26,6 +27,7 @@ from onetape.runtimes.run_options import (
     check_needed,
     check_options,
     check_tape,
+    check_topic_options,
     given,
     saving,
     sends,
@@ -37,6 +39,7 @@ from onetape.runtimes.run_twin import run_twin, tape_of
 from onetape.runtimes.same_run import same_run
 from onetape.runtimes.settings import load_with_settings
 from onetape.runtimes.tables_first import one_feed
+from onetape.runtimes.topic_options import topics_of
 from onetape.runtimes.twin import check_no_venue
 
 
@@ -46,6 +49,22 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     pipeline = load_with_settings(args)
+    check_topic_options(args)
+    if args.kafka is not None:
+        check_needed(args.tape, has_input=True)
+        check_tape(args.tape, args.resume)
+        facts = run_kafka(
+            pipeline,
+            args.tape,
+            topics_of(pipeline, args),
+            out=args.out,
+            resume=args.resume,
+            seconds=args.seconds,
+            **saving(args),
+            progress=Progress(quiet=args.json),
+        )
+        _print_facts(facts, args)
+        return 0
     if args.simulate:
         return _run_twin(pipeline, args)
     named = given(args.file)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from onetape.codecs.event import ENCODINGS
 from onetape.connect.udp import LOOPBACK, RECEIVE_BUFFER_BYTES, Address, parse_address
 from onetape.engine.partition import BY
 from onetape.records import OperatorError
@@ -19,7 +20,8 @@ Run a pipeline at the edge: the compiled loop puts each read of the source on th
 publishes the rows; a journal thread makes the tape durable. The source is a recorded ITCH file, at
 a multiple of its own pace (--speed) or as fast as it goes; or a live feed (--udp): MoldUDP64 on one
 or more lines that carry the same numbers, missing messages asked for again (--rerequest), rows sent
-on at once as datagrams (--send). The tape in DIR can be replayed and verified ever after: onetape
+on at once as datagrams (--send); or a Kafka topic (--kafka, --topic), rows written to another
+(--topic-out) exactly once. The tape in DIR can be replayed and verified ever after: onetape
 verify PIPELINE DIR. While it runs, `onetape top DIR` shows what it does.
 
 A live run ends with the venue's session, after --seconds, or by Ctrl-C, and tells its figures: exit
@@ -29,6 +31,7 @@ EXAMPLES = """\
 examples:
   onetape run pipeline.py --file day.itch --tape tape/ --out out/
   onetape run pipeline.py --simulate --seconds 5 --seed 1
+  onetape run standard --kafka 127.0.0.1:9092 --topic itch --topic-out rows --tape tape/
   onetape run standard --udp 239.192.0.1:5000 --udp 239.192.0.2:5000 --tape tape/ \\
       --rerequest 127.0.0.1:5001 --send alert=127.0.0.1:9000
 
@@ -83,6 +86,9 @@ def add_run_parser(subparsers: Any, run: Callable[[argparse.Namespace], int]) ->
         action="store_true",
         help="the simulated twin of the venues that the pipeline names (binance:BTCUSDT)",
     )
+    source.add_argument(
+        "--kafka", metavar="BROKERS", help="read a topic (--topic) of the brokers HOST:PORT,..."
+    )
     parser.add_argument("--seed", type=int, metavar="N", help="of --simulate (default: 1)")
     parser.add_argument(
         "--tape", type=Path, metavar="DIR", help="a new folder; only --simulate goes without"
@@ -125,6 +131,7 @@ def add_run_parser(subparsers: Any, run: Callable[[argparse.Namespace], int]) ->
     parts.add_argument(
         "--partition-by", default=BY, metavar="FIELD", help="the key (default: %(default)s)"
     )
+    add_topic_options(parser.add_argument_group("from a Kafka topic, and into others"))
     live = parser.add_argument_group("a live feed")
     live.add_argument("--rerequest", metavar="ADDRESS", help="ask here for what is missing")
     live.add_argument(
@@ -154,6 +161,40 @@ def add_run_parser(subparsers: Any, run: Callable[[argparse.Namespace], int]) ->
     parser.set_defaults(run=run)
 
 
+def add_topic_options(group: Any) -> None:
+    """Those of --kafka; docs/KAFKA.md tells what they mean together."""
+    encodings = ("blocks", *ENCODINGS)
+    group.add_argument("--topic", metavar="TOPIC", help="to read")
+    group.add_argument("--topic-out", metavar="TOPIC", help="to write the rows to")
+    group.add_argument(
+        "--encoding",
+        choices=encodings,
+        default="blocks",
+        help="of --topic: blocks of a stream, or one event a record (default: %(default)s)",
+    )
+    group.add_argument(
+        "--encoding-out",
+        choices=encodings,
+        default="blocks",
+        help="of the rows; one event a record goes to a topic an output, TOPIC.OUTPUT",
+    )
+    group.add_argument("--registry", metavar="URL", help="of schemas, for events of others")
+    group.add_argument(
+        "--dead-letters", metavar="TOPIC", help="for records that cannot be read, with the reason"
+    )
+    group.add_argument("--to-end", action="store_true", help="end where --topic ends now")
+    group.add_argument(
+        "--transaction",
+        type=float,
+        default=50,
+        metavar="MS",
+        help="between commits of the rows (default: %(default)s)",
+    )
+    group.add_argument(
+        "--kafka-options", type=Path, metavar="FILE", help="lines NAME = VALUE for librdkafka"
+    )
+
+
 def check_needed(tape: Path | None, *, has_input: bool) -> None:
     """All that is missing, said at once."""
     missing = []
@@ -167,6 +208,47 @@ def check_needed(tape: Path | None, *, has_input: bool) -> None:
         missing.append("there is no folder for the tape: give a new one (--tape DIR)")
     if missing:
         raise OperatorError("; ".join(missing))
+
+
+OF_TOPIC: dict[str, Any] = {
+    "topic": None,
+    "topic_out": None,
+    "encoding": "blocks",
+    "encoding_out": "blocks",
+    "registry": None,
+    "dead_letters": None,
+    "to_end": False,
+    "transaction": 50,
+    "kafka_options": None,
+}
+
+
+def check_topic_options(args: argparse.Namespace) -> None:
+    """Options of --kafka without it, and of others with it, would do nothing: refused."""
+    if args.kafka is None:
+        of_others, said = OF_TOPIC, "is of a Kafka topic (--kafka BROKERS --topic TOPIC)"
+    else:
+        of_others = {n: d for n, d in (OF_FILE | OF_LIVE).items() if n != "seconds"}
+        of_others |= {"partitions": None, "date": None, "seed": None}
+        said = "does not go with --kafka"
+        if args.topic is None:
+            raise OperatorError(
+                "--kafka says where the brokers are; say what to read: --topic TOPIC"
+            )
+    for name, default in of_others.items():
+        if getattr(args, name) != default:
+            raise OperatorError(f"--{name.replace('_', '-')} {said}; leave it out")
+    if args.kafka is None:
+        return
+    if args.encoding == "blocks" and (args.dead_letters or args.to_end):
+        raise OperatorError(
+            "--dead-letters and --to-end are of topics with one event a record (--encoding json, "
+            "avro, protobuf): a block is whole or an error, and a stream of blocks says its end"
+        )
+    if args.registry and "blocks" == args.encoding == args.encoding_out:
+        raise OperatorError("--registry is of events of others (--encoding, --encoding-out avro)")
+    if not 0 < args.transaction <= 60_000:
+        raise OperatorError(f"--transaction was {args.transaction:g} ms; expected up to 60000")
 
 
 def check_options(args: argparse.Namespace, *, is_live: bool) -> None:
