@@ -67,8 +67,7 @@ def record_of(schema: dict[str, Any], only: Iterable[str] | None = None) -> Any:
         found = readings.get(one, "is none of its fields: it has " + ", ".join(readings))
         if isinstance(found, str):
             raise DeclarationError(
-                f"{name}.{one} {found}; name the fields to take: record_of(schema, "
-                "only=['a', 'b'])"
+                f"{name}.{one} {found}; name the fields to take: record_of(schema, only=['a', 'b'])"
             )
         if one in RESERVED or one.startswith("_"):
             raise DeclarationError(

@@ -84,7 +84,7 @@ class ProtobufDecoder(Decoder):
     def _value(self, told: Any, name: str, field: Any, take: Take) -> Any:
         if field is not None and self.of.fields[name].length is not None:
             return take(list(getattr(told, field.name)))
-        if field is None or field.has_presence and not told.HasField(field.name):
+        if field is None or (field.has_presence and not told.HasField(field.name)):
             if name not in self.of._field_defaults:
                 raise ValueError("is missing")
             return self.of._field_defaults[name]

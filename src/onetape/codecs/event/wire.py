@@ -1,9 +1,9 @@
 """The header that clients of a schema registry put before a message.
 
-    byte 0  0
-         1  the schema's id, u32 big-endian
-         5  Protobuf only: which message of the schema, as zigzag varints: how many numbers follow,
-            then those; one byte 0 is short for the first message
+byte 0  0
+     1  the schema's id, u32 big-endian
+     5  Protobuf only: which message of the schema, as zigzag varints: how many numbers follow,
+        then those; one byte 0 is short for the first message
 """
 
 import struct

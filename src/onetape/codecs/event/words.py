@@ -1,4 +1,4 @@
-"""Rows whose message is a run of numbers, in one compiled pass: the plain form of Avro and Protobuf.
+"""Rows whose message is a run of numbers, in one compiled pass: plain Avro, plain Protobuf.
 
 A `Layout` is the numbers of one message in order. Each is a zigzag varint, a plain varint or eight
 bytes; it is a field's value, or a constant: a Protobuf tag, the length of an Avro array. Reading
