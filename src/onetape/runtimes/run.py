@@ -35,6 +35,7 @@ from onetape.runtimes.run_parts import run_parts
 from onetape.runtimes.run_tables import run_tables
 from onetape.runtimes.run_twin import run_twin, tape_of
 from onetape.runtimes.same_run import same_run
+from onetape.runtimes.schemas import check_and_register
 from onetape.runtimes.settings import load_with_settings
 from onetape.runtimes.tables_first import one_feed
 from onetape.runtimes.twin import check_no_venue
@@ -46,6 +47,10 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     pipeline = load_with_settings(args)
+    if args.registry is not None:
+        check_and_register(pipeline, args.registry, args.compatibility)
+    elif args.compatibility is not None:
+        raise OperatorError("--compatibility is a rule of a schema registry: give --registry URL")
     if args.simulate:
         return _run_twin(pipeline, args)
     named = given(args.file)

@@ -10,6 +10,7 @@ from onetape.engine.partition import BY
 from onetape.records import OperatorError
 from onetape.runtimes.edge.words import STRATEGIES
 from onetape.runtimes.replay import parse_date, parse_zero_or_more
+from onetape.runtimes.schema import add_registry_options
 from onetape.runtimes.settings import add_options
 from onetape.tape.checkpoint_keep import DEFAULT, Retention
 from onetape.tape.inspect import is_open
@@ -116,6 +117,7 @@ def add_run_parser(subparsers: Any, run: Callable[[argparse.Namespace], int]) ->
         metavar="N[,HOURS[,DAYS]]",
         help="keep the newest N checkpoints, and the last of each hour and day (default: 4,24,7)",
     )
+    add_registry_options(parser)
     add_options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parts = parser.add_argument_group(

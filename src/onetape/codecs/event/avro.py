@@ -27,13 +27,11 @@ _KINDS = {"int": ZIGZAG, "long": ZIGZAG, "boolean": VARINT, "double": FIXED, "fl
 class AvroEncoder:
     def __init__(self, of: Any, schema_id: int | None) -> None:
         _, readings = readings_of(avro_schema(of))
-        self._layout, self._header = (
-            layout_of(readings, {n: n for n in of.fields}),
-            header(schema_id),
-        )
+        layout = layout_of(readings, dict(zip(of.fields, of.fields)))
+        assert layout is not None  # a record is numbers alone
+        self._layout, self._header = layout, header(schema_id)
 
     def __call__(self, rows: Any) -> list[bytes]:
-        assert self._layout is not None
         return self._layout.encoded(rows, self._header)
 
 
