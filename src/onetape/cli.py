@@ -41,6 +41,10 @@ COMMANDS = {
     ),
     "run": ("run a pipeline at the edge, on a tape", "runtimes.run:add_parser"),
     "deploy": ("put another version of a pipeline on a running node", "runtimes.deploy:add_parser"),
+    "schema": (
+        "show the schemas of a pipeline's outputs, check and register them",
+        "runtimes.schema:add_parser",
+    ),
     "top": ("watch a running node", "runtimes.top:add_parser"),
     "publish": (
         "write a recorded input into a Kafka topic, as blocks",

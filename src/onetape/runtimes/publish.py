@@ -1,8 +1,8 @@
 """`onetape publish`: a recorded input into a topic, as blocks.
 
 Shard k goes to partition k, in transactions of one transactional id: a publisher that was killed
-leaves nothing half-written, one that comes after it shuts it out, looks what each partition has, and
-goes on behind it. So a topic never has a block twice.
+leaves nothing half-written, one that comes after it shuts it out, looks what each partition has,
+and goes on behind it. So a topic never has a block twice.
 """
 
 import argparse
@@ -26,8 +26,8 @@ from onetape.runtimes.replay import parse_date
 from onetape.runtimes.run_options import given
 
 DESCRIPTION = """\
-Write a recorded input into a topic as blocks: a file, or the tape of a run. The topic is made with a
-partition a shard, if it is not there. A publisher that was interrupted is started again with the
+Write a recorded input into a topic as blocks: a file, or the tape of a run. The topic is made with
+a partition a shard, if it is not there. A publisher that was interrupted is started again with the
 same command: it looks what the topic has and writes the rest, and no block twice.
 """
 EXAMPLES = """\

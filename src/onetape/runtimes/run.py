@@ -37,6 +37,7 @@ from onetape.runtimes.run_parts import run_parts
 from onetape.runtimes.run_tables import run_tables
 from onetape.runtimes.run_twin import run_twin, tape_of
 from onetape.runtimes.same_run import same_run
+from onetape.runtimes.schemas import check_and_register
 from onetape.runtimes.settings import load_with_settings
 from onetape.runtimes.tables_first import one_feed
 from onetape.runtimes.topic_options import topics_of
@@ -50,13 +51,14 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     pipeline = load_with_settings(args)
     check_topic_options(args)
+    schema_ids = _schema_ids(pipeline, args)
     if args.kafka is not None:
         check_needed(args.tape, has_input=True)
         check_tape(args.tape, args.resume)
         facts = run_kafka(
             pipeline,
             args.tape,
-            topics_of(pipeline, args),
+            topics_of(pipeline, args, schema_ids),
             out=args.out,
             resume=args.resume,
             seconds=args.seconds,
@@ -119,6 +121,17 @@ def run(args: argparse.Namespace) -> int:
     )
     _print_facts(facts, args)
     return 0
+
+
+def _schema_ids(pipeline: Pipeline, args: argparse.Namespace) -> dict[str, int]:
+    """{output: id} in the registry, where one is named; its rules are held first."""
+    if args.registry is None:
+        if args.compatibility is not None:
+            raise OperatorError("--compatibility is a rule of a registry: give --registry URL")
+        return {}
+    encoding = "avro" if args.encoding_out == "blocks" else args.encoding_out
+    mode = args.compatibility
+    return check_and_register(pipeline, args.registry, mode, args.topic_out, encoding)
 
 
 def _run_twin(pipeline: Pipeline, args: argparse.Namespace) -> int:

@@ -1,9 +1,9 @@
 """`onetape run PIPELINE --kafka BROKERS --topic IN`: a node fed from a topic, its rows into others.
 
 The tape is what it is for any other input: the node's state is a function of it, and where the
-reading of the topic goes on is on it (`edge/topic_place.py`). What was written to topics is known to
-the transaction that wrote it (`topic_outlet.py`). So a node that was killed goes on with --resume,
-with nothing lost and nothing twice.
+reading of the topic goes on is on it (`edge/topic_place.py`). What was written to topics is known
+to the transaction that wrote it (`topic_outlet.py`). So a node that was killed goes on with
+--resume, with nothing lost and nothing twice.
 """
 
 import sys

@@ -11,6 +11,7 @@ from onetape.engine.partition import BY
 from onetape.records import OperatorError
 from onetape.runtimes.edge.words import STRATEGIES
 from onetape.runtimes.replay import parse_date, parse_zero_or_more
+from onetape.runtimes.schema import add_registry_options
 from onetape.runtimes.settings import add_options
 from onetape.tape.checkpoint_keep import DEFAULT, Retention
 from onetape.tape.inspect import is_open
@@ -122,6 +123,7 @@ def add_run_parser(subparsers: Any, run: Callable[[argparse.Namespace], int]) ->
         metavar="N[,HOURS[,DAYS]]",
         help="keep the newest N checkpoints, and the last of each hour and day (default: 4,24,7)",
     )
+    add_registry_options(parser)
     add_options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parts = parser.add_argument_group(
@@ -178,7 +180,6 @@ def add_topic_options(group: Any) -> None:
         default="blocks",
         help="of the rows; one event a record goes to a topic an output, TOPIC.OUTPUT",
     )
-    group.add_argument("--registry", metavar="URL", help="of schemas, for events of others")
     group.add_argument(
         "--dead-letters", metavar="TOPIC", help="for records that cannot be read, with the reason"
     )
@@ -215,7 +216,6 @@ OF_TOPIC: dict[str, Any] = {
     "topic_out": None,
     "encoding": "blocks",
     "encoding_out": "blocks",
-    "registry": None,
     "dead_letters": None,
     "to_end": False,
     "transaction": 50,
@@ -245,8 +245,6 @@ def check_topic_options(args: argparse.Namespace) -> None:
             "--dead-letters and --to-end are of topics with one event a record (--encoding json, "
             "avro, protobuf): a block is whole or an error, and a stream of blocks says its end"
         )
-    if args.registry and "blocks" == args.encoding == args.encoding_out:
-        raise OperatorError("--registry is of events of others (--encoding, --encoding-out avro)")
     if not 0 < args.transaction <= 60_000:
         raise OperatorError(f"--transaction was {args.transaction:g} ms; expected up to 60000")
 

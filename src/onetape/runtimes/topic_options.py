@@ -8,12 +8,16 @@ from onetape.connect.kafka.settings import settings
 from onetape.connect.registry import Registry
 from onetape.engine.graph import Pipeline
 from onetape.records import OperatorError
-from onetape.records.schemas import avro_schema
 from onetape.runtimes.run_kafka import BLOCKS, Topics
 
 
-def topics_of(pipeline: Pipeline, args: argparse.Namespace) -> Topics:
-    """OperatorError: the pipeline does not take, or has not, what the topics hold."""
+def topics_of(
+    pipeline: Pipeline, args: argparse.Namespace, schema_ids: dict[str, int]
+) -> Topics:
+    """OperatorError: the pipeline does not take what the topic holds.
+
+    schema_ids  {output: id} in the registry, if one was named
+    """
     registry = Registry(args.registry) if args.registry else None
     return Topics(
         settings=settings(args.kafka, args.kafka_options),
@@ -22,7 +26,7 @@ def topics_of(pipeline: Pipeline, args: argparse.Namespace) -> Topics:
         encoding=args.encoding,
         encoding_out=args.encoding_out,
         decode=_decode(pipeline, args.encoding, registry),
-        encoders=_encoders(pipeline, args, registry),
+        encoders=_encoders(pipeline, args, schema_ids),
         dead_letters=args.dead_letters or "",
         to_end=args.to_end,
         transaction_s=args.transaction / 1000,
@@ -46,16 +50,12 @@ def _decode(pipeline: Pipeline, encoding: str, registry: Registry | None) -> Any
 
 
 def _encoders(
-    pipeline: Pipeline, args: argparse.Namespace, registry: Registry | None
+    pipeline: Pipeline, args: argparse.Namespace, schema_ids: dict[str, int]
 ) -> dict[str, Any] | None:
-    """{output: what writes its rows}; their schemas are registered as TOPIC.OUTPUT-value."""
+    """{output: what writes its rows}."""
     if args.encoding_out == BLOCKS or not args.topic_out:
         return None
-    made = {}
-    for name, stream in pipeline.outputs.items():
-        schema_id = None
-        if registry is not None and args.encoding_out == "avro":
-            subject = f"{args.topic_out}.{name}-value"
-            schema_id = registry.register(subject, avro_schema(stream.of))
-        made[name] = encoder(stream.of, args.encoding_out, schema_id=schema_id)
-    return made
+    return {
+        name: encoder(stream.of, args.encoding_out, schema_id=schema_ids.get(name))
+        for name, stream in pipeline.outputs.items()
+    }
