@@ -2,11 +2,13 @@
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
+from tests import servers
+from tests.servers import Server
 
 # HYPOTHESIS_PROFILE=ci draws the same examples at every run; a failure there is a failure here.
 hypothesis.settings.register_profile("default", max_examples=50, deadline=None)
@@ -40,3 +42,24 @@ def data_file(data: Path) -> Callable[[str], Path]:
         return path
 
     return find
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[Server]:
+    """One broker, as `tests.servers.start("kafka")`; name topics so that tests do not meet."""
+    yield from servers.shared("kafka")
+
+
+@pytest.fixture(scope="session")
+def registry() -> Iterator[Server]:
+    yield from servers.shared("registry")
+
+
+@pytest.fixture(scope="session")
+def questdb() -> Iterator[Server]:
+    yield from servers.shared("questdb")
+
+
+@pytest.fixture(scope="session")
+def nats() -> Iterator[Server]:
+    yield from servers.shared("nats")
