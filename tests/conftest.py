@@ -2,8 +2,9 @@
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import hypothesis
 import pytest
@@ -19,6 +20,27 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """`-m cluster`: what needs a server or an engine is marked by what its module imports."""
+    for item in items:
+        of = {"kafka", "registry", "questdb", "nats"} & set(getattr(item, "fixturenames", ()))
+        if of or _imports_any(getattr(item, "module", None), OF_CLUSTERS):
+            item.add_marker("cluster")
+
+
+OF_CLUSTERS = ("tests.servers", "onetape.runtimes.environments")
+
+
+def _imports_any(module: object, names: Collection[str]) -> bool:
+    """Does the module hold one of these modules, or something that one of them defines?"""
+    for value in vars(module).values() if module is not None else ():
+        is_module = isinstance(value, ModuleType)
+        name = value.__name__ if is_module else getattr(value, "__module__", "")
+        if isinstance(name, str) and name in names:
+            return True
+    return False
 
 
 @pytest.fixture
