@@ -1,4 +1,4 @@
-"""The servers of tests: found or named as missing, ended whatever happens, back on the same data."""
+"""The servers of tests: found or named as missing, ended in any case, back on the same data."""
 
 import subprocess
 import sys
@@ -7,7 +7,6 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
-
 from tests import servers
 
 START = """\
@@ -22,7 +21,7 @@ exec "$2/python" -m http.server "$6" --bind 127.0.0.1 --directory "$4"
 
 @pytest.fixture
 def page(tmp_path, monkeypatch):
-    """A kind of server that serves its data folder; what a start script and `install` would leave."""
+    """A server of its data folder: what a start script and `install` would leave."""
     (tmp_path / "deploy").mkdir()
     script = tmp_path / "deploy" / "page"
     script.write_text(START)
@@ -72,7 +71,7 @@ def test_one_of_several_is_killed(page):
 def test_what_does_not_start_says_why(page):
     (page / "broken").touch()
 
-    with pytest.raises(servers.ServerFailed, match="Page: ended with 3; .*\nthe disk is full"):
+    with pytest.raises(servers.ServerFailed, match=r"Page: ended with 3; .*\nthe disk is full"):
         servers.start("page")
     assert not servers._running
 
