@@ -23,22 +23,29 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """`-m cluster`: what needs a server or an engine is marked by what its module imports."""
+    """`-m cluster`: what is about servers and engines is marked by what its module imports."""
     for item in items:
         of = {"kafka", "registry", "questdb", "nats"} & set(getattr(item, "fixturenames", ()))
         if of or _imports_any(getattr(item, "module", None), OF_CLUSTERS):
             item.add_marker("cluster")
 
 
-OF_CLUSTERS = ("tests.servers", "onetape.runtimes.environments")
+OF_CLUSTERS = (
+    "tests.servers",
+    *(f"onetape.runtimes.{engine}" for engine in ("environments", "flink", "spark")),
+    *(f"onetape.connect.{room}" for room in ("kafka", "lake", "nats", "questdb")),
+    *("confluent_kafka", "deltalake", "fastavro", "nats", "questdb"),
+)
 
 
 def _imports_any(module: object, names: Collection[str]) -> bool:
-    """Does the module hold one of these modules, or something that one of them defines?"""
+    """Does it hold one of these modules, one inside of them, or something they define?"""
     for value in vars(module).values() if module is not None else ():
         is_module = isinstance(value, ModuleType)
         name = value.__name__ if is_module else getattr(value, "__module__", "")
-        if isinstance(name, str) and name in names:
+        if isinstance(name, str) and any(
+            name == one or name.startswith(f"{one}.") for one in names
+        ):
             return True
     return False
 
