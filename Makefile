@@ -72,6 +72,9 @@ clean: ## remove .venv, build outputs and caches of tools
 PIN = $(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 \
 	--custom-compile-command "make requirements" $(ARGS)
 
+# Engines whose versions cannot be those of onetape itself: `onetape spark setup` and its like.
+ENGINES := sail spark
+
 requirements: ## compile requirements/*.txt again, with uv; ARGS=--upgrade for newer versions
 	@command -v $(UV) >/dev/null || { echo 'make requirements: needs uv: pip install uv' >&2; exit 1; }
 	@$(PIN) -o requirements/run.txt pyproject.toml >/dev/null
@@ -79,7 +82,10 @@ requirements: ## compile requirements/*.txt again, with uv; ARGS=--upgrade for n
 	@$(PIN) -o requirements/dev.txt -c requirements/run.txt -c requirements/build.txt \
 	    pyproject.toml requirements/build.in requirements/dev.in >/dev/null
 	@$(PIN) -o requirements/docs.txt -c requirements/dev.txt requirements/docs.in >/dev/null
-	@! grep -nE 'https?:|index-url|find-links' requirements/*.txt \
+	@for engine in $(ENGINES); do \
+	    $(PIN) -o src/onetape/requirements/$$engine.txt requirements/$$engine.in >/dev/null || exit 1; \
+	done
+	@! grep -nE 'https?:|index-url|find-links' requirements/*.txt src/onetape/requirements/*.txt \
 	    || { echo 'make requirements: the lines above name a download address' >&2; exit 1; }
 
 # What follows makes the environment.

@@ -93,6 +93,10 @@ COMMANDS = {
         "pass datagrams on as a bad network would: lost, late, damaged, by a seed",
         "sim.venue.commands:add_parsers",
     ),
+    "spark": (
+        "make the environment of Sail or Spark (run --on sail)",
+        "runtimes.spark.commands:add_parser",
+    ),
     "bench": (
         "measure this machine: itch, window, columns, tape, wire and others",
         "runtimes.bench:add_parser",

@@ -10,6 +10,8 @@ The class becomes a named tuple (so it can be built and compared in plain Python
 kernel) that carries `dtype`, the layout of one row of a block. The last fields may have defaults.
 """
 
+import hashlib
+import json
 from collections import namedtuple
 from typing import Any, TypeVar, cast, dataclass_transform
 
@@ -74,6 +76,13 @@ def _defaults(cls: type, fields: dict[str, Field]) -> tuple[Any, ...]:
 def is_record(thing: Any) -> bool:
     """Was this class made by `@record`?"""
     return isinstance(thing, type) and issubclass(thing, tuple) and hasattr(thing, "dtype")
+
+
+def schema_id(of: Any) -> int:
+    """Eight bytes that tell a record's name and layout from any other's."""
+    fields = [[name, field.code, field.length] for name, field in of.fields.items()]
+    told = json.dumps([of.__name__, of.version, fields]).encode()
+    return int.from_bytes(hashlib.sha256(told).digest()[:8], "little")
 
 
 def snake_name(of: Any) -> str:
