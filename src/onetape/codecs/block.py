@@ -182,14 +182,6 @@ def stamped(block: bytes, ts_made_ns: int) -> bytes:
     return bytes(made)
 
 
-def stamped(block: bytes, ts_made_ns: int) -> bytes:
-    """The same block, made at another time. Its payload is not looked at."""
-    data = bytearray(block)
-    struct.pack_into("<q", data, _MADE_AT, ts_made_ns)
-    struct.pack_into("<I", data, _CRC_AT, _checksum(np.frombuffer(data, np.uint8)))
-    return bytes(data)
-
-
 def encode_json(header: Header, facts: dict[str, Any]) -> bytes:
     """A block whose payload is JSON: MANIFEST and END."""
     return encode(replace(header, codec="none"), json.dumps(facts, sort_keys=True).encode())

@@ -22,9 +22,9 @@ from onetape.runtimes.publish import add_kafka_options
 
 DESCRIPTION = """\
 Read the rows that were written into a topic as blocks, from its beginning, those that are
-committed. The same pipeline tells what is in them. A block that is missing, came twice or was damaged is an
-error. It ends when all shards have ended, after --seconds, or by Ctrl-C; then it tells the digests,
-which are those of the same input run in any other way.
+committed. The same pipeline tells what is in them. A block that is missing, came twice or was
+damaged is an error. It ends when all shards have ended, after --seconds, or by Ctrl-C; then it
+tells the digests, which are those of the same input run in any other way.
 """
 EXAMPLES = """\
 examples:

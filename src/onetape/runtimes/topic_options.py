@@ -11,9 +11,7 @@ from onetape.records import OperatorError
 from onetape.runtimes.run_kafka import BLOCKS, Topics
 
 
-def topics_of(
-    pipeline: Pipeline, args: argparse.Namespace, schema_ids: dict[str, int]
-) -> Topics:
+def topics_of(pipeline: Pipeline, args: argparse.Namespace, schema_ids: dict[str, int]) -> Topics:
     """OperatorError: the pipeline does not take what the topic holds.
 
     schema_ids  {output: id} in the registry, if one was named

@@ -8,5 +8,5 @@
     passing.py      from one topic to another, each record once
     events.py       one event a record: gathered into rows, and written from rows; dead letters
 
-The library confluent-kafka is loaded by the first client that is made: pip install 'onetape[kafka]'.
+The library confluent-kafka is loaded by the first client that is made (the extra `kafka`).
 """

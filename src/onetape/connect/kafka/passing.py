@@ -2,7 +2,7 @@
 
     def turn(taken): return [Record("out", taken.value.upper(), taken.partition)]
 
-    with Subscriber(settings, "in", group="upper") as incoming, Publisher(settings, name) as outgoing:
+    with Subscriber(to, "in", group="upper") as incoming, Publisher(to, "upper-1") as outgoing:
         pass_on(incoming, outgoing, turn)
 
 Members of the group may come, go and be killed: a record's offset is committed in the transaction

@@ -8,8 +8,8 @@ From the environment, as a service is given its secrets:
     ONETAPE_KAFKA_CERT, ONETAPE_KAFKA_KEY          our own certificate and key (PEM files)
     ONETAPE_KAFKA_TLS=1                            TLS by the machine's own authorities
 
-From a file (`--kafka-options FILE`): lines `name = value` with librdkafka's names; they win. A value
-`env:NAME` is that of the variable.
+From a file (`--kafka-options FILE`): lines `name = value` with librdkafka's names; they win. A
+value `env:NAME` is that of the variable.
 """
 
 import os
