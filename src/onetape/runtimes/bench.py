@@ -30,7 +30,9 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--quick", action="store_true", help="shorter, less exact")
     parser.add_argument("--record", action="store_true", help="append to bench/history.jsonl")
     wire = parser.add_argument_group("of wire, soak and swap")
-    wire.add_argument("--rate", type=int, metavar="N", help="of wire, swap: messages a second")
+    wire.add_argument(
+        "--rate", type=int, metavar="N", help="of wire, swap, kafka: messages a second"
+    )
     wire.add_argument("--wait", choices=("spin", "yield", "sleep"), help="how the node waits")
     wire.add_argument("--swaps", type=int, metavar="N", help="of swap: how many")
     wire.add_argument("--seconds", type=float, metavar="S", help="length of a slice; of soak")
