@@ -25,7 +25,6 @@ import numpy as np
 from onetape.codecs.block import END, read_header
 from onetape.connect.kafka.settings import settings
 from onetape.connect.kafka.subscriber import Subscriber
-from onetape.engine.graph import Pipeline
 from onetape.records import OperatorError
 from onetape.runtimes import batch
 from onetape.runtimes.answer import Answer
@@ -73,7 +72,7 @@ def run(
 
 
 def throughput(address: str, day: Path, folder: Path, rounds: int = 3) -> dict[str, Any]:
-    """Events a second of a node between topics, best of the rounds; a new topic of rows for each."""
+    """Events a second of a node between topics, the best of the rounds, each with its own topic."""
     to, topic = settings(address), f"bench-{time.time_ns()}"
     blocks = blocks_of(market_watch(), inputs_of(market_watch(), day, TRADING_DATE), events=EVENTS)
     put = publish(blocks, to, topic, 1)
@@ -191,7 +190,7 @@ class _command:
 
 
 def _plain(day: Path) -> dict[str, str]:
-    pipeline: Pipeline = market_watch()
+    pipeline = market_watch()
     given = inputs_of(pipeline, day, TRADING_DATE)
     engine = batch.make_engine(pipeline, given.framing, given.midnight_ns)
     return batch.run(engine, given.runs()).digests

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from onetape.codecs.block import MANIFEST, json_of, read_header
-from onetape.connect.kafka.events import Gatherer, Spreader, dead_letter
+from onetape.connect.kafka.events import EVENTS, Gatherer, Spreader, dead_letter
 from onetape.connect.kafka.publisher import Publisher
 from onetape.connect.kafka.settings import Settings
 from onetape.connect.kafka.subscriber import Subscriber, Taken
@@ -43,6 +43,7 @@ SNAPSHOT_S = 1.0
 MANIFEST_S = 30.0
 WAIT_MAX_NS = 200_000  # the loop's longest nap: a frame from Python does not wake it
 BLOCKS = "blocks"
+FRAME_BYTES = 1 << 19  # of rows: what was gathered is one frame
 
 
 @dataclass(frozen=True)
@@ -150,9 +151,10 @@ def run_kafka(
         if asked.is_set() and not facts["ended"]:
             print("onetape: ended; go on with the same command and --resume", file=sys.stderr)
         if outlet is not None:
-            outlet.passed({} if not feeder.fed else feeder.fed[-1].behind, 0)
+            outlet.passed(feeder.fed[-1].behind if feeder.fed else {})
             outlet.finish(facts, ended=facts["ended"])
             facts["transactions"] = outlet.transactions
+            facts["elapsed_s"] = round(time.perf_counter() - began_s, 6)
         if isinstance(feeder, EventFeeder):
             facts["dead_letters"] = feeder.refused
     facts["delivered"] = delivery.told()
@@ -182,9 +184,9 @@ def _follow(
             while feeder.fed and feeder.fed[0].position <= passed.position:
                 reached |= feeder.fed.popleft().behind
             if outlet is not None:
-                outlet.passed(reached, passed.tape_offset)
+                outlet.passed(reached)
         if outlet is not None:
-            outlet.tend(node.durable_offset())
+            outlet.tend(node.durable_offset)
         now_s = time.perf_counter()
         if now_s - told_s > SNAPSHOT_S:
             told_s = now_s
@@ -339,5 +341,6 @@ def _feeder(
         letters.put(dead_letter(topics.dead_letters, topics.topic, taken, why))
         letters.flush()  # before the tape says that the record was read
 
-    gatherer = Gatherer(incoming, topics.decode, refuse=refuse)
+    rows = max(1, FRAME_BYTES // node.plan.pipeline.sources[0].of.dtype.itemsize)
+    gatherer = Gatherer(incoming, topics.decode, refuse=refuse, events=min(EVENTS, rows))
     return EventFeeder(node, incoming, gatherer, partitions, place, to_end=topics.to_end)

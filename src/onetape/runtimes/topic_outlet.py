@@ -12,7 +12,7 @@ of what is committed never see a row that a power cut takes back.
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ from onetape.records.types import UNSET
 
 ROWS_MAX = 8192  # of a block
 EVERY_S = 0.05
+DURABLE_S, PAUSE_S = 5.0, 0.0002
 IDLE_S = 1.0  # between transactions that only say how far the input was read
 
 
@@ -66,13 +67,13 @@ class TopicOutlet:
         self._topic, self._driver, self._spreader = topic, driver, spreader
         self._every_s, self._codec = every_s, codec
         self._waiting: dict[str, _Waiting] = {}
-        self._reached: dict[int, int] = {}  # of the input, that all is run of
-        self._committed: dict[int, int] = {}
-        self._tape_offset = 0  # frames before it have been run
+        self._committed: dict[int, int] = {}  # offsets of the input
+        self._barrier = 0  # frames before it must be durable: rows come of them
         self._since_s: float | None = None  # when what is not committed began
         self._told_s = time.monotonic()
         self.transactions = 0
         note = self._note_that_is_there(drivers)
+        self._reached = dict(self._committed)
         self.rows: dict[str, int] = note["rows"]  # that are committed, or will be by the next one
         self._blocks: dict[str, int] = note["blocks"]
         self._ended: bool = note["ended"]
@@ -87,6 +88,7 @@ class TopicOutlet:
         rows, origins = rows[skip:], origins[skip:]
         self.rows[name] = written + len(rows)
         self._since_s = self._since_s or time.monotonic()
+        self._barrier = max(self._barrier, int(origins["tape_offset"][-1]) + 1)
         if self._spreader is not None:
             for record in self._spreader.records(name, rows):
                 self._publisher.put(record)
@@ -104,19 +106,24 @@ class TopicOutlet:
         """Another version of the pipeline goes on."""
         self._pipeline, self._driver = planned.pipeline, planned.driver
 
-    def passed(self, reached: Mapping[int, int], tape_offset: int) -> None:
-        """All rows of the input up to there were given, and of the tape before `tape_offset`."""
+    def passed(self, reached: Mapping[int, int]) -> None:
+        """All rows of the input up to there were given."""
         self._reached |= reached
-        self._tape_offset = tape_offset
 
-    def tend(self, durable_offset: int) -> None:
-        """Commit, if it is time and all that was run is durable."""
+    def tend(self, durable: Callable[[], int]) -> None:
+        """Commit, if it is time; the journal is waited for, while the rows are on their way."""
         now_s = time.monotonic()
         is_due = self._since_s is not None and now_s - self._since_s >= self._every_s
         if not is_due and self._reached != self._committed:
             is_due = now_s - self._told_s >= IDLE_S
-        if is_due and durable_offset >= self._tape_offset:
-            self.commit()
+        if not is_due:
+            return
+        self._put_all()
+        while durable() < self._barrier:
+            if time.monotonic() - now_s > DURABLE_S:
+                return  # the node will say what is wrong with its tape
+            time.sleep(PAUSE_S)
+        self.commit()
 
     def commit(self) -> None:
         """What was taken, and how far the input has been run, together."""
@@ -131,7 +138,7 @@ class TopicOutlet:
             separators=(",", ":"),
         )
         topic = self._incoming.topic
-        places = {0: 0} | self._committed | self._reached
+        places = {0: 0} | self._reached
         reached = [
             Reached(topic, n, at, note if i == 0 else "")
             for i, (n, at) in enumerate(sorted(places.items()))
@@ -204,6 +211,7 @@ class TopicOutlet:
                 f"topic {self._topic} was written by another pipeline (driver {driver}, this one "
                 f"is {self._driver}); give the one that wrote it, or another --topic-out"
             )
+        self._committed = {0: found.offset}
         return note
 
 

@@ -29,6 +29,11 @@ _NAMES = {  # librdkafka's or the broker's name of the error: what it means
 }  # fmt: skip
 _AWAY = ("_ALL_BROKERS_DOWN", "_TRANSPORT", "_RESOLVE", "_TIMED_OUT", "_MSG_TIMED_OUT",
          "REQUEST_TIMED_OUT", "_TIMED_OUT_QUEUE")  # fmt: skip
+_PASSING = (*_AWAY, "NOT_COORDINATOR", "COORDINATOR_LOAD_IN_PROGRESS", "COORDINATOR_NOT_AVAILABLE",
+            "UNSTABLE_OFFSET_COMMIT", "LEADER_NOT_AVAILABLE", "NOT_LEADER_FOR_PARTITION",
+            "_WAIT_COORD", "NETWORK_EXCEPTION", "OFFSET_NOT_AVAILABLE", "FENCED_LEADER_EPOCH",
+            "UNKNOWN_LEADER_EPOCH", "KAFKA_STORAGE_ERROR", "REBALANCE_IN_PROGRESS",
+            "BROKER_NOT_AVAILABLE", "CONCURRENT_TRANSACTIONS")  # fmt: skip
 _FENCED = ("_FENCED", "PRODUCER_FENCED", "INVALID_PRODUCER_EPOCH", "FENCED_INSTANCE_ID")
 
 
@@ -61,9 +66,9 @@ def error_of(why: Any) -> Any:
     return why.args[0] if isinstance(why, Exception) and why.args else why
 
 
-def is_away(why: Any) -> bool:
-    """Did nobody answer, which may pass?"""
-    return error_of(why).name() in _AWAY
+def may_pass(why: Any) -> bool:
+    """Is it of a moment: nobody answers, another broker leads now?"""
+    return error_of(why).name() in _PASSING or bool(error_of(why).retriable())
 
 
 def is_fenced(why: Any) -> bool:
@@ -110,3 +115,15 @@ def load() -> Any:
             'Kafka takes the library confluent-kafka; install it: pip install "onetape[kafka]"'
         ) from None
     return confluent_kafka
+
+
+def client(kind: str, config: dict[str, Any]) -> Any:
+    """A Producer or Consumer; OperatorError: an option that cannot be."""
+    kafka = load()
+    try:
+        return getattr(kafka, kind)(config)
+    except kafka.KafkaException as why:
+        raise OperatorError(
+            f"an option for Kafka cannot be: {_plain(error_of(why).str())}; look at "
+            "--kafka-options and the variables ONETAPE_KAFKA_..."
+        ) from None

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from onetape.codecs.block import read_header
-from onetape.connect.kafka.errors import Heard, error_of, is_fenced, load, problem
+from onetape.connect.kafka.errors import Heard, client, error_of, is_fenced, load, problem
 from onetape.connect.kafka.settings import Settings
 
 PATIENCE_S = 60.0  # how long brokers may be away
@@ -60,7 +60,7 @@ class Publisher:
             "message_timeout_ms": TRANSACTION_MS,
         }
         config = settings.producer(**(more if transactional_id else {}))
-        self._client = self._kafka.Producer(config | {"error_cb": self.heard})
+        self._client = client("Producer", config | {"error_cb": self.heard})
         self._open: list[Record] | None = None  # the records of the transaction, if one is open
         self._failure: Any = None
         self.written = 0
@@ -109,7 +109,7 @@ class Publisher:
         if self._open is None and not reached:
             return
         records, end_s = self._open or [], time.monotonic() + PATIENCE_S
-        is_put = self._open is not None
+        is_put, has_offsets = self._open is not None, not reached
         while True:
             try:
                 if not is_put:
@@ -118,21 +118,20 @@ class Publisher:
                     for record in records:
                         self._produce(record)
                     is_put = True
-                if reached:
-                    self._client.send_offsets_to_transaction(
-                        [self._kafka.TopicPartition(*one) for one in reached], group, CALL_S
-                    )
+                if not has_offsets:
+                    places = [self._kafka.TopicPartition(*one) for one in reached]
+                    self._client.send_offsets_to_transaction(places, group, CALL_S)
+                    has_offsets = True
                 self._client.commit_transaction(CALL_S)
                 break
             except self._kafka.KafkaException as why:
-                if is_fenced(why) or error_of(why).fatal() or time.monotonic() > end_s:
+                error = error_of(why)
+                if is_fenced(why) or error.fatal() or time.monotonic() > end_s:
                     raise self._problem(why) from None
-                if error_of(why).txn_requires_abort():
-                    if error_of(why).name() in _NOT_OURS:
-                        raise self._problem(why) from None
+                if error.txn_requires_abort() and error.name() not in _NOT_OURS:
                     self.abort()
-                    is_put = False
-                elif not error_of(why).retriable():
+                    is_put, has_offsets = False, not reached
+                elif not error.retriable():
                     raise self._problem(why) from None
         self._open = None
         self._failure = None

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from onetape.connect.kafka.errors import Heard, load, problem
+from onetape.connect.kafka.errors import Heard, client, load, may_pass, problem
 from onetape.connect.kafka.publisher import PATIENCE_S, Reached
 from onetape.connect.kafka.settings import Settings
 from onetape.records import OperatorError
@@ -46,7 +46,7 @@ class Subscriber:
         self.settings, self.topic, self.heard = settings, topic, Heard()
         level = "read_committed" if read_committed else "read_uncommitted"
         config = settings.consumer(group_id=group or "onetape", isolation_level=level)
-        self._client = self._kafka.Consumer(config | {"error_cb": self.heard})
+        self._client = client("Consumer", config | {"error_cb": self.heard})
         self.next_offsets: dict[int, int] = {}
         self.at_end = set[int]()
         self._away_since_s: float | None = None
@@ -145,7 +145,7 @@ class Subscriber:
                 "(retention removed it, or the topic was made anew); keep it longer "
                 "(retention.ms), or begin on a new tape"
             )
-        elif not (error.retriable() or name in ("_TRANSPORT", "_ALL_BROKERS_DOWN", "_TIMED_OUT")):
+        elif not may_pass(error):
             raise self._problem(error)
 
     def _check_away(self) -> None:
@@ -204,7 +204,7 @@ class Subscriber:
             try:
                 return list(self._client.committed(places, ASK_S))
             except self._kafka.KafkaException as why:
-                if time.monotonic() > end_s:
+                if not may_pass(why) or time.monotonic() > end_s:
                     raise self._problem(why) from None
 
     def _raise(self) -> None:

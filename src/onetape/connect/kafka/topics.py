@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from onetape.connect.kafka.errors import Heard, error_of, load, problem
+from onetape.connect.kafka.errors import Heard, client, error_of, load, may_pass, problem
 from onetape.connect.kafka.settings import RECORD_MAX_BYTES, Settings
 from onetape.records import OperatorError
 
@@ -106,7 +106,7 @@ def last_record(settings: Settings, topic: str, partition: int) -> Any:
     further back.
     """
     kafka, heard = load(), Heard()
-    consumer = kafka.Consumer(settings.consumer(group_id="onetape-looks") | {"error_cb": heard})
+    consumer = client("Consumer", settings.consumer(group_id="onetape") | {"error_cb": heard})
     try:
         at = kafka.TopicPartition(topic, partition)
         low, high = consumer.get_watermark_offsets(at, timeout=WITHIN_S)
@@ -137,6 +137,6 @@ def _last_since(kafka: Any, consumer: Any, at: Any) -> Any:
             found = message
         elif error.name() == "_PARTITION_EOF":
             return found
-        elif not error.retriable():
+        elif not may_pass(error):
             raise kafka.KafkaException(error)
     raise kafka.KafkaException(kafka.KafkaError(kafka.KafkaError._TIMED_OUT))

@@ -1,7 +1,5 @@
 """Many frames into the inbox of a node at once, and how far they have been run."""
 
-from typing import Any
-
 from onetape.compiled.atomics import peek
 from onetape.compiled.frame import (
     HEADER_BYTES,
@@ -47,7 +45,7 @@ def inbox_head(node: EdgeNode) -> int:
 
 
 class Passed:
-    """Up to which position of the inbox all has been run, and where on the tape that is.
+    """Up to which position of the inbox all has been run.
 
     Rows of what was passed are in the output rings by then: look first, then drain.
     """
@@ -55,7 +53,7 @@ class Passed:
     def __init__(self, node: EdgeNode) -> None:
         self._node = node
         self._asked: tuple[int, int] | None = None
-        self.position, self.tape_offset = 0, 0
+        self.position = 0
 
     def look(self) -> bool:
         """Whether it has moved.
@@ -69,12 +67,8 @@ class Passed:
             if taken == self.position:
                 return False
             self._asked = taken, int(peek(node.tape.control, OFFSET))
-        if int(peek(node.words, words.DONE_OFFSET)) < self._asked[1]:
+        position, offset = self._asked
+        if int(peek(node.words, words.DONE_OFFSET)) < offset:
             return False
-        (self.position, self.tape_offset), self._asked = self._asked, None
+        self.position, self._asked = position, None
         return True
-
-
-def is_taken(node: EdgeNode) -> Any:
-    """Has the loop taken all that was pushed?"""
-    return peek(node.inbox_control, WRITTEN) == peek(node.inbox_control, HEAD)

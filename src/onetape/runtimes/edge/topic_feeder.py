@@ -38,6 +38,7 @@ class TopicFeeder:
 
     def __init__(self, node: EdgeNode, incoming: Subscriber) -> None:
         self.node, self.incoming = node, incoming
+        append_frames(node.inbox, node.inbox_control, np.zeros(8, np.uint8), 0, 0)  # compile it
         self.fed: deque[Fed] = deque()
         self.bytes_done = 0
         self._made_ns = UNSET  # of what is being pushed
