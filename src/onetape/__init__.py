@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from onetape.compiled.kernel import kernel
 from onetape.connect.cases import CasesSink as cases
+from onetape.connect.kafka.sink import KafkaSink as kafka
 from onetape.connect.sinks import CallbackSink as callback
 from onetape.connect.sinks import CsvSink as csv
 from onetape.connect.sinks import JsonlSink as jsonl
@@ -80,6 +81,7 @@ __all__ = [
     "i32",
     "i64",
     "jsonl",
+    "kafka",
     "kernel",
     "merge",
     "operator",

@@ -1,5 +1,6 @@
 """Kafka as it is: a real broker, three real brokers, processes that come, go and are killed."""
 
+import json
 import os
 import random
 import subprocess
@@ -10,6 +11,7 @@ from collections import Counter
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tests import servers
 from tests.connect.kafka_topics import everything, made, wait_for
@@ -17,12 +19,16 @@ from tests.connect.kafka_topics import everything, made, wait_for
 import onetape as ot
 from onetape.codecs.block import read_header
 from onetape.codecs.event import decoder
+from onetape.connect.kafka import sink as kafka_sink
 from onetape.connect.kafka.events import Gatherer, dead_letter
 from onetape.connect.kafka.publisher import Publisher, Reached, Record
 from onetape.connect.kafka.settings import RECORD_MAX_BYTES, settings
 from onetape.connect.kafka.subscriber import Subscriber
 from onetape.connect.kafka.topics import Admin, last_record
-from onetape.records import OperatorError
+from onetape.connect.sinks.rows_outbox import RowsOf
+from onetape.connect.sinks.taking import Output
+from onetape.engine.layout import ORIGIN
+from onetape.records import DeclarationError, OperatorError, block_of
 from onetape.runtimes.blocks import blocks_of
 from onetape.runtimes.inputs import inputs_of
 from onetape.runtimes.publish import publish
@@ -343,3 +349,53 @@ def test_of_three_brokers_any_one_may_be_killed():
     for partition in (0, 1):
         ours = [int(t.value) for t in records if t.partition == partition]
         assert ours == list(range(partition, 300, 2))
+
+
+def test_a_sink_writes_each_row_once_whatever_is_done_twice(kafka, tmp_path):
+    topic = f"quotes-{time.time_ns()}"
+    rows = [(n, n % 3, 10 * n) for n in range(1, 51)]
+    sink = ot.kafka(f"{kafka.address}/{topic}")
+    output = Output("quote", Quote)
+
+    def deliver(first, part):
+        writer = kafka_sink._Writer(sink, output)
+        block = block_of(Quote, [Quote(*row) for row in part])
+        assert writer.deliver(RowsOf(first, block, np.zeros(len(part), ORIGIN))) == []
+        writer._publisher.close()
+
+    deliver(0, rows[:20])
+    deliver(0, rows[:20])  # the note of the outbox was lost
+    deliver(10, rows[10:30])
+    deliver(30, rows[30:])
+    with pytest.raises(OperatorError, match="has 50 rows, and the next is number 60"):
+        deliver(60, rows[:1])
+
+    records = everything(kafka, topic)
+    found = [json.loads(t.value) for t in records]
+    assert [(r["ts_event_ns"], r["instrument_id"], r["bid_ticks"]) for r in found] == rows
+    assert [t.key for t in records] == [str(row[1]).encode() for row in rows]
+
+
+def test_a_run_over_a_file_delivers_its_rows_to_a_topic(kafka, tmp_path):
+    write_file(tmp_path / "day.itch", seed=5, seconds=1.0, instruments=4, episodes=0)
+    topic, feed = f"trades-{time.time_ns()}", ot.source(f"itch:{tmp_path / 'day.itch'}")
+    pipeline = ot.Pipeline(trade=feed.trades() >> ot.kafka(f"{kafka.address}/{topic}"))
+
+    result = ot.run(pipeline)
+
+    found = [json.loads(t.value) for t in everything(kafka, topic)]
+    assert len(found) == len(result.trade.rows) > 0
+    assert [r["price_ticks"] for r in found] == result.trade.rows["price_ticks"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("address", "options", "said"),
+    [
+        ("127.0.0.1:9092", {}, "expected 'HOST:PORT/TOPIC'"),
+        ("here/trades", {}, "brokers were 'here'; expected HOST:PORT"),
+        ("a:1/t", {"encoding": "xml"}, "encoding was 'xml'; expected one of json, avro, protobuf"),
+    ],
+)
+def test_a_sink_that_cannot_be_is_refused_where_it_is_written(address, options, said):
+    with pytest.raises(DeclarationError, match=said):
+        ot.kafka(address, **options)

@@ -308,6 +308,7 @@ def _recover(
         delivery.take(name, rows, origins)
         if outlet is not None:
             outlet.take(name, rows, origins, digests[name].rows_count - len(rows), UNSET)
+            outlet.tend(node.durable_offset)
 
     delivered = outlet.delivered if outlet is not None and not delivery else None
     is_wanted = bool(delivery) or outlet is not None

@@ -7,6 +7,7 @@
     subscriber.py   records out of them: fixed partitions, or the share of a member of a group
     passing.py      from one topic to another, each record once
     events.py       one event a record: gathered into rows, and written from rows; dead letters
+    sink.py         rows of any run into a topic: ot.kafka("HOST:PORT/TOPIC")
 
 The library confluent-kafka is loaded by the first client that is made (the extra `kafka`).
 """

@@ -117,10 +117,12 @@ class Spreader:
 
     def records(self, name: str, rows: Any) -> list[Record]:
         """One a row. The key is the instrument's number as text, where the record has one."""
-        messages, topic = self.encoders[name](rows), f"{self.topic}.{name}"
-        keys: Any = [None] * len(rows)
-        if "instrument_id" in rows.dtype.names:
-            keys = [str(number).encode() for number in rows["instrument_id"].tolist()]
-        return [
-            Record(topic, message, key=key) for message, key in zip(messages, keys, strict=True)
-        ]
+        return keyed(f"{self.topic}.{name}", rows, self.encoders[name](rows))
+
+
+def keyed(topic: str, rows: Any, messages: Sequence[bytes]) -> list[Record]:
+    """A record a row, under its instrument: readers of a partition see it in order."""
+    keys: Any = [None] * len(rows)
+    if "instrument_id" in rows.dtype.names:
+        keys = [str(number).encode() for number in rows["instrument_id"].tolist()]
+    return [Record(topic, message, key=key) for message, key in zip(messages, keys, strict=True)]
