@@ -9,7 +9,7 @@ to the transaction that wrote it (`topic_outlet.py`). So a node that was killed 
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +23,11 @@ from onetape.connect.kafka.subscriber import Subscriber, Taken
 from onetape.connect.kafka.topics import Admin
 from onetape.engine.digest import digests_of
 from onetape.engine.graph import Pipeline
+from onetape.engine.planner import plan
 from onetape.native.interrupts import noting_interrupts
 from onetape.records import OperatorError
 from onetape.records.types import UNSET
+from onetape.runtimes.course import Versions
 from onetape.runtimes.delivery import Delivery
 from onetape.runtimes.edge import live
 from onetape.runtimes.edge.control import Control
@@ -94,6 +96,9 @@ def run_kafka(
         origin = {"kafka": topics.topic, "topic_id": admin.identity(topics.topic)}
         origin["encoding"] = topics.encoding
         told = _told(pipeline, tape, topics, incoming, partitions, origin, resume)
+        driver = plan(pipeline, told["framing"]).driver
+        drivers = Versions(tape, told).drivers if resume else {driver: ""}
+        outlet = _outlet(stack, pipeline, topics, admin, incoming, driver, drivers, resume)
         with progress.compiling():
             node = EdgeNode(
                 pipeline,
@@ -105,7 +110,6 @@ def run_kafka(
                 wait_max_ns=WAIT_MAX_NS,
                 **saving,
             )
-        outlet = _outlet(stack, node, pipeline, topics, admin, incoming, resume)
         delivery = stack.enter_context(
             Delivery(
                 pipeline,
@@ -257,11 +261,12 @@ def _manifest(pipeline: Pipeline, topic: str, taken: Taken) -> dict[str, Any]:
 
 def _outlet(
     stack: ExitStack,
-    node: EdgeNode,
     pipeline: Pipeline,
     topics: Topics,
     admin: Admin,
     incoming: Subscriber,
+    driver: str,
+    drivers: Mapping[str, str],
     resume: bool,
 ) -> TopicOutlet | None:
     if not topics.topic_out:
@@ -280,8 +285,8 @@ def _outlet(
         publisher,
         incoming,
         topics.topic_out,
-        driver=node.plan.driver,
-        drivers=node.versions.drivers,
+        driver=driver,
+        drivers=drivers,
         spreader=spreader,
         every_s=topics.transaction_s,
     )

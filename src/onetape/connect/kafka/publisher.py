@@ -18,7 +18,7 @@ from onetape.connect.kafka.errors import Heard, client, error_of, is_fenced, loa
 from onetape.connect.kafka.settings import Settings
 
 PATIENCE_S = 60.0  # how long brokers may be away
-CALL_S = 5.0
+CALL_S, RETRY_S = 5.0, 0.02
 TRANSACTION_MS = 15_000  # after it, the brokers abort what a killed producer left open
 
 
@@ -133,6 +133,7 @@ class Publisher:
                     is_put, has_offsets = False, not reached
                 elif not error.retriable():
                     raise self._problem(why) from None
+                time.sleep(RETRY_S)
         self._open = None
         self._failure = None
         self.written += len(records)
