@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from onetape.connect.kafka.errors import Heard, client, load, may_pass, problem
-from onetape.connect.kafka.publisher import PATIENCE_S, Reached
+from onetape.connect.kafka.publisher import PATIENCE_S, RETRY_S, Reached
 from onetape.connect.kafka.settings import Settings
 from onetape.records import OperatorError
 
@@ -202,7 +202,13 @@ class Subscriber:
         end_s = time.monotonic() + PATIENCE_S
         while True:
             try:
-                return list(self._client.committed(places, ASK_S))
+                found = list(self._client.committed(places, ASK_S))
+                failed = [one.error for one in found if one.error is not None]
+                if not failed:
+                    return found
+                if not may_pass(failed[0]) or time.monotonic() > end_s:
+                    raise self._problem(failed[0])
+                time.sleep(RETRY_S)
             except self._kafka.KafkaException as why:
                 if not may_pass(why) or time.monotonic() > end_s:
                     raise self._problem(why) from None
