@@ -16,7 +16,7 @@ next. To add a framing, write these kernels and a line here.
 from dataclasses import dataclass
 from typing import Any
 
-from onetape.codecs import length_prefixed, moldudp64
+from onetape.codecs import length_prefixed, moldudp64, numbered
 from onetape.codecs.arbitration import CELL_BYTES, HELD_MESSAGES
 from onetape.codecs.fix44 import framing as fix44
 from onetape.codecs.itch50.decode import peek
@@ -43,6 +43,9 @@ FRAMINGS = {
         moldudp64.pass_time,
         peek,
         HELD_MESSAGES * CELL_BYTES,
+    ),
+    "numbered": Framing(
+        numbered.open_packet, numbered.next_message, numbered.pass_time, numbered.peek
     ),
     "fix": Framing(
         fix44.open_packet, fix44.next_message, fix44.pass_time, fix44.peek, fix44.HELD_BYTES

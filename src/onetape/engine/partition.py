@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from onetape.compiled.bits import mix, shift_right
+from onetape.codecs.sharding import owner
 from onetape.compiled.kernel import kernel
 from onetape.engine import layout
 from onetape.engine.columns.rows import Symbols
@@ -35,12 +35,6 @@ if TYPE_CHECKING:
 BY = "instrument_id"
 ANOTHER_KEY = "a row of a key that another part owns; say .repartition(by=...) in front of the step"
 PARTS_MAX = 256
-
-
-@kernel
-def owner(key, parts):
-    """Which part a key belongs to. Neighbouring keys go to different parts."""
-    return shift_right(mix(key), 1) % parts
 
 
 @kernel

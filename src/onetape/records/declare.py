@@ -10,6 +10,8 @@ The class becomes a named tuple (so it can be built and compared in plain Python
 kernel) that carries `dtype`, the layout of one row of a block. The last fields may have defaults.
 """
 
+import hashlib
+import json
 from collections import namedtuple
 from collections.abc import Mapping
 from dataclasses import replace
@@ -106,6 +108,13 @@ def _with_old_names(
 def is_record(thing: Any) -> bool:
     """Was this class made by `@record`?"""
     return isinstance(thing, type) and issubclass(thing, tuple) and hasattr(thing, "dtype")
+
+
+def schema_id(of: Any) -> int:
+    """Eight bytes that tell a record's name and layout from any other's."""
+    fields = [[name, field.code, field.length] for name, field in of.fields.items()]
+    told = json.dumps([of.__name__, of.version, fields]).encode()
+    return int.from_bytes(hashlib.sha256(told).digest()[:8], "little")
 
 
 def snake_name(of: Any) -> str:

@@ -1,0 +1,221 @@
+"""The block: events or rows that leave a machine together.
+
+One record of a topic, one row of a tape table, one message of a stream: what a cluster moves costs
+per record, so many events share one. A block says of itself what it is and where it belongs, and is
+whole or refused.
+
+    byte  0  magic            "OTB1"
+          4  kind             u8    MANIFEST, FRAMES, ROWS, END
+          5  codec            u8    of the payload: none, lz4, zstd
+          6  shard            u16   of `shards`: a stream each
+          8  shards           u16
+         10  reserved         u16
+         12  count            u32   events or rows in it
+         16  ordinal          u64   0, 1, 2 ... in its stream: a reader sees what is lost or doubled
+         24  schema_id        u64   of the record of ROWS; else 0
+         32  first_sequence   i64
+         40  last_sequence    i64
+         48  min_ts_event_ns  i64
+         56  max_ts_event_ns  i64
+         64  ts_made_ns       i64   when its input was read; rows: of the block they come of
+         72  size_bytes       u32   of the payload, decompressed
+         76  crc32c           u32   of all that is not itself, begun with the header
+         80  name             32 bytes of UTF-8, filled with zeros: the output of ROWS
+        112  reserved         16 bytes
+        128  the payload
+
+A stream is MANIFEST (JSON: how to read the rest), then FRAMES as they stand on a tape. What is made
+of it is ROWS (rows, then their origins) of each output, and one END (JSON) behind the last.
+"""
+
+import json
+import struct
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from onetape.compiled.crc32c import crc32c
+from onetape.records import UNSET, OperatorError, PeerError
+
+HEADER_BYTES = 128
+PAYLOAD_MAX_BYTES = 64 << 20
+NAME_BYTES = 32
+MANIFEST, FRAMES, ROWS, END = 1, 2, 3, 4
+KINDS = {MANIFEST: "manifest", FRAMES: "frames", ROWS: "rows", END: "end"}
+CODECS = ("none", "lz4", "zstd")
+_MAGIC = b"OTB1"
+_HEADER = struct.Struct("<4sBBHHHIQQqqqqqII32s16x")
+_MADE_AT, _CRC_AT = 64, 76
+assert _HEADER.size == HEADER_BYTES
+
+
+class BlockError(PeerError):
+    """Bytes that are no block, or not the one that was expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a block says of itself; see the module."""
+
+    kind: int
+    shard: int = 0
+    shards: int = 1
+    ordinal: int = 0
+    count: int = 0
+    name: str = ""
+    schema_id: int = 0
+    first_sequence: int = 0
+    last_sequence: int = 0
+    min_ts_event_ns: int = UNSET
+    max_ts_event_ns: int = UNSET
+    ts_made_ns: int = UNSET
+    codec: str = "none"
+    size_bytes: int = 0
+
+    @property
+    def place(self) -> str:
+        """Where it belongs, for a message: "block 7 of shard 1 (top)"."""
+        of = f" ({self.name})" if self.name else ""
+        return f"block {self.ordinal} of shard {self.shard}{of}"
+
+
+def encode(header: Header, payload: Any) -> bytes:
+    """The bytes of a block; `size_bytes` is set here. Some 1 GB/s with lz4."""
+    raw = memoryview(payload).cast("B") if len(payload) else b""
+    if len(raw) > PAYLOAD_MAX_BYTES:
+        raise OperatorError(
+            f"a payload of {len(raw)} bytes; a block holds at most {PAYLOAD_MAX_BYTES}: put fewer "
+            "events into it"
+        )
+    if header.codec not in CODECS:
+        raise OperatorError(f"codec was {header.codec!r}; expected one of {', '.join(CODECS)}")
+    name = header.name.encode()
+    if len(name) > NAME_BYTES:
+        raise OperatorError(f"output {header.name!r}: its name has more than {NAME_BYTES} bytes")
+    stored = raw if header.codec == "none" or not len(raw) else _codec(header.codec).compress(raw)
+    block = bytearray(HEADER_BYTES + len(stored))
+    _HEADER.pack_into(
+        block,
+        0,
+        _MAGIC,
+        header.kind,
+        CODECS.index(header.codec),
+        header.shard,
+        header.shards,
+        0,
+        header.count,
+        header.ordinal,
+        header.schema_id,
+        header.first_sequence,
+        header.last_sequence,
+        header.min_ts_event_ns,
+        header.max_ts_event_ns,
+        header.ts_made_ns,
+        len(raw),
+        0,
+        name,
+    )
+    block[HEADER_BYTES:] = stored
+    struct.pack_into("<I", block, _CRC_AT, _checksum(np.frombuffer(block, np.uint8)))
+    return bytes(block)
+
+
+def read_header(block: Any) -> Header:
+    """The header alone; BlockError if there is none. What it says is checked with the payload."""
+    if len(block) < HEADER_BYTES:
+        raise BlockError(
+            f"a record of {len(block)} bytes is no block: it has {HEADER_BYTES} or more"
+        )
+    magic, kind, codec, shard, shards, _, count, *rest = _HEADER.unpack_from(block)
+    ordinal, schema_id, first, last, min_ts, max_ts, made, size, _, name = rest
+    if magic != _MAGIC or kind not in KINDS or codec >= len(CODECS) or shard >= shards:
+        raise BlockError(
+            f"a record begins with {bytes(block[:12]).hex(' ')}, and a block with {_MAGIC!r}, its "
+            "kind, codec and shard; was the topic written by something else?"
+        )
+    return Header(
+        kind=kind,
+        shard=shard,
+        shards=shards,
+        ordinal=ordinal,
+        count=count,
+        name=name.rstrip(b"\0").decode("utf-8", "replace"),
+        schema_id=schema_id,
+        first_sequence=first,
+        last_sequence=last,
+        min_ts_event_ns=min_ts,
+        max_ts_event_ns=max_ts,
+        ts_made_ns=made,
+        codec=CODECS[codec],
+        size_bytes=size,
+    )
+
+
+def decode(block: Any) -> tuple[Header, Any]:
+    """(header, payload as writable u8[size_bytes]); BlockError if any bit is not as written."""
+    header = read_header(block)
+    data = np.array(np.frombuffer(block, np.uint8))  # writable: the one type kernels know
+    (crc,) = struct.unpack_from("<I", block, _CRC_AT)
+    if _checksum(data) != crc:
+        raise BlockError(f"{header.place} is damaged: its checksum is not that of its bytes")
+    if header.size_bytes > PAYLOAD_MAX_BYTES:
+        raise BlockError(f"{header.place} says it holds {header.size_bytes} bytes: too many")
+    stored = data[HEADER_BYTES:]
+    payload = np.empty(header.size_bytes, np.uint8)
+    if header.codec == "none" or not header.size_bytes:
+        if len(stored) != header.size_bytes:
+            raise BlockError(
+                f"{header.place} has {len(stored)} bytes, and says {header.size_bytes}"
+            )
+        payload[:] = stored
+    else:
+        _decompress(header, stored, payload)
+    return header, payload
+
+
+def stamped(block: bytes, ts_made_ns: int) -> bytes:
+    """The same block with another `ts_made_ns`: of the moment it is sent, where latency counts."""
+    made = bytearray(block)
+    struct.pack_into("<q", made, _MADE_AT, ts_made_ns)
+    struct.pack_into("<I", made, _CRC_AT, _checksum(np.frombuffer(made, np.uint8)))
+    return bytes(made)
+
+
+def encode_json(header: Header, facts: dict[str, Any]) -> bytes:
+    """A block whose payload is JSON: MANIFEST and END."""
+    return encode(replace(header, codec="none"), json.dumps(facts, sort_keys=True).encode())
+
+
+def json_of(block: Any) -> dict[str, Any]:
+    """What a MANIFEST or END block says."""
+    header, payload = decode(block)
+    try:
+        facts = json.loads(payload.tobytes())
+    except ValueError as why:
+        raise BlockError(f"{header.place} ({KINDS[header.kind]}) holds no JSON: {why}") from None
+    if not isinstance(facts, dict):
+        raise BlockError(f"{header.place} ({KINDS[header.kind]}) holds no JSON object")
+    return facts
+
+
+def _checksum(data: Any) -> int:
+    crc = int(crc32c(0, data, 0, _CRC_AT))
+    return int(crc32c(crc, data, _CRC_AT + 4, len(data) - _CRC_AT - 4))
+
+
+def _codec(name: str) -> Any:
+    import pyarrow as pa
+
+    # The frameless form of LZ4; zstd's first level is as fast to write as is wanted here.
+    return pa.Codec("lz4_raw") if name == "lz4" else pa.Codec("zstd", compression_level=1)
+
+
+def _decompress(header: Header, stored: Any, payload: Any) -> None:
+    try:
+        made = _codec(header.codec).decompress(stored, header.size_bytes)
+    except (OSError, ValueError) as why:
+        raise BlockError(f"{header.place} cannot be decompressed: {why}") from None
+    if len(made) != header.size_bytes:
+        raise BlockError(f"{header.place} holds {len(made)} bytes, and says {header.size_bytes}")
+    payload[:] = np.frombuffer(made, np.uint8)
