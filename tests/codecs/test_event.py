@@ -6,10 +6,8 @@ import math
 from decimal import Decimal
 from fractions import Fraction
 
-import fastavro
 import numpy as np
 import pytest
-from google.protobuf import descriptor_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.codecs.made_records import records_and_rows, tuples
@@ -20,6 +18,9 @@ from onetape.codecs.event.protobuf import message_class
 from onetape.codecs.fix44.values import text_word
 from onetape.records import UNSET, DeclarationError, PeerError, block_of, market
 from onetape.records.schemas import avro_schema, json_schema, protobuf_text
+
+fastavro = pytest.importorskip("fastavro", reason="pip install 'onetape[schemas]'")
+pytest.importorskip("google.protobuf", reason="pip install 'onetape[schemas]'")
 
 
 @ot.record
@@ -419,12 +420,12 @@ def test_an_unknown_id_is_asked_for_again():
 
 
 def test_protobuf_messages_of_others():
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
     file = descriptor_pb2.FileDescriptorProto(name="t.proto", package="t", syntax="proto3")
     about = file.message_type.add(name="Tick")
     for number, (name, kind) in enumerate({"at": 3, "px": 3, "sym": 9, "w": 1}.items(), 1):
         about.field.add(name=name, number=number * 10, type=kind, label=1)
-    from google.protobuf import descriptor_pool, message_factory
-
     pool = descriptor_pool.DescriptorPool()
     pool.AddSerializedFile(file.SerializeToString())
     tick_of = message_factory.GetMessageClass(pool.FindMessageTypeByName("t.Tick"))

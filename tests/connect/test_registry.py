@@ -10,7 +10,7 @@ import time
 import pytest
 from hypothesis import HealthCheck, given, settings
 from tests import servers
-from tests.records.test_compatibility import CASES, pairs
+from tests.records.changes import CASES, pairs
 
 import onetape as ot
 from onetape import cli
