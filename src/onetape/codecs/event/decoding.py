@@ -24,7 +24,7 @@ class Decoder:
     def rows(self, messages: Sequence[bytes]) -> tuple[Any, dict[int, str]]:
         """(a block of the messages that can be read, in order; {index: reason} of the others)."""
         if not messages:
-            return block, {}
+            return empty_block(self.of, 0), {}
         messages = [message or b"" for message in messages]  # Kafka's may have no value
         block = empty_block(self.of, len(messages))
         is_good = self._take_plain(messages, block)
