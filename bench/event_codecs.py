@@ -51,15 +51,19 @@ def main():
     blocks = [rows[at : at + BLOCK] for at in range(0, len(rows), BLOCK)]
     print(f"{'':28s} bytes  write ns  read ns")
     for encoding in ENCODINGS:
-        encode, decode = encoder(market.Trade, encoding), decoder(market.Trade, encoding)
-        written = [encode(block) for block in blocks]
-        read = np.concatenate([decode.rows(messages)[0] for messages in written])
-        assert read.tobytes() == rows.tobytes()
-        size = sum(len(m) for messages in written for m in messages) / len(rows)
-        write_ns = best_ns(lambda: [encode(block) for block in blocks], len(rows))
-        read_ns = best_ns(lambda: [decode.rows(messages) for messages in written], len(rows))
-        print(f"{encoding:28s} {size:5.1f} {write_ns:9,.0f} {read_ns:8,.0f}")
+        measure(encoding, rows, blocks)
     libraries(rows[:10_000])
+
+
+def measure(encoding, rows, blocks):
+    encode, decode = encoder(market.Trade, encoding), decoder(market.Trade, encoding)
+    written = [encode(block) for block in blocks]
+    read = np.concatenate([decode.rows(messages)[0] for messages in written])
+    assert read.tobytes() == rows.tobytes()
+    size = sum(len(message) for messages in written for message in messages) / len(rows)
+    write_ns = best_ns(lambda: [encode(block) for block in blocks], len(rows))
+    read_ns = best_ns(lambda: [decode.rows(messages) for messages in written], len(rows))
+    print(f"{encoding:28s} {size:5.1f} {write_ns:9,.0f} {read_ns:8,.0f}")
 
 
 def libraries(rows):
