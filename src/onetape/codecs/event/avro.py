@@ -107,7 +107,10 @@ class AvroDecoder(Decoder):
         if schema_id is None or self._schema_of is None:
             return avro_schema(self.of)
         found = self._schema_of(schema_id)
-        return json.loads(found) if isinstance(found, str) else found
+        try:
+            return json.loads(found) if isinstance(found, str) else found
+        except ValueError:
+            return found  # no Avro: `readings_of` says so
 
     def _planned(self, writer: Any) -> Plan:
         try:
