@@ -6,6 +6,7 @@ what it came to and returns the exit status. Its module is imported when it is a
 
 import argparse
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from onetape.records import OperatorError
@@ -39,6 +40,13 @@ def add_on_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="divide instruments among N workers; the rows stay the same (default: %(default)s)",
     )
+    on.add_argument(
+        "--state",
+        type=Path,
+        metavar="DIR",
+        help="of sail and spark, with --from-lake: begin with the state that the day before left "
+        "there, and leave that of this day (--date)",
+    )
 
 
 def run_on(args: argparse.Namespace) -> int:
@@ -55,7 +63,7 @@ def run_on(args: argparse.Namespace) -> int:
 
 def check_not_on(args: argparse.Namespace) -> None:
     """Without --on its options would do nothing."""
-    for name, default in {"cluster": None, "shards": 1, "from_lake": None}.items():
+    for name, default in {"cluster": None, "shards": 1, "from_lake": None, "state": None}.items():
         if getattr(args, name) != default:
             raise OperatorError(
                 f"--{name.replace('_', '-')} is of a run on an engine; say which: "

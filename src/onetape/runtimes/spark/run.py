@@ -1,0 +1,228 @@
+"""`onetape run PIPELINE --on sail|spark`: recorded input as blocks through the engine, and its rows.
+
+The command reads the input and writes it as blocks, a file a shard; or names those of a lake. The
+engine runs them in its own environment and leaves blocks; the command checks that none is lost or
+doubled, and hands the rows to Parquet files and to whatever sinks the pipeline names.
+"""
+
+import argparse
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from onetape.engine.graph import Pipeline
+from onetape.records import OperatorError
+from onetape.runtimes import environments
+from onetape.runtimes.blocks import blocks_of
+from onetape.runtimes.code import Code
+from onetape.runtimes.delivery import Delivery
+from onetape.runtimes.inputs import Inputs, has_tables, inputs_of
+from onetape.runtimes.manifest import write_result
+from onetape.runtimes.progress import Progress
+from onetape.runtimes.run_options import given
+from onetape.runtimes.settings import load_with_settings
+from onetape.runtimes.spark import tables
+from onetape.runtimes.spark.made import Made, Rows, made_in
+from onetape.runtimes.spark.process import run_job
+
+BLOCKS = "blocks"  # in the folder of the outputs: what the engine made
+
+
+@dataclass
+class Streams:
+    """What is to be run: files of blocks, and what their manifests say.
+
+    events  in them; 0: not known
+    state   that they go on from: {shard: pieces}, and the file of it
+    """
+
+    inputs: tables.Inputs
+    manifest: dict[str, Any]
+    events: int = 0
+    state: dict[int, list[bytes]] = field(default_factory=dict)
+    base: list[str] = field(default_factory=list)
+
+
+def run_on(args: argparse.Namespace) -> int:
+    pipeline = load_with_settings(args)
+    environments.find(args.on)  # before anything is read
+    _check(args)
+    progress = Progress(quiet=args.json)
+    began_s = time.perf_counter()
+    with scratch(args.out) as folder:
+        streams, symbols = _streams(pipeline, args, folder, progress)
+        times = run_streams(
+            pipeline,
+            streams,
+            folder,
+            engine=args.on,
+            cluster=args.cluster,
+            keeps_state=args.state is not None,
+            progress=progress,
+        )
+        made = made_in(folder / BLOCKS, pipeline, streams.state)
+        rows = made.rows(folder / BLOCKS)
+        delivered = deliver(pipeline, made, rows, args.out, symbols)
+        facts = facts_of(made, args.on, times) | {"delivered": delivered}
+        _check_end(made, streams.manifest["shards"], keeps_state=args.state is not None)
+        if args.state is not None:
+            tables.keep_state(args.state, args.date, made.state)
+        facts["elapsed_s"] = round(time.perf_counter() - began_s, 6)
+        if args.out is not None:
+            shutil.rmtree(args.out / BLOCKS, ignore_errors=True)
+            (folder / BLOCKS).rename(args.out / BLOCKS)
+            write_result(args.out, facts)
+    progress.close()
+    print(json.dumps(facts) if args.json else "\n".join(lines_of(facts)))
+    return 0
+
+
+def run_streams(
+    pipeline: Pipeline,
+    streams: Streams,
+    folder: Path,
+    *,
+    engine: str,
+    progress: Progress,
+    cluster: str | None = None,
+    keeps_state: bool = False,
+) -> dict[str, float]:
+    """Run them on an engine, which leaves its blocks in `folder / BLOCKS`: what took how long.
+
+    OperatorError: the engine is not there, or the job failed. The whole time is that of starting an
+    engine (Sail 0.3 s, Spark 5 s and more) and of the job.
+    """
+    code = pipeline.code
+    if not isinstance(code, Code):
+        raise OperatorError(
+            "the pipeline was made in a program, and an engine's workers load it from a file; put "
+            "it into one as `pipeline`, and name that file"
+        )
+    job = {
+        "cluster": cluster,
+        "code": code.text(),
+        "manifest": streams.manifest,
+        "inputs": {str(shard): paths for shard, paths in streams.inputs.items()},
+        "base": streams.base,
+        "keeps_state": keeps_state,
+        "out": str(folder / BLOCKS),
+    }
+    return run_job(engine, job, folder, progress, streams.events)
+
+
+def written(
+    pipeline: Pipeline, inputs: Inputs, folder: Path, shards: int, progress: Progress
+) -> Streams:
+    """The input as files of blocks in the folder. Some 5 M messages/s."""
+    seen: Callable[[int], None] = lambda count: progress.update(0, 0, count, "events read")  # noqa: E731
+    blocks = blocks_of(pipeline, inputs, shards=shards)
+    return Streams(*tables.write_blocks(blocks, folder / "in", seen))
+
+
+def facts_of(made: Made, engine: str, times: dict[str, float]) -> dict[str, Any]:
+    """What `--json` prints, when all rows were read."""
+    answer = made.answer
+    ends = list(answer.ends.values())
+    return {
+        "messages": answer.events,
+        "on": engine,
+        "shards": answer.shards,
+        "rows": answer.rows,
+        "late": sum(facts["late"] for facts in ends),
+        "digests": answer.digests,
+        "state_digests": {str(shard): digest for shard, digest in answer.state_digests.items()},
+        **{name: round(seconds, 6) for name, seconds in times.items()},
+    }
+
+
+def lines_of(facts: dict[str, Any]) -> list[str]:
+    """What a run came to, for a person."""
+    job_s = facts["job_s"]
+    many = f"{facts['shards']} shard{'s' * (facts['shards'] != 1)}"
+    lines = [
+        f"{facts['messages']:,} events on {facts['on']} in {job_s:.2f} s, {many}, "
+        f"{facts['messages'] / max(job_s, 1e-9):,.0f} a second "
+        f"(with all around it {facts['elapsed_s']:.2f} s)"
+    ]
+    for name, digest in facts["digests"].items():
+        lines.append(f"  {name:12s} {facts['rows'][name]:>12,} rows   digest {digest}")
+    return [*lines, *(f"  {line}" for line in facts["delivered"])]
+
+
+@contextmanager
+def scratch(out: Path | None) -> Iterator[Path]:
+    """A folder for what is not kept, on the disk of the outputs; those appear when all is done."""
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(prefix=".onetape-", dir=out)).resolve()
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def deliver(
+    pipeline: Pipeline, made: Made, rows: Iterator[Rows], out: Path | None, symbols: Any
+) -> list[str]:
+    """All rows to the sinks; what became of them."""
+    known = made.symbols if made.symbols is not None else symbols
+    with Delivery(pipeline, out=out, symbols=known) as delivery:
+        for name, taken, origins in rows:
+            delivery.take(name, taken, origins)
+        delivery.finish()
+    return delivery.told()
+
+
+def _streams(
+    pipeline: Pipeline, args: argparse.Namespace, folder: Path, progress: Progress
+) -> tuple[Streams, Any]:
+    """(what to run, symbols where a table tells them)"""
+    if args.from_lake is None:
+        inputs = inputs_of(pipeline, given(args.file), args.date)
+        symbols = inputs.symbols(None) if has_tables(pipeline) else None  # type: ignore[arg-type]
+        return written(pipeline, inputs, folder, args.shards, progress), symbols
+    from onetape.connect.lake.tape import files_of_day
+
+    found = files_of_day(args.from_lake, args.date)
+    return going_on(found, args.state, args.date), None
+
+
+def going_on(inputs: tables.Inputs, state: Path | None, day: date | None) -> Streams:
+    """Streams in files, with the state of the day before where they go on from one."""
+    base = tables.state_before(state, day) if state is not None and day is not None else None
+    manifest = tables.manifest_in(inputs)
+    if manifest is not None:  # they begin here
+        return Streams(inputs, manifest)
+    if base is None:
+        raise OperatorError(
+            "the streams do not begin here, and go on from a day before; give the folder in which "
+            "its state was left (--state DIR), or begin with the first day"
+        )
+    from onetape.runtimes.base import from_pieces
+
+    pieces = tables.state_in(base)
+    manifest = from_pieces(next(iter(pieces.values())))[0]["manifest"]
+    return Streams(inputs, manifest, state=pieces, base=[str(base.resolve())])
+
+
+def _check(args: argparse.Namespace) -> None:
+    if args.state is not None and (args.from_lake is None or args.date is None):
+        raise OperatorError("--state is of one day of a lake: give --from-lake URL and --date DAY")
+    if args.from_lake is not None and args.shards != 1:
+        raise OperatorError("--shards of a tape table are those it was written with; leave it out")
+
+
+def _check_end(made: Made, shards: int, *, keeps_state: bool) -> None:
+    if not made.answer.is_complete and not (keeps_state and len(made.state) == shards):
+        missing = sorted(set(range(shards)) - set(made.answer.ends))
+        raise OperatorError(
+            f"the streams of shards {', '.join(map(str, missing))} have no end: is the table still "
+            "being written? To go on with them another day, keep their state (--state DIR)"
+        )
