@@ -1,4 +1,4 @@
-"""The process in an engine's environment: one job, told as JSON on stdin, answered in lines of JSON.
+"""The process in an engine's environment: one job, told as JSON on stdin, answered in JSON lines.
 
 Spark and Sail differ in how a session is made, and in nothing else. What goes in and out are files
 of blocks: see `adapter.py` for the columns.
@@ -74,11 +74,8 @@ def blocks(spark: Any, inputs: dict[str, list[str]], base: list[str]) -> Any:
     from pyspark.sql import functions as F
 
     def read(paths: list[str], shard: Any) -> Any:
-        return spark.read.parquet(*paths).select(
-            shard.cast("int").alias("shard"),
-            F.col("ordinal").cast("bigint").alias("ordinal"),
-            "block",
-        )
+        ordinal = F.col("ordinal").cast("bigint").alias("ordinal")
+        return spark.read.parquet(*paths).select(shard.cast("int").alias("shard"), ordinal, "block")
 
     frames = [read(paths, F.lit(int(shard))) for shard, paths in inputs.items() if paths]
     frames += [read(base, F.col("shard"))] if base else []
@@ -140,7 +137,7 @@ def session(engine: str, cluster: str | None) -> Iterator[Any]:
 
 
 def said(error: BaseException) -> str:
-    """One line of an error that may be pages of two languages: ours, else Python's, else its own."""
+    """One line of what may be pages in two languages: what we said, else Python, else the engine."""
     text = str(error)
     begin, end = text.rfind(MARKS[0]), text.rfind(MARKS[1])
     if 0 <= begin < end:

@@ -27,12 +27,13 @@ Next = dict[tuple[int, str], int]  # {(shard, output): ordinal of its next block
 class Made:
     """Of a run: `rows(folder)` gives its rows; then the answer is whole.
 
+    ends     {shard: the block that says what it came to}, of those that came to their end
     symbols  of the feed, by locate code; None without one
     state    {shard: pieces}, where they were to be kept
     """
 
     answer: Answer
-    ends: list[bytes] = field(default_factory=list)
+    ends: dict[int, bytes] = field(default_factory=dict)
     symbols: Any = None
     state: dict[int, list[bytes]] = field(default_factory=dict)
     begun: Next = field(default_factory=dict)
@@ -46,7 +47,7 @@ class Made:
             taken = self.answer.take(block)
             if taken is not None:
                 yield taken
-        for block in self.ends:
+        for block in self.ends.values():
             self.answer.take(block)
 
 
@@ -66,7 +67,7 @@ def made_in(folder: Path, pipeline: Pipeline, before: Mapping[int, list[bytes]])
     rest = ds.dataset(folder, format="parquet").to_table(filter=ds.field("kind") != ROWS)
     for kind, shard, _, ordinal, block in _rows_of(rest):
         if kind == ENDED:
-            made.ends.append(block)
+            made.ends[shard] = block
         elif kind == SYMBOLS:
             words = np.frombuffer(block, np.int64)
             made.symbols = words if made.symbols is None else made.symbols | words

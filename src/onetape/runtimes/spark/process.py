@@ -89,10 +89,7 @@ def _is_group(pid: int) -> bool:
 def _why(told: dict[str, Any], log: Path, status: int) -> str:
     if told.get("is_ours"):
         return str(told["error"])
-    kept = tempfile.NamedTemporaryFile(  # noqa: SIM115
-        prefix="onetape-", suffix=".log", delete=False
-    )
-    with kept:
+    with tempfile.NamedTemporaryFile(prefix="onetape-", suffix=".log", delete=False) as kept:
         kept.write(log.read_bytes())
     lines = log.read_text("utf-8", "replace").strip().splitlines()
     why = told.get("error") or f"it ended with status {status}: {lines[-1] if lines else 'no word'}"

@@ -1,4 +1,4 @@
-"""`onetape run PIPELINE --on sail|spark`: recorded input as blocks through the engine, and its rows.
+"""`onetape run PIPELINE --on sail|spark`: recorded input as blocks through the engine, and rows.
 
 The command reads the input and writes it as blocks, a file a shard; or names those of a lake. The
 engine runs them in its own environment and leaves blocks; the command checks that none is lost or
@@ -68,10 +68,10 @@ def run_on(args: argparse.Namespace) -> int:
             progress=progress,
         )
         made = made_in(folder / BLOCKS, pipeline, streams.state)
+        _check_end(made, streams.manifest["shards"], keeps_state=args.state is not None)
         rows = made.rows(folder / BLOCKS)
         delivered = deliver(pipeline, made, rows, args.out, symbols)
         facts = facts_of(made, args.on, times) | {"delivered": delivered}
-        _check_end(made, streams.manifest["shards"], keeps_state=args.state is not None)
         if args.state is not None:
             tables.keep_state(args.state, args.date, made.state)
         facts["elapsed_s"] = round(time.perf_counter() - began_s, 6)
@@ -220,8 +220,8 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _check_end(made: Made, shards: int, *, keeps_state: bool) -> None:
-    if not made.answer.is_complete and not (keeps_state and len(made.state) == shards):
-        missing = sorted(set(range(shards)) - set(made.answer.ends))
+    missing = sorted(set(range(shards)) - set(made.ends))
+    if missing and not (keeps_state and len(made.state) == shards):
         raise OperatorError(
             f"the streams of shards {', '.join(map(str, missing))} have no end: is the table still "
             "being written? To go on with them another day, keep their state (--state DIR)"
