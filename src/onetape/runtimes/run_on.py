@@ -26,7 +26,9 @@ OF_THE_EDGE: dict[str, Any] = {
 
 def add_on_options(parser: argparse.ArgumentParser) -> None:
     on = parser.add_argument_group("on a distributed engine, in its own environment")
-    on.add_argument("--on", choices=sorted(ENGINES), help="instead of at the edge")
+    on.add_argument(
+        "--on", choices=["edge", *ENGINES], default="edge", help="the runtime (default: edge)"
+    )
     on.add_argument(
         "--cluster",
         metavar="ADDRESS",
@@ -41,11 +43,11 @@ def add_on_options(parser: argparse.ArgumentParser) -> None:
         help="divide instruments among N workers; the rows stay the same (default: %(default)s)",
     )
     on.add_argument(
-        "--state",
+        "--carry",
         type=Path,
         metavar="DIR",
-        help="of sail and spark, with --from-lake: begin with the state that the day before left "
-        "there, and leave that of this day (--date)",
+        help="of sail and spark, with --from-lake: go on from the state that the last run left "
+        "there, and leave what this one comes to",
     )
 
 
@@ -63,9 +65,9 @@ def run_on(args: argparse.Namespace) -> int:
 
 def check_not_on(args: argparse.Namespace) -> None:
     """Without --on its options would do nothing."""
-    for name, default in {"cluster": None, "shards": 1, "from_lake": None, "state": None}.items():
+    for name, default in {"cluster": None, "shards": 1, "from_lake": None, "carry": None}.items():
         if getattr(args, name) != default:
             raise OperatorError(
                 f"--{name.replace('_', '-')} is of a run on an engine; say which: "
-                f"--on {' or --on '.join(sorted(ENGINES))}"
+                f"--on {' or --on '.join(ENGINES)}"
             )

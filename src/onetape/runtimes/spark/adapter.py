@@ -100,7 +100,7 @@ class Shard:
             return self._rows(self._worker.turn(block))
         self._has_begun = True
         with _BUILDING:  # an engine is planned, and compiled if it must be
-            if self._base and ordinal > 0:  # at 0 another stream begins, which knows no past
+            if self._base:
                 self._worker.restore(self._base)
             return self._rows(self._worker.turn(block))
 

@@ -137,7 +137,7 @@ def session(engine: str, cluster: str | None) -> Iterator[Any]:
 
 
 def said(error: BaseException) -> str:
-    """One line of what may be pages in two languages: what we said, else Python, else the engine."""
+    """One line of what may be pages in two languages: what we said, or Python, or the engine."""
     text = str(error)
     begin, end = text.rfind(MARKS[0]), text.rfind(MARKS[1])
     if 0 <= begin < end:

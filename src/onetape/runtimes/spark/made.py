@@ -15,9 +15,8 @@ import numpy as np
 from onetape.codecs.block import BlockError
 from onetape.engine.graph import Pipeline
 from onetape.runtimes.answer import Answer
-from onetape.runtimes.base import from_pieces
 from onetape.runtimes.spark.adapter import COLUMNS, ENDED, ROWS, STATE, SYMBOLS
-from onetape.runtimes.spark.tables import ROW_GROUP
+from onetape.runtimes.spark.tables import ROW_GROUP, Kept
 
 Rows = tuple[str, Any, Any]  # output, rows, origins
 Next = dict[tuple[int, str], int]  # {(shard, output): ordinal of its next block}
@@ -51,16 +50,16 @@ class Made:
             self.answer.take(block)
 
 
-def made_in(folder: Path, pipeline: Pipeline, before: Mapping[int, list[bytes]]) -> Made:
+def made_in(folder: Path, pipeline: Pipeline, since: Kept | None = None) -> Made:
     """All but the rows.
 
-    before  the state that the run began with
+    since  the state that the run began with
     """
     import pyarrow.dataset as ds
 
     begun: Next = {}
-    for shard, pieces in before.items():
-        for output, count in from_pieces(pieces)[0]["made"].items():
+    for shard in since.pieces if since is not None else ():
+        for output, count in since.facts(shard)["made"].items():
             begun[shard, output] = count
     made = Made(Answer(pipeline, begun), begun=begun)
     pieces: dict[int, dict[int, bytes]] = {}

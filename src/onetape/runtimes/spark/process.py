@@ -23,7 +23,7 @@ END_S = 20  # what an engine may take to end when it is asked to
 def run_job(
     engine: str, job: dict[str, Any], folder: Path, progress: Progress, events: int
 ) -> dict[str, float]:
-    """Run the job (see `job.py`) to its end: {"warm_s", "start_s", "job_s"}.
+    """Run the job (see `job.py`) to its end: {"warm_s", "start_s", "job_s", "events"}.
 
     folder  for what is not kept     events  how many there are; 0: not known
 
@@ -63,7 +63,7 @@ def run_job(
         end(process)
     if process.returncode or "job_s" not in told:
         raise OperatorError(f"{engine}: {_why(told, log_path, process.returncode)}")
-    return told
+    return told | {"events": int(done.sum())}
 
 
 def end(process: "subprocess.Popen[str]") -> None:

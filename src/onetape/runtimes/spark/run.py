@@ -10,20 +10,17 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 from onetape.engine.graph import Pipeline
 from onetape.records import OperatorError
 from onetape.runtimes import environments
-from onetape.runtimes.blocks import blocks_of
 from onetape.runtimes.code import Code
 from onetape.runtimes.delivery import Delivery
-from onetape.runtimes.inputs import Inputs, has_tables, inputs_of
+from onetape.runtimes.inputs import has_tables, inputs_of
 from onetape.runtimes.manifest import write_result
 from onetape.runtimes.progress import Progress
 from onetape.runtimes.run_options import given
@@ -31,23 +28,9 @@ from onetape.runtimes.settings import load_with_settings
 from onetape.runtimes.spark import tables
 from onetape.runtimes.spark.made import Made, Rows, made_in
 from onetape.runtimes.spark.process import run_job
+from onetape.runtimes.spark.streams import Streams, of_lake, written
 
 BLOCKS = "blocks"  # in the folder of the outputs: what the engine made
-
-
-@dataclass
-class Streams:
-    """What is to be run: files of blocks, and what their manifests say.
-
-    events  in them; 0: not known
-    state   that they go on from: {shard: pieces}, and the file of it
-    """
-
-    inputs: tables.Inputs
-    manifest: dict[str, Any]
-    events: int = 0
-    state: dict[int, list[bytes]] = field(default_factory=dict)
-    base: list[str] = field(default_factory=list)
 
 
 def run_on(args: argparse.Namespace) -> int:
@@ -64,16 +47,16 @@ def run_on(args: argparse.Namespace) -> int:
             folder,
             engine=args.on,
             cluster=args.cluster,
-            keeps_state=args.state is not None,
+            keeps_state=args.carry is not None,
             progress=progress,
         )
-        made = made_in(folder / BLOCKS, pipeline, streams.state)
-        _check_end(made, streams.manifest["shards"], keeps_state=args.state is not None)
+        made = made_in(folder / BLOCKS, pipeline, streams.since)
+        _check_end(made, streams.manifest["shards"], keeps_state=args.carry is not None)
         rows = made.rows(folder / BLOCKS)
         delivered = deliver(pipeline, made, rows, args.out, symbols)
         facts = facts_of(made, args.on, times) | {"delivered": delivered}
-        if args.state is not None:
-            tables.keep_state(args.state, args.date, made.state)
+        if args.carry is not None:
+            tables.keep(args.carry, streams.day, streams.input, made.state)
         facts["elapsed_s"] = round(time.perf_counter() - began_s, 6)
         if args.out is not None:
             shutil.rmtree(args.out / BLOCKS, ignore_errors=True)
@@ -110,20 +93,11 @@ def run_streams(
         "code": code.text(),
         "manifest": streams.manifest,
         "inputs": {str(shard): paths for shard, paths in streams.inputs.items()},
-        "base": streams.base,
+        "base": [str(streams.since.path)] if streams.since else [],
         "keeps_state": keeps_state,
         "out": str(folder / BLOCKS),
     }
     return run_job(engine, job, folder, progress, streams.events)
-
-
-def written(
-    pipeline: Pipeline, inputs: Inputs, folder: Path, shards: int, progress: Progress
-) -> Streams:
-    """The input as files of blocks in the folder. Some 5 M messages/s."""
-    seen: Callable[[int], None] = lambda count: progress.update(0, 0, count, "events read")  # noqa: E731
-    blocks = blocks_of(pipeline, inputs, shards=shards)
-    return Streams(*tables.write_blocks(blocks, folder / "in", seen))
 
 
 def facts_of(made: Made, engine: str, times: dict[str, float]) -> dict[str, Any]:
@@ -131,14 +105,14 @@ def facts_of(made: Made, engine: str, times: dict[str, float]) -> dict[str, Any]
     answer = made.answer
     ends = list(answer.ends.values())
     return {
-        "messages": answer.events,
+        "messages": answer.events if answer.is_complete else times["events"],
         "on": engine,
         "shards": answer.shards,
         "rows": answer.rows,
         "late": sum(facts["late"] for facts in ends),
         "digests": answer.digests,
         "state_digests": {str(shard): digest for shard, digest in answer.state_digests.items()},
-        **{name: round(seconds, 6) for name, seconds in times.items()},
+        **{name: round(times[name], 6) for name in ("warm_s", "start_s", "job_s")},
     }
 
 
@@ -188,33 +162,12 @@ def _streams(
         inputs = inputs_of(pipeline, given(args.file), args.date)
         symbols = inputs.symbols(None) if has_tables(pipeline) else None  # type: ignore[arg-type]
         return written(pipeline, inputs, folder, args.shards, progress), symbols
-    from onetape.connect.lake.tape import files_of_day
-
-    found = files_of_day(args.from_lake, args.date)
-    return going_on(found, args.state, args.date), None
-
-
-def going_on(inputs: tables.Inputs, state: Path | None, day: date | None) -> Streams:
-    """Streams in files, with the state of the day before where they go on from one."""
-    base = tables.state_before(state, day) if state is not None and day is not None else None
-    manifest = tables.manifest_in(inputs)
-    if manifest is not None:  # they begin here
-        return Streams(inputs, manifest)
-    if base is None:
-        raise OperatorError(
-            "the streams do not begin here, and go on from a day before; give the folder in which "
-            "its state was left (--state DIR), or begin with the first day"
-        )
-    from onetape.runtimes.base import from_pieces
-
-    pieces = tables.state_in(base)
-    manifest = from_pieces(next(iter(pieces.values())))[0]["manifest"]
-    return Streams(inputs, manifest, state=pieces, base=[str(base.resolve())])
+    return of_lake(args.from_lake, args.date, args.carry), None
 
 
 def _check(args: argparse.Namespace) -> None:
-    if args.state is not None and (args.from_lake is None or args.date is None):
-        raise OperatorError("--state is of one day of a lake: give --from-lake URL and --date DAY")
+    if args.carry is not None and args.from_lake is None:
+        raise OperatorError("--carry is of days in a lake: give --from-lake URL")
     if args.from_lake is not None and args.shards != 1:
         raise OperatorError("--shards of a tape table are those it was written with; leave it out")
 
@@ -224,5 +177,5 @@ def _check_end(made: Made, shards: int, *, keeps_state: bool) -> None:
     if missing and not (keeps_state and len(made.state) == shards):
         raise OperatorError(
             f"the streams of shards {', '.join(map(str, missing))} have no end: is the table still "
-            "being written? To go on with them another day, keep their state (--state DIR)"
+            "being written? To go on with them later, keep their state (--carry DIR)"
         )

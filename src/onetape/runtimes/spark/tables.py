@@ -1,19 +1,21 @@
 """Files that go to and from the engines: blocks of shards, and the state they came to by day.
 
 Of blocks, a file a shard: (ordinal, block). Of state, FOLDER/day=YYYY-MM-DD/state.parquet with
-(shard, ordinal, block): its pieces, numbered from -pieces to -1, so that sorted with the blocks of
-the day after they stand in front of them.
+(shard, ordinal, block): its pieces, numbered from -pieces to -1, so that sorted with the blocks
+that come next they stand in front of them.
 """
 
 import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 from onetape.codecs.block import MANIFEST, json_of, read_header
 from onetape.records import OperatorError
+from onetape.runtimes.base import from_pieces
 
 ROW_GROUP = 64  # blocks of some 100 KB each
 Inputs = dict[int, list[str]]  # {shard: files of its blocks}
@@ -62,60 +64,60 @@ def write_blocks(
     return {shard: [file] for shard, file in files.items()}, manifest, events
 
 
-def manifest_in(inputs: Inputs) -> dict[str, Any] | None:
-    """What the streams in the files say of themselves; None if they go on from elsewhere."""
-    import pyarrow.dataset as ds
+@dataclass(frozen=True)
+class Kept:
+    """The state that a run left: of all shards, at the end of what it saw of a day.
 
-    for paths in inputs.values():
-        first = ds.dataset(paths, format="parquet").scanner(
-            columns=["block"], filter=ds.field("ordinal") == 0, batch_size=ROW_GROUP
-        )
-        for batch in first.to_batches():
-            for block in batch.column("block"):
-                return json_of(block.as_py())
-    return None
+    pieces  {shard: its pieces, in order}      input  what the streams of that day were made of
+    """
+
+    path: Path
+    day: date
+    input: str
+    pieces: dict[int, list[bytes]]
+
+    def facts(self, shard: int) -> dict[str, Any]:
+        """What its worker knows of itself: the manifest, the next block, blocks made."""
+        facts: dict[str, Any] = from_pieces(self.pieces[shard])[0]
+        return facts
 
 
-def keep_state(folder: Path, day: date, state: Mapping[int, list[bytes]]) -> None:
-    """The state of all shards at the end of a day; in place of what was kept of it before."""
+def keep(folder: Path, day: date, input: str, state: Mapping[int, list[bytes]]) -> None:
+    """In place of what was kept of that day before."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    where = folder / f"day={day}"
-    where.mkdir(parents=True, exist_ok=True)
-    partial = where / f".state.{os.getpid()}.partial"
-    pq.write_table(state_table(state, pa), partial, row_group_size=ROW_GROUP, compression="none")
-    partial.replace(where / "state.parquet")
-
-
-def state_table(state: Mapping[int, list[bytes]], pa: Any) -> Any:
     rows = [
         (shard, n - len(pieces), piece)
         for shard, pieces in sorted(state.items())
         for n, piece in enumerate(pieces)
     ]
-    columns = [list(column) for column in zip(*rows, strict=True)] or [[], [], []]
     types = [("shard", pa.int32()), ("ordinal", pa.int64()), ("block", pa.binary())]
-    return pa.table(columns, schema=pa.schema(types))
+    schema = pa.schema(types, metadata={"input": input})
+    table = pa.table([list(column) for column in zip(*rows, strict=True)], schema=schema)
+    where = folder / f"day={day}"
+    where.mkdir(parents=True, exist_ok=True)
+    partial = where / f".state.{os.getpid()}.partial"
+    pq.write_table(table, partial, row_group_size=ROW_GROUP, compression="none")
+    partial.replace(where / "state.parquet")
 
 
-def state_before(folder: Path, day: date) -> Path | None:
-    """The file of the newest day before that one; None when there is none."""
-    if folder.exists() and not folder.is_dir():
-        raise OperatorError(f"--state {folder} is a file; expected a folder")
-    days = [path.parent.name.removeprefix("day=") for path in folder.glob("day=*/state.parquet")]
-    before = [found for found in days if found < str(day)]
-    return folder / f"day={max(before)}" / "state.parquet" if before else None
-
-
-def state_in(path: Path) -> dict[int, list[bytes]]:
-    """{shard: its pieces, in order}"""
+def kept(folder: Path, day: date) -> Kept | None:
+    """That of the day, else of the newest day before it; None when there is none."""
     import pyarrow.parquet as pq
 
-    state: dict[int, list[bytes]] = {}
-    table = pq.read_table(path).sort_by([("shard", "ascending"), ("ordinal", "ascending")])
-    for shard, block in zip(
-        *(table.column(n).to_pylist() for n in ("shard", "block")), strict=True
-    ):
-        state.setdefault(shard, []).append(block)
-    return state
+    if folder.exists() and not folder.is_dir():
+        raise OperatorError(f"{folder} is a file; expected the folder of a state table")
+    days = [path.parent.name.removeprefix("day=") for path in folder.glob("day=*/state.parquet")]
+    until = [found for found in days if found <= str(day)]
+    if not until:
+        return None
+    path = (folder / f"day={max(until)}" / "state.parquet").resolve()
+    table = pq.read_table(path, partitioning=None)
+    input = (table.schema.metadata or {}).get(b"input", b"").decode()
+    table = table.sort_by([("shard", "ascending"), ("ordinal", "ascending")])
+    columns = (table.column(name).to_pylist() for name in ("shard", "block"))
+    pieces: dict[int, list[bytes]] = {}
+    for shard, block in zip(*columns, strict=True):
+        pieces.setdefault(shard, []).append(block)
+    return Kept(path, date.fromisoformat(max(until)), input, pieces)
