@@ -63,13 +63,13 @@ class Work:
             columns = (batch.column(name).to_pylist() for name in ("shard", "ordinal", "block"))
             for of, ordinal, block in zip(*columns, strict=True):
                 if shard is None or of != shard.number:
-                    made += shard.finish() if shard is not None else []
+                    made += shard.finish(told) if shard is not None else []
                     shard = Shard(of, self)
                 made += shard.take(ordinal, block)
-            if shard is not None and told is not None:
-                told[shard.number] = shard.events
+            if shard is not None:
+                shard.tell(told)
             yield made
-        yield shard.finish() if shard is not None else []
+        yield shard.finish(told) if shard is not None else []
 
     def _told(self) -> Any:
         try:
@@ -87,10 +87,10 @@ class Shard:
         self._base: list[bytes] = []
         self._has_begun = False
 
-    @property
-    def events(self) -> int:
-        engine = self._worker.engine
-        return int(engine.run["events"][0]) if engine is not None and self._has_begun else 0
+    def tell(self, told: Any) -> None:
+        """How far it is, where somebody looks."""
+        if told is not None and self._has_begun and self._worker.engine is not None:
+            told[self.number] = self._worker.engine.run["events"][0]
 
     def take(self, ordinal: int, block: bytes) -> list[Row]:
         if ordinal < 0:
@@ -104,7 +104,8 @@ class Shard:
                 self._worker.restore(self._base)
             return self._rows(self._worker.turn(block))
 
-    def finish(self) -> list[Row]:
+    def finish(self, told: Any) -> list[Row]:
+        self.tell(told)
         if not self._has_begun:
             return self._pieces(self._base)  # nothing came: its state is what it was
         made: list[Row] = []
