@@ -49,7 +49,7 @@ def of_lake(url: str, day: date | None, carry: Path | None) -> Streams:
     """
     from onetape.connect.lake.tape_table import TapeTable
 
-    table = TapeTable(url)
+    table = TapeTable(url if "://" in url else Path(url).resolve())
     there = table.streams()
     days = sorted({found for found, _ in there})
     if day is None and len(days) == 1:
