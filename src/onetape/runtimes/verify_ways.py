@@ -140,12 +140,13 @@ def in_shards(recorded: Recorded) -> Ran:
     """The batch runtime, a worker a shard, on all cores: what an engine does, without one."""
     streams, began_s = recorded.streams(), time.perf_counter()
     answer = Answer(recorded.pipeline)
+
+    def again() -> Iterator[Rows]:
+        return _shard_rows(recorded.pipeline, streams, Answer(recorded.pipeline))
+
     for _ in _shard_rows(recorded.pipeline, streams, answer):
         pass
     elapsed_s = time.perf_counter() - began_s
-    again: Callable[[], Iterator[Rows]] = lambda: _shard_rows(  # noqa: E731
-        recorded.pipeline, streams, Answer(recorded.pipeline)
-    )
     way = f"batch, {streams.manifest['shards']} shards"
     return Ran(way, answer.digests, answer.state_digests, answer.events, elapsed_s, again)
 

@@ -1,6 +1,5 @@
 """What an engine is given to run: recorded input as files of blocks, or those of a lake."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -36,7 +35,10 @@ def written(
     pipeline: Pipeline, inputs: Inputs, folder: Path, shards: int, progress: Progress
 ) -> Streams:
     """The input as files of blocks in the folder. Some 5 M messages/s."""
-    seen: Callable[[int], None] = lambda count: progress.update(0, 0, count, "events read")  # noqa: E731
+
+    def seen(count: int) -> None:
+        progress.update(0, 0, count, "events read")
+
     blocks = blocks_of(pipeline, inputs, shards=shards)
     return Streams(*tables.write_blocks(blocks, folder / "in", seen))
 
