@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +37,8 @@ def run_on(args: argparse.Namespace) -> int:
     pipeline = load_with_settings(args)
     environments.find(args.on)  # before anything is read
     _check(args)
-    progress = Progress(quiet=args.json)
     began_s = time.perf_counter()
-    with scratch(args.out) as folder:
+    with closing(Progress(quiet=args.json)) as progress, scratch(args.out) as folder:
         streams, symbols = _streams(pipeline, args, folder, progress)
         times = run_streams(
             pipeline,
@@ -54,7 +53,8 @@ def run_on(args: argparse.Namespace) -> int:
         _check_end(made, streams.manifest["shards"], keeps_state=args.carry is not None)
         rows = made.rows(folder / BLOCKS)
         delivered = deliver(pipeline, made, rows, args.out, symbols)
-        facts = facts_of(made, args.on, times) | {"delivered": delivered}
+        told = {"on": args.on, "shards": streams.manifest["shards"], "delivered": delivered}
+        facts = facts_of(made, times) | told
         if args.carry is not None:
             tables.keep(args.carry, streams.day, streams.input, made.state)
         facts["elapsed_s"] = round(time.perf_counter() - began_s, 6)
@@ -62,7 +62,6 @@ def run_on(args: argparse.Namespace) -> int:
             shutil.rmtree(args.out / BLOCKS, ignore_errors=True)
             (folder / BLOCKS).rename(args.out / BLOCKS)
             write_result(args.out, facts)
-    progress.close()
     print(json.dumps(facts) if args.json else "\n".join(lines_of(facts)))
     return 0
 
@@ -100,14 +99,12 @@ def run_streams(
     return run_job(engine, job, folder, progress, streams.events)
 
 
-def facts_of(made: Made, engine: str, times: dict[str, float]) -> dict[str, Any]:
+def facts_of(made: Made, times: dict[str, float]) -> dict[str, Any]:
     """What `--json` prints, when all rows were read."""
     answer = made.answer
     ends = list(answer.ends.values())
     return {
         "messages": answer.events if answer.is_complete else times["events"],
-        "on": engine,
-        "shards": answer.shards,
         "rows": answer.rows,
         "late": sum(facts["late"] for facts in ends),
         "digests": answer.digests,
