@@ -9,9 +9,9 @@ ONETAPE_FLINK, ONETAPE_SAIL and ONETAPE_SPARK name an environment made otherwise
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
-import venv
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -31,6 +31,7 @@ Say = Callable[[str], None]
 
 def find(engine: str) -> Path:
     """The Python of an engine's environment. OperatorError says how to get one."""
+    check_java(engine)
     chosen = os.environ.get(f"ONETAPE_{engine.upper()}")
     python = (Path(chosen) if chosen else folder_of(engine)) / "bin" / "python"
     if chosen and not python.exists():
@@ -46,12 +47,13 @@ def find(engine: str) -> Path:
     return python
 
 
-def is_there(engine: str) -> bool:
-    """Is there an environment, of the versions that this onetape was tested with?"""
-    try:
-        return find(engine).exists()
-    except OperatorError:
-        return False
+def check_java(engine: str) -> None:
+    """OperatorError: the engine wants Java, and there is none."""
+    if engine == "spark" and not (os.environ.get("JAVA_HOME") or shutil.which("java")):
+        raise OperatorError(
+            "spark wants Java 17 or later, and there is no `java` on the path; install one "
+            "(apt-get install openjdk-17-jre-headless), or take Sail, which wants none"
+        )
 
 
 def folder_of(engine: str) -> Path:
@@ -72,10 +74,7 @@ def make(engine: str, say: Say, *, python: str = sys.executable) -> Path:
         say(f"{engine}: {folder} is there already")
         return inside
     say(f"{engine}: making {folder} with {python}")
-    if python == sys.executable:
-        venv.create(folder, clear=True, with_pip=True)
-    else:
-        _done([python, "-m", "venv", "--clear", str(folder)])
+    _done([python, "-m", "venv", "--clear", str(folder)])
     say(f"{engine}: installing {_packages_count(engine)} packages (minutes, once)")
     pip = [str(inside), "-m", "pip", "--disable-pip-version-check", "--no-input"]
     _done([*pip, "install", "--quiet", "--require-hashes", "-r", str(requirements_of(engine))])

@@ -50,7 +50,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.on:
+    if args.on != "edge":
         return run_on(args)
     check_not_on(args)
     pipeline = load_with_settings(args)
