@@ -1,13 +1,13 @@
 """A lake: how fast it is written, read, and how fast a pipeline runs over it, on one core.
 
     write       a simulated ITCH day to blocks to a Delta table in shards
-    read        the table's blocks, decompressed and checked: what a run over it pays beside its work
+    read        the table's blocks, decompressed and checked: what a run pays beside its work
     batch       the pipeline over the table, a thread, digests taken; no rows written
-    memory      the same engine over the same blocks, decoded beforehand: what the work itself allows
+    memory      the same engine over the same blocks, decoded beforehand: what the work allows
     rows        the same with its outputs written as Delta tables
 
-`standard` is the standard pipeline, order books and all; `trades` sums traded lots per instrument and
-100 ms. The answer is right if all digests of a pipeline are equal to those of the plain file.
+`standard` is the standard pipeline, order books and all; `trades` sums traded lots per instrument
+and 100 ms. The answer is right if all digests of a pipeline are equal to those of the plain file.
 """
 
 import shutil
@@ -34,7 +34,9 @@ QUIET = Progress(quiet=True)
 DAY: date = exchange.TRADING_DATE
 
 
-def run(messages: int = 4_000_000, shards: int = 2, rounds: int = 3, seed: int = 7) -> dict[str, Any]:
+def run(
+    messages: int = 4_000_000, shards: int = 2, rounds: int = 3, seed: int = 7
+) -> dict[str, Any]:
     """Events a second of each, best of `rounds`, and bytes an event in the table."""
     path, url = itch.simulated_file(messages, seed), itch.scratch() / "lake"
     work = {"standard": standard.pipeline, "trades": _trades()}

@@ -6,7 +6,19 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
-from tests.lake_tables import DAY, DAY_NS, INPUT, NEXT, Odd, both, by_shard, odd, read, stream, write_both
+from tests.lake_tables import (
+    DAY,
+    DAY_NS,
+    INPUT,
+    NEXT,
+    Odd,
+    both,
+    by_shard,
+    odd,
+    read,
+    stream,
+    write_both,
+)
 
 import onetape as ot
 from onetape import market as mk
@@ -36,7 +48,9 @@ def test_what_is_written_is_read_in_order(tmp_path, monkeypatch):
 
 
 def test_a_second_writer_passes_over_what_is_there(tmp_path):
-    assert not TapeWriter(tmp_path, DAY, INPUT).write(both()[:15])  # cut short: the last of each shard may grow, and is left out
+    assert not TapeWriter(tmp_path, DAY, INPUT).write(
+        both()[:15]
+    )  # cut short: the last of each shard may grow, and is left out
     assert [s.blocks for s in TapeTable(tmp_path).streams().values()] == [7, 6]
     assert not TapeTable(tmp_path).streams()[DAY, 0].is_complete
 
@@ -148,14 +162,24 @@ def test_readers_agree(tmp_path):
     url = str(tmp_path / "odd")
     dataset = deltalake.DeltaTable(url).to_pyarrow_dataset()
 
-    sql = "SELECT count(*), sum(ts_event_ns), max(ts_event) FROM dataset WHERE day = '2026-01-06'"
-    (theirs,) = duckdb.sql(sql).fetchall()
+    sql = "SELECT count(*), sum(ts_event_ns), max(ts_event) FROM odd WHERE day = '2026-01-06'"
+    with duckdb.connect() as connection:
+        connection.register("odd", dataset)
+        (theirs,) = connection.sql(sql).fetchall()
     lazy = polars.scan_delta(url).filter(polars.col("day") == NEXT)
-    ours = lazy.select(
-        polars.len(), polars.col("ts_event_ns").sum().alias("sum"), polars.col("ts_event").max()
-    ).collect().row(0)
+    ours = (
+        lazy.select(
+            polars.len(), polars.col("ts_event_ns").sum().alias("sum"), polars.col("ts_event").max()
+        )
+        .collect()
+        .row(0)
+    )
 
-    assert (theirs[0], theirs[1]) == (ours[0], ours[1]) == (70, int(odd(70, 1000)["ts_event_ns"].sum()))
+    assert (
+        (theirs[0], theirs[1])
+        == (ours[0], ours[1])
+        == (70, int(odd(70, 1000)["ts_event_ns"].sum()))
+    )
     assert theirs[2].astimezone(UTC) == ours[2] == datetime(2026, 1, 5, 0, 0, 0, 1, tzinfo=UTC)
     again = ot.read(url, as_=Odd, sort=True, name="odd", columns={"ts_event_ns": "ts_event_ns"})
     assert len(ot.run(ot.Pipeline(odd=again), quiet=True).odd) == 120
@@ -199,7 +223,9 @@ def test_two_writers_of_the_same_rows_have_them_there_once(tmp_path):
 def test_a_table_of_other_columns_is_refused(tmp_path):
     OutputTable(tmp_path, "trade", Odd)
 
-    with pytest.raises(OperatorError, match="has other columns than Trade now: .*big was int64, is"):
+    with pytest.raises(
+        OperatorError, match=r"has other columns than Trade now: .*big was int64, is"
+    ):
         OutputTable(tmp_path, "trade", mk.Trade)
 
 
@@ -295,7 +321,7 @@ def test_a_swap_that_was_cut_short_is_gone_on_with(tmp_path, monkeypatch):
     monkeypatch.setattr(store, "write_once", write_once)
     assert days_of(tmp_path, "one") == {DAY: [9] * 4}
     assert days_of(tmp_path, "two") == {DAY: [1] * 4}
-    with pytest.raises(OperatorError, match="the swap of version b .* was cut short"):
+    with pytest.raises(OperatorError, match=r"the swap of version b .* was cut short"):
         swap(str(tmp_path), "c", str(beside), ["one"], [DAY])
     with pytest.raises(OperatorError, match="cut short"):
         undo(str(tmp_path))

@@ -1,4 +1,4 @@
-"""A lake in an object store: a real S3 server holds it, and a commit that comes second is refused."""
+"""A lake in an object store: a real S3 server holds it, and refuses the second of two commits."""
 
 import threading
 from datetime import date

@@ -1,6 +1,6 @@
 """kill -9 at random moments of what writes a lake: what is there is a prefix, and nothing twice.
 
-    ONETAPE_KILLS=50 pytest tests/crash/test_kill_lake.py
+ONETAPE_KILLS=50 pytest tests/crash/test_kill_lake.py
 """
 
 import os
@@ -62,7 +62,7 @@ def whole(files):
 def lives(command, rng, most_s):
     """Run it again and again, killed after a random time, until it comes to its end."""
     kills = 0
-    for life in range(LIVES):
+    for _ in range(LIVES):
         child = subprocess.Popen(
             [sys.executable, "-c", CHILD, *map(str, command)],
             stdout=subprocess.PIPE,
@@ -80,7 +80,7 @@ def lives(command, rng, most_s):
         finally:
             child.stdout.close()
             child.stderr.close()
-    raise AssertionError(f"not done after {LIVES} lives, {life}")
+    raise AssertionError(f"not done after {LIVES} lives")
 
 
 def test_a_killed_writer_and_a_killed_batch_come_to_the_answer(files, whole, tmp_path):

@@ -29,7 +29,8 @@ from onetape import c
 feed = ot.source("itch")
 trades = feed.trades()
 lots = trades.window("100ms", by=c.instrument_id).agg(lots=c.qty_lots.sum())
-pipeline = ot.Pipeline(top=feed.top_of_book(), large=trades.filter(c.qty_lots >= AT_LEAST), lots=lots)
+large = trades.filter(c.qty_lots >= AT_LEAST)
+pipeline = ot.Pipeline(top=feed.top_of_book(), large=large, lots=lots)
 """
 DAYS = ("2026-01-05", "2026-01-06")
 
@@ -158,7 +159,9 @@ def test_a_batch_that_was_cut_short_goes_on(files, lake, tmp_path, capsys, monke
 
 
 def test_what_was_computed_is_told(files, lake, tmp_path, capsys):
-    said(capsys, "batch", files / "at_1.py", "--from-lake", lake, "--day", DAYS[0], "--out", tmp_path)
+    said(
+        capsys, "batch", files / "at_1.py", "--from-lake", lake, "--day", DAYS[0], "--out", tmp_path
+    )
     units = units_at(str(tmp_path / "_runs"))
 
     assert sorted(units) == [(date(2026, 1, 5), shard) for shard in range(3)]
@@ -204,7 +207,11 @@ def test_a_corrected_rule_is_computed_beside_compared_and_swapped(files, lake, t
     fewer = len(old.large) - len(new.large)
     told = {name: of[DAYS[0]] for name, of in facts["differences"].items()}
     assert fewer > 0 and len(new.large) > 0
-    assert (told["large"]["removed"], told["large"]["added"], told["large"]["changed"]) == (fewer, 0, 0)
+    assert (told["large"]["removed"], told["large"]["added"], told["large"]["changed"]) == (
+        fewer,
+        0,
+        0,
+    )
     assert sum(each["removed"] for each in told["large"]["instruments"].values()) == fewer
     assert told["large"]["sample"][0]["before"][0]["qty_lots"] < 300
     assert {told[name]["removed"] for name in ("top", "lots")} == {0}
@@ -258,7 +265,9 @@ def test_a_tape_goes_into_a_lake(files, tmp_path, capsys):
 
 def test_a_sink_writes_each_row_once_and_goes_on(files, tmp_path, capsys):
     program = tmp_path / "program.py"
-    text = PROGRAM.replace("AT_LEAST", "1").replace("feed.top_of_book()", "feed.top_of_book() >> ot.delta(OUT)")
+    text = PROGRAM.replace("AT_LEAST", "1").replace(
+        "feed.top_of_book()", "feed.top_of_book() >> ot.delta(OUT)"
+    )
     program.write_text(text.replace("OUT", repr(str(tmp_path / "rows"))))
     file = files / f"{DAYS[0]}.itch"
     run = ("run", program, "--file", file, "--date", DAYS[0], "--tape", tmp_path / "tape")

@@ -26,7 +26,7 @@ rows that are there: in URL/_versions/NAME. Then tell the differences: rows adde
 by output, day and instrument. With --swap the new rows take the place of the old ones, with one
 commit an output; --undo puts back what the last swap replaced.
 
-Each step may be cut short: the same command goes on. Nothing that readers see changes before --swap.
+Each step may be cut short: the same command goes on. Readers see no change before --swap.
 """
 EXAMPLES = """\
 examples:

@@ -77,7 +77,10 @@ def add_parser(subparsers: Any) -> None:
         "--drop-before", type=parse_date, metavar="YYYY-MM-DD", help="drop the rows of older days"
     )
     retain.add_argument(
-        "--vacuum", type=parse_count, metavar="DAYS", help="remove files that only older versions use"
+        "--vacuum",
+        type=parse_count,
+        metavar="DAYS",
+        help="remove files that only older versions use",
     )
     retain.add_argument("--dry-run", action="store_true", help="only count the files")
     for action in actions.choices.values():
@@ -164,7 +167,9 @@ def _ls(args: argparse.Namespace) -> Told:
 
 def _compact(args: argparse.Namespace) -> Told:
     facts = {name: keep.compact(store.place(args.url, name)) for name in _named(args)}
-    return facts, [f"{n:16s} {f['files_before']} files became {f['files']}" for n, f in facts.items()]
+    return facts, [
+        f"{n:16s} {f['files_before']} files became {f['files']}" for n, f in facts.items()
+    ]
 
 
 def _retain(args: argparse.Namespace) -> Told:

@@ -133,8 +133,10 @@ def chosen(tape: TapeTable, days: tuple[date, date] | None) -> dict[tuple[date, 
 
 
 def run(todo: LakeRun, threads: int, progress: Progress) -> dict[str, Any]:
-    """Do what is to be done; the facts that `--json` prints. KeyboardInterrupt leaves what is done,
-    and the same call goes on from there."""
+    """Do what is to be done; the facts that `--json` prints.
+
+    KeyboardInterrupt leaves what is done, and the same call goes on from there.
+    """
     left = [unit for unit in todo.units if (unit.day, unit.shard) not in todo.there]
     tables: dict[str, OutputTable] = {}
     runs = RunsTable(todo.out) if todo.out is not None else None
@@ -190,7 +192,9 @@ def _unit(
 
     worker = Rows(todo.pipeline, take)
     worker.engine = todo.warm.engine  # its driver is taken over, its state is not
-    for count, block in enumerate(_heeding(todo.tape.blocks(todo.streams[unit.day, unit.shard]), stop)):
+    for count, block in enumerate(
+        _heeding(todo.tape.blocks(todo.streams[unit.day, unit.shard]), stop)
+    ):
         worker.turn(block)
         seen[unit.day, unit.shard] = count + 1, int(worker.engine.run["events"][0])  # type: ignore[union-attr]
     if not worker.is_over:
@@ -230,9 +234,7 @@ def _facts(
             "digests": {n: joined_digest(of_day, n) for n in todo.pipeline.outputs},
             "state_digests": [unit.state_digest for unit in of_day],
         }
-    events = sum(
-        unit.events for key, unit in units.items() if key not in todo.there
-    )
+    events = sum(unit.events for key, unit in units.items() if key not in todo.there)
     return {
         "days": days,
         "shards_done": made,
@@ -274,4 +276,3 @@ def _of_another(out: str, unit: Unit, driver: str, input: str) -> str:
 def default_threads() -> int:
     """One for each processor that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-

@@ -83,7 +83,7 @@ def _parquet(path: Path) -> Opened:
 
 
 def _delta(url: str) -> Opened:
-    """The current version, its files by the days they are of; within a file as they were written."""
+    """The current version of a Delta table, file by file."""
     from onetape.connect.lake import store
 
     table = store.open_table(url)

@@ -26,8 +26,8 @@ A stream is (day, shard), in the order of `ordinal`: what a `Worker` takes. It i
 ordinals have no hole and its last one has `ends` = 1; a day is complete when all of its `shards`
 are. Files hold whole runs of a stream, but need not be listed in order: sort by `ordinal`.
 
-Columns of an output are those of `connect/arrow.py` in types that Delta has: every time is a long of
-ns, as `..._ns`, and `ts_event` beside `ts_event_ns` is the same as a timestamp of us for people;
+Columns of an output are those of `connect/arrow.py` in types that Delta has: every time is a long
+of ns, as `..._ns`, and `ts_event` beside `ts_event_ns` is the same as a timestamp of us for people;
 unsigned numbers are the next larger signed ones (u64: its bit pattern); texts are strings.
 """
 

@@ -106,7 +106,9 @@ def extent(url: str) -> dict[str, Any]:
 
     table = _table(url)
     files = pa.table(table.get_add_actions(flatten=True)).to_pylist()
-    days = sorted({str(f[f"partition.{store.DAY}"]) for f in files if f"partition.{store.DAY}" in f})
+    days = sorted(
+        {str(f[f"partition.{store.DAY}"]) for f in files if f"partition.{store.DAY}" in f}
+    )
     return {
         "version": table.version(),
         "files": len(files),

@@ -12,7 +12,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from onetape.connect.lake import store
 from onetape.connect.lake.output_table import COMMIT_ROWS, OutputTable, RowsWriter
 from onetape.connect.sinks.taking import OpenableSink, Output, Taker
 from onetape.records import DeclarationError, OperatorError

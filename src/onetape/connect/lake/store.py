@@ -47,7 +47,9 @@ def place(url: str | Path, *names: str) -> str:
     """The address of a table, or of a prefix, in a lake."""
     text = str(url).rstrip("/") or "/"
     if "://" in text and not text.startswith(("s3://", "gs://", "az://", "file://")):
-        raise OperatorError(f"a lake cannot be at {text!r}; expected a folder or s3://BUCKET/PREFIX")
+        raise OperatorError(
+            f"a lake cannot be at {text!r}; expected a folder or s3://BUCKET/PREFIX"
+        )
     return "/".join([text, *names])
 
 
