@@ -142,7 +142,7 @@ def write(
                 commit_properties=library.CommitProperties(app_transactions=transactions),
             )
         except library.exceptions.CommitFailedError as why:
-            if "transaction" not in str(why).lower():
+            if "oncurrent" not in str(why):
                 raise
             raise TakenBefore from why
 
