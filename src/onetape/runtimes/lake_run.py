@@ -24,6 +24,7 @@ from onetape.connect.lake.tape_table import Stream, TapeTable
 from onetape.engine.digest import LANE_B, digests_of, state_digest
 from onetape.engine.engine import Engine
 from onetape.engine.graph import Pipeline
+from onetape.engine.planner import plan
 from onetape.records import IntegrityError, OperatorError
 from onetape.runtimes.blocks import check_frames
 from onetape.runtimes.inputs import symbols_of
@@ -91,11 +92,7 @@ def prepare(
     warm = Worker(pipeline, output_rows=OUTPUT_ROWS)
     with progress.compiling():
         warm.warm(manifest["framing"], manifest["shards"], manifest["by"])
-    assert warm.engine is not None
-    driver = warm.engine.plan.driver
-    inputs = {day: "" for day, _ in streams}
-    for (day, _), stream in streams.items():
-        inputs[day] = stream.input
+    driver = plan(pipeline).driver  # the same for days in shards and for days in one piece
     units = [
         Unit(day, shard, stream.shards, _word(driver, stream.input), driver, name, stream.input)
         for (day, shard), stream in streams.items()
@@ -106,7 +103,7 @@ def prepare(
         of_days = {unit.day: unit.run for unit in units}
         for (day, shard), unit in told.items():
             if of_days.get(day, unit.run) != unit.run:
-                raise OperatorError(_of_another(out, unit, driver, inputs[day]))
+                raise OperatorError(_of_another(out, unit, driver, streams[day, 0].input))
             if day in of_days and unit.state == DONE:
                 there[day, shard] = unit
     return LakeRun(pipeline, tape, streams, units, there, warm, out)
@@ -126,8 +123,8 @@ def chosen(tape: TapeTable, days: tuple[date, date] | None) -> dict[tuple[date, 
         whole = [stream for stream in of_day if stream.is_complete]
         if len(whole) < of_day[0].shards:
             raise OperatorError(
-                f"{tape.url}: {day} is not complete: {len(whole)} of {of_day[0].shards} shards have "
-                "come to their end; write the rest with the same onetape lake write"
+                f"{tape.url}: {day} is not complete: {len(whole)} of {of_day[0].shards} shards "
+                "have come to their end; write the rest with the same onetape lake write"
             )
     return found
 
@@ -192,11 +189,11 @@ def _unit(
 
     worker = Rows(todo.pipeline, take)
     worker.engine = todo.warm.engine  # its driver is taken over, its state is not
-    for count, block in enumerate(
-        _heeding(todo.tape.blocks(todo.streams[unit.day, unit.shard]), stop)
-    ):
+    key = unit.day, unit.shard
+    for block in _heeding(todo.tape.blocks(todo.streams[key]), stop):
         worker.turn(block)
-        seen[unit.day, unit.shard] = count + 1, int(worker.engine.run["events"][0])  # type: ignore[union-attr]
+        assert worker.engine is not None
+        seen[key] = worker.next_ordinal, int(worker.engine.run["events"][0])
     if not worker.is_over:
         raise IntegrityError(f"{todo.tape.url}: shard {unit.shard} of {unit.day} has no end")
     for writer in writers.values():

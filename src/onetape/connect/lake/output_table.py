@@ -80,15 +80,16 @@ class OutputTable:
 
     def count(self, run: str) -> int:
         """How many rows of a run are there."""
-        with self._lock:
-            self._table = store.open_table(self.url)
+        with self._lock, store.heard(f"{self.url} cannot be read"):
+            self._table.update_incremental()
             return max(store.came_to(self._table, run), 0)
 
     def append(self, run: str, data: Any, begin: int) -> None:
         """The rows `begin` to `begin + len(data)` of a run; those that are there are left out."""
         with self._lock:
             for _ in range(store.TRIES):
-                self._table = store.open_table(self.url)
+                with store.heard(f"{self.url} cannot be read"):
+                    self._table.update_incremental()
                 there = max(store.came_to(self._table, run), 0)
                 if there > begin:
                     data, begin = data.slice(there - begin), there
@@ -108,7 +109,7 @@ class OutputTable:
                     self._replaces = False
                     return
                 except store.TakenBefore:
-                    continue
+                    self._table = store.open_table(self.url)
             raise store.busy(self.url)
 
     def _check(self, schema: Any) -> None:

@@ -221,7 +221,7 @@ class TapeWriter:
                 self._look()
                 kept = [r for r in self._rows if r["ordinal"] >= self._there.get(r["shard"], 0)]
                 self.skipped += len(self._rows) - len(kept)
-                self._rows = kept
+                self._rows, self._size = kept, sum(len(row["block"]) for row in kept)
                 continue
             self._replaces = False
             self.written += len(self._rows)
