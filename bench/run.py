@@ -58,6 +58,12 @@ def partitions(quick: bool) -> dict[str, Any]:
     return partitions.run(200_000, 500_000, rounds=2) if quick else partitions.run()
 
 
+def lake(quick: bool) -> dict[str, Any]:
+    from bench import lake
+
+    return lake.run(messages=200_000, rounds=1) if quick else lake.run()
+
+
 def columns(quick: bool) -> dict[str, Any]:
     from bench import columns
 
@@ -160,6 +166,7 @@ BENCHES: dict[str, Callable[..., dict[str, Any]]] = {
     "join": join,
     "own_orders": own_orders,
     "partitions": partitions,
+    "lake": lake,
     "tape": tape,
     "checkpoint": checkpoint,
     "startup": startup,
