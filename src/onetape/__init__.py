@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from onetape.compiled.kernel import kernel
 from onetape.connect.cases import CasesSink as cases
+from onetape.connect.nats.sink import NatsSink as nats
+from onetape.connect.questdb.sink import QuestdbSink as questdb
 from onetape.connect.sinks import CallbackSink as callback
 from onetape.connect.sinks import CsvSink as csv
 from onetape.connect.sinks import JsonlSink as jsonl
@@ -81,9 +83,11 @@ __all__ = [
     "jsonl",
     "kernel",
     "merge",
+    "nats",
     "operator",
     "parquet",
     "query",
+    "questdb",
     "read",
     "record",
     "run",

@@ -1,0 +1,168 @@
+"""The blocks of one shard out of a stream, in order, each once.
+
+A pull consumer hands out what stands behind a place. Where a message that was handed out did not come
+(the connection broke, the server was killed) the consumer is made anew behind the last that did, so
+the order needs no buffer and the server no memory of us: what it knows of our place (the
+acknowledgements, sent when blocks are durable here) is for those who watch it.
+"""
+
+import asyncio
+import hashlib
+import threading
+from collections import deque
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from onetape.connect.nats.link import Link
+from onetape.connect.nats.streams import existing, first
+from onetape.records import OperatorError
+
+FETCH, FETCH_S = 64, 1.0
+AGAIN_S = 0.2
+AHEAD_BYTES = 32 << 20  # read, and not yet taken
+FORGOTTEN_S = 86_400.0  # by the server, when nobody reads
+ACK_WAIT_S = 86_400.0
+UNACKED_MAX = 1 << 20
+
+
+class Reader:
+    """The blocks of `shard`, for `run_blocks`. Close it when done; the link is the caller's.
+
+    tape   whose they are: the server calls the consumer by it
+    """
+
+    def __init__(self, link: Link, stream: str, shard: int, tape: Path) -> None:
+        self._link, self._stream = link, stream
+        self._subject = f"{stream}.shard.{shard}"
+        self.name = f"NATS stream {stream}, shard {shard}"
+        self.origin = {"nats": stream, "shard": shard, "made": existing(link, stream)}
+        whose = hashlib.sha256(str(tape.resolve()).encode()).hexdigest()[:12]
+        self.consumer = f"onetape-{whose}-{shard}"
+        self._last = 0  # sequence of the last message that came
+        self._ready: deque[tuple[int, bytes]] = deque()
+        self._ready_bytes = 0
+        self._has_some = threading.Event()
+        self._acks: deque[tuple[int, str]] = deque()
+        self._trouble, self._fault = "", None
+        self._reading: Any = None
+
+    def first(self) -> bytes:
+        found = first(self._link, self._stream, self._subject)
+        if not found.sequence:
+            raise OperatorError(f"{self.name} is empty; publish an input to it: onetape publish")
+        self._manifest_at = found.sequence
+        return found.data
+
+    def begin(self, after: int) -> None:
+        self._last = max(after, self._manifest_at)
+        self._reading = self._link.start(self._read())
+
+    def read(self, wait_s: float) -> list[tuple[int, bytes]]:
+        if not self._has_some.wait(wait_s):
+            if self._fault is not None:
+                raise self._fault
+            return []
+        self._has_some.clear()
+        made = []
+        while self._ready:
+            made.append(self._ready.popleft())
+        self._ready_bytes -= sum(len(block) for _, block in made)
+        return made
+
+    def keep(self, position: int) -> None:
+        reply = ""
+        while self._acks and self._acks[0][0] <= position:
+            _, reply = self._acks.popleft()
+        if reply:  # one acknowledgement is for all before it, too
+            self._link.start(self._acknowledge(reply))
+
+    def trouble(self) -> str:
+        said = self._trouble or self._link.last_error
+        return f"{self.name}: {said}; it is tried again" if said else ""
+
+    def close(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+
+    async def _read(self) -> None:
+        from nats import errors
+        from nats.js.errors import APIError
+
+        while True:
+            subscription = None
+            try:
+                subscription = await self._subscribe()
+                await self._take_all(subscription)
+                self._trouble = "a message did not come"
+            except APIError as why:
+                self._trouble = str(why.description or why)
+                if why.err_code == 10059:  # the stream is gone
+                    self._fault = OperatorError(f"{self.name} is not there any more")
+                    return
+            except (errors.Error, OSError) as why:
+                self._trouble = str(why) or type(why).__name__
+            finally:
+                if subscription is not None:
+                    await self._leave(subscription)
+            await asyncio.sleep(AGAIN_S)
+
+    async def _subscribe(self) -> Any:
+        from nats.js import api
+        from nats.js.errors import NotFoundError
+
+        js = self._link.js
+        with suppress(NotFoundError):
+            await js.delete_consumer(self._stream, self.consumer)
+        self._acks.clear()  # they were of the one before
+        await js.add_consumer(
+            self._stream,
+            config=api.ConsumerConfig(
+                name=self.consumer,
+                durable_name=self.consumer,
+                deliver_policy=api.DeliverPolicy.BY_START_SEQUENCE,
+                opt_start_seq=self._last + 1,
+                filter_subject=self._subject,
+                ack_policy=api.AckPolicy.ALL,
+                ack_wait=ACK_WAIT_S,
+                max_ack_pending=UNACKED_MAX,
+                inactive_threshold=FORGOTTEN_S,
+            ),
+        )
+        return await js.pull_subscribe_bind(consumer=self.consumer, stream=self._stream)
+
+    async def _take_all(self, subscription: Any) -> None:
+        """Until a message is missing between two that came."""
+        expected, waiting = 1, 0
+        while True:
+            while self._ready_bytes > AHEAD_BYTES:
+                await asyncio.sleep(0.002)
+            try:  # more than one only if they are there: it would wait for all of them
+                messages = await subscription.fetch(max(1, min(FETCH, waiting)), timeout=FETCH_S)
+            except TimeoutError:
+                waiting = 0
+                continue
+            for message in messages:
+                about = message.metadata
+                if about.sequence.consumer != expected:
+                    return
+                expected, waiting = expected + 1, about.num_pending
+                if about.sequence.stream > self._last:
+                    self._last = about.sequence.stream
+                    self._acks.append((self._last, message.reply))
+                    self._ready_bytes += len(message.data)
+                    self._ready.append((self._last, message.data))
+                    self._has_some.set()
+            self._trouble = ""
+
+    async def _acknowledge(self, reply: str) -> None:
+        from nats import errors
+
+        with suppress(errors.Error, OSError):  # the next one is for this, too
+            await self._link.client.publish(reply)
+
+    async def _leave(self, subscription: Any) -> None:
+        from nats import errors
+
+        with suppress(errors.Error, OSError):
+            await subscription.unsubscribe()
