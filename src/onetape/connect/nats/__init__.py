@@ -5,10 +5,10 @@
     streams.py    making streams, what stands last on a subject, publishing behind it
     reader.py     the blocks of one shard, in order
     publisher.py  blocks of an input into a stream
-    sink.py       rows of an output, exactly once
+    sink.py       an output's rows into a stream: what is declared; writing.py: how they get there
 
-A stream S has the subjects S.shard.K (the input of shard K: manifest, frames; or the END of what was
-made of it), S.shard.K.NAME (rows of the output NAME) and S.event.NAME (its rows as JSON). The
+The subjects of a stream S: S.shard.K has the input of shard K (manifest, frames) or, of what was
+made of it, the END; S.shard.K.NAME has rows of the output NAME, S.event.NAME the same as JSON. The
 library nats-py is loaded by the first connection: pip install 'onetape[nats]'.
 """
 

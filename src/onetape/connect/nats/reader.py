@@ -1,8 +1,8 @@
 """The blocks of one shard out of a stream, in order, each once.
 
-A pull consumer hands out what stands behind a place. Where a message that was handed out did not come
-(the connection broke, the server was killed) the consumer is made anew behind the last that did, so
-the order needs no buffer and the server no memory of us: what it knows of our place (the
+A pull consumer hands out what stands behind a place. Where a message that was handed out did not
+come (the connection broke, the server was killed) the consumer is made anew behind the last that
+did, so the order needs no buffer and the server no memory of us: what it knows of our place (the
 acknowledgements, sent when blocks are durable here) is for those who watch it.
 """
 
@@ -26,20 +26,26 @@ ACK_WAIT_S = 86_400.0
 UNACKED_MAX = 1 << 20
 
 
-class Reader:
-    """The blocks of `shard`, for `run_blocks`. Close it when done; the link is the caller's.
+def shard_reader(link: Link, stream: str, shard: int, tape: Path) -> "Reader":
+    """The blocks of a shard, for the node of a tape."""
+    whose = hashlib.sha256(str(tape.resolve()).encode()).hexdigest()[:12]
+    return Reader(link, stream, f"{stream}.shard.{shard}", f"onetape-{whose}-{shard}")
 
-    tape   whose they are: the server calls the consumer by it
+
+class Reader:
+    """The messages of `subject`, for `run_blocks`. Close it when done; the link is the caller's.
+
+    consumer   what the server calls us; two readers of one name would share the messages
+    is_at_end  nothing was there, when it was last asked for more
     """
 
-    def __init__(self, link: Link, stream: str, shard: int, tape: Path) -> None:
-        self._link, self._stream = link, stream
-        self._subject = f"{stream}.shard.{shard}"
-        self.name = f"NATS stream {stream}, shard {shard}"
-        self.origin = {"nats": stream, "shard": shard, "made": existing(link, stream)}
-        whose = hashlib.sha256(str(tape.resolve()).encode()).hexdigest()[:12]
-        self.consumer = f"onetape-{whose}-{shard}"
+    def __init__(self, link: Link, stream: str, subject: str, consumer: str) -> None:
+        self._link, self._stream, self._subject = link, stream, subject
+        self.name, self.consumer = f"NATS stream {stream} ({subject})", consumer
+        self.origin = {"nats": subject, "made": existing(link, stream)}
+        self.is_at_end = False
         self._last = 0  # sequence of the last message that came
+        self._manifest_at = 0
         self._ready: deque[tuple[int, bytes]] = deque()
         self._ready_bytes = 0
         self._has_some = threading.Event()
@@ -140,7 +146,7 @@ class Reader:
             try:  # more than one only if they are there: it would wait for all of them
                 messages = await subscription.fetch(max(1, min(FETCH, waiting)), timeout=FETCH_S)
             except TimeoutError:
-                waiting = 0
+                waiting, self.is_at_end = 0, True
                 continue
             for message in messages:
                 about = message.metadata
@@ -153,7 +159,7 @@ class Reader:
                     self._ready_bytes += len(message.data)
                     self._ready.append((self._last, message.data))
                     self._has_some.set()
-            self._trouble = ""
+            self._trouble, self.is_at_end = "", waiting == 0
 
     async def _acknowledge(self, reply: str) -> None:
         from nats import errors
