@@ -13,7 +13,7 @@ from typing import Any
 from onetape.connect.nats.settings import Settings
 from onetape.records import OperatorError
 
-CALL_S = 10.0
+CALL_S = 6.0
 RECONNECT_S = 0.1
 
 
@@ -35,10 +35,11 @@ class Link:
         self._nats = load()
         self.settings, self.last_error = settings, ""
         self._loop = asyncio.new_event_loop()
+        self._connecting = asyncio.Lock()
         self._thread = threading.Thread(target=self._loop.run_forever, name="nats", daemon=True)
         self._thread.start()
         try:
-            self.call(self._connect())
+            self._wait(self._connect(), CALL_S)
         except BaseException:
             self._end_loop()
             raise
@@ -51,23 +52,25 @@ class Link:
 
     def call(self, asked: Coroutine[Any, Any, Any], within_s: float = CALL_S) -> Any:
         """What it gives; Away after so long, OperatorError with what the server said."""
-        future = asyncio.run_coroutine_threadsafe(asked, self._loop)
-        try:
-            return future.result(within_s)
-        except Exception as why:
-            future.cancel()
-            raise self.problem(why) from None
+        return self._wait(self._asked(asked), within_s)
 
     def start(self, asked: Coroutine[Any, Any, Any]) -> Any:
         """Begin, and do not wait: a concurrent.futures.Future."""
         return asyncio.run_coroutine_threadsafe(asked, self._loop)
 
+    async def alive(self) -> None:
+        """Connect anew, where the server has closed the connection for good."""
+        async with self._connecting:
+            if self.client.is_closed:
+                await self._connect()
+
     def problem(self, why: BaseException) -> Exception:
         """The error for a person."""
         errors = self._nats.errors
+        said = self.last_error or str(why) or type(why).__name__
         if isinstance(why, OperatorError | Away | Overtaken):
             return why
-        if isinstance(why, errors.AuthorizationError) or "uthorization" in str(why):
+        if isinstance(why, errors.AuthorizationError) or "uthorization" in said:
             return OperatorError(
                 f"NATS at {self.settings.url} refuses who we are; set ONETAPE_NATS_USER and "
                 "ONETAPE_NATS_PASSWORD, or ONETAPE_NATS_TOKEN"
@@ -79,17 +82,32 @@ class Link:
             )
         if isinstance(why, self._nats.js.errors.APIError):
             return OperatorError(f"NATS says: {why.description or why} ({why.err_code})")
-        if "certificate" in str(why).lower() or "ssl" in type(why).__name__.lower():
+        if "certificate" in said.lower() or "ssl" in said.lower():
             return OperatorError(
-                f"TLS to {self.settings.url} fails: {why}; is ONETAPE_NATS_CA its authority?"
+                f"TLS to {self.settings.url} fails: {said}; is ONETAPE_NATS_CA its authority?"
             )
-        said = self.last_error or str(why) or type(why).__name__
         return Away(f"no answer from NATS at {self.settings.url}: {said}")
 
     def close(self) -> None:
         with suppress(OSError, OperatorError):  # it is given up anyhow
-            self.call(self.client.close(), 2.0)
+            self._wait(self.client.close(), 2.0)
         self._end_loop()
+
+    def _wait(self, asked: Coroutine[Any, Any, Any], within_s: float) -> Any:
+        future = asyncio.run_coroutine_threadsafe(asked, self._loop)
+        try:
+            return future.result(within_s)
+        except Exception as why:
+            future.cancel()
+            raise self.problem(why) from None
+
+    async def _asked(self, asked: Coroutine[Any, Any, Any]) -> Any:
+        try:
+            await self.alive()
+        except BaseException:
+            asked.close()
+            raise
+        return await asked
 
     async def _connect(self) -> None:
         async def told(why: Exception) -> None:
@@ -116,6 +134,7 @@ class Link:
         except BaseException:
             await self.client.close()
             raise
+        self.last_error = ""
         self.js = self.client.jetstream(timeout=CALL_S / 2)
 
     def _end_loop(self) -> None:

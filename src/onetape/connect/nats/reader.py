@@ -9,6 +9,7 @@ acknowledgements, sent when blocks are durable here) is for those who watch it.
 import asyncio
 import hashlib
 import threading
+import time
 from collections import deque
 from contextlib import suppress
 from pathlib import Path
@@ -117,6 +118,7 @@ class Reader:
         from nats.js import api
         from nats.js.errors import NotFoundError
 
+        await self._link.alive()
         js = self._link.js
         with suppress(NotFoundError):
             await js.delete_consumer(self._stream, self.consumer)
@@ -143,9 +145,12 @@ class Reader:
         while True:
             while self._ready_bytes > AHEAD_BYTES:
                 await asyncio.sleep(0.002)
+            began_s = time.monotonic()
             try:  # more than one only if they are there: it would wait for all of them
                 messages = await subscription.fetch(max(1, min(FETCH, waiting)), timeout=FETCH_S)
             except TimeoutError:
+                if time.monotonic() - began_s < FETCH_S / 2:  # the consumer is not there any more
+                    return
                 waiting, self.is_at_end = 0, True
                 continue
             for message in messages:
