@@ -21,9 +21,10 @@ from onetape.records import OperatorError
 
 FETCH, FETCH_S = 64, 1.0
 AGAIN_S = 0.2
-AHEAD_BYTES = 32 << 20  # read, and not yet taken
+AHEAD = 256  # blocks that were read, and not yet taken
 FORGOTTEN_S = 86_400.0  # by the server, when nobody reads
 ACK_WAIT_S = 86_400.0
+STREAM_GONE = 10059
 UNACKED_MAX = 1 << 20
 
 
@@ -48,10 +49,10 @@ class Reader:
         self._last = 0  # sequence of the last message that came
         self._manifest_at = 0
         self._ready: deque[tuple[int, bytes]] = deque()
-        self._ready_bytes = 0
         self._has_some = threading.Event()
         self._acks: deque[tuple[int, str]] = deque()
-        self._trouble, self._fault = "", None
+        self._trouble = ""
+        self._fault: Exception | None = None
         self._reading: Any = None
 
     def first(self) -> bytes:
@@ -74,15 +75,10 @@ class Reader:
         made = []
         while self._ready:
             made.append(self._ready.popleft())
-        self._ready_bytes -= sum(len(block) for _, block in made)
         return made
 
     def keep(self, position: int) -> None:
-        reply = ""
-        while self._acks and self._acks[0][0] <= position:
-            _, reply = self._acks.popleft()
-        if reply:  # one acknowledgement is for all before it, too
-            self._link.start(self._acknowledge(reply))
+        self._link.start(self._acknowledge(position))
 
     def trouble(self) -> str:
         said = self._trouble or self._link.last_error
@@ -104,11 +100,14 @@ class Reader:
                 self._trouble = "a message did not come"
             except APIError as why:
                 self._trouble = str(why.description or why)
-                if why.err_code == 10059:  # the stream is gone
+                if why.err_code == STREAM_GONE:
                     self._fault = OperatorError(f"{self.name} is not there any more")
                     return
             except (errors.Error, OSError) as why:
                 self._trouble = str(why) or type(why).__name__
+            except Exception as why:  # nobody else would hear of it
+                self._fault = OperatorError(f"{self.name} cannot be read: {why!r}")
+                return
             finally:
                 if subscription is not None:
                     await self._leave(subscription)
@@ -143,7 +142,7 @@ class Reader:
         """Until a message is missing between two that came."""
         expected, waiting = 1, 0
         while True:
-            while self._ready_bytes > AHEAD_BYTES:
+            while len(self._ready) > AHEAD:
                 await asyncio.sleep(0.002)
             began_s = time.monotonic()
             try:  # more than one only if they are there: it would wait for all of them
@@ -161,16 +160,19 @@ class Reader:
                 if about.sequence.stream > self._last:
                     self._last = about.sequence.stream
                     self._acks.append((self._last, message.reply))
-                    self._ready_bytes += len(message.data)
                     self._ready.append((self._last, message.data))
                     self._has_some.set()
             self._trouble, self.is_at_end = "", waiting == 0
 
-    async def _acknowledge(self, reply: str) -> None:
+    async def _acknowledge(self, position: int) -> None:
         from nats import errors
 
-        with suppress(errors.Error, OSError):  # the next one is for this, too
-            await self._link.client.publish(reply)
+        reply = ""
+        while self._acks and self._acks[0][0] <= position:
+            _, reply = self._acks.popleft()
+        with suppress(errors.Error, OSError):
+            if reply:  # one acknowledgement is for all before it, too
+                await self._link.client.publish(reply)
 
     async def _leave(self, subscription: Any) -> None:
         from nats import errors
