@@ -299,7 +299,9 @@ PROGRAM = """
 import pyarrow as pa
 import onetape as ot
 from onetape import market as mk
+from onetape.connect.questdb import sink
 
+sink.ROWS_AT_ONCE = 1_000
 rows = 60_000
 table = pa.table({{
     "ts_event_ns": [{began} + n // 3 for n in range(rows)],

@@ -58,7 +58,9 @@ class Reader:
     def first(self) -> bytes:
         found = first(self._link, self._stream, self._subject)
         if not found.sequence:
-            raise OperatorError(f"{self.name} is empty; publish an input to it: onetape publish")
+            raise OperatorError(
+                f"{self.name} is empty; publish an input to it: onetape nats publish"
+            )
         self._manifest_at = found.sequence
         return found.data
 

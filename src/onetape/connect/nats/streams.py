@@ -64,8 +64,8 @@ def existing(link: Link, stream: str) -> str:
             return await link.js.stream_info(stream)
         except NotFoundError:
             raise OperatorError(
-                f"there is no stream {stream} at {link.settings.url}; make it (onetape publish "
-                "does), or look at its name"
+                f"there is no stream {stream} at {link.settings.url}; make it (onetape nats "
+                "publish does), or look at its name"
             ) from None
 
     return _checked(stream, link.call(found()))

@@ -122,6 +122,8 @@ class _Writer:
         server, of = self._server, self._client
         protocol = of.Protocol.Https if server.scheme == "https" else of.Protocol.Http
         login = {"username": server.user, "password": server.password, "token": server.token}
+        if server.scheme == "https":
+            login["tls_ca"] = of.TlsCa.OsRoots
         sender = of.Sender(
             protocol,
             server.host,
@@ -129,7 +131,6 @@ class _Writer:
             auto_flush=False,
             retry_timeout=0,  # the outbox tries again
             request_timeout=int(TIMEOUT_S * 1000),
-            tls_ca=of.TlsCa.OsRoots,
             **{name: value for name, value in login.items() if value},
         )
         sender.establish()
