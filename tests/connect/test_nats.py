@@ -147,7 +147,7 @@ def test_a_stream_that_drops_messages_is_refused(link):
     with pytest.raises(OperatorError, match="SHORT does not keep what it is given"):
         streams.ensure(link, "SHORT")
     with pytest.raises(OperatorError, match="there is no stream NOWHERE"):
-        streams.existing(link, "NOWHERE")
+        streams.existing(link, "NOWHERE", keeps=True)
 
 
 def test_acknowledged_is_what_is_kept(link, tmp_path):

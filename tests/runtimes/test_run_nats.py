@@ -104,6 +104,48 @@ def test_what_does_not_fit_is_said(nats, day, tmp_path, capsys):
     assert "is no block of rows" in capsys.readouterr().err
 
 
+PROGRAM = """
+import onetape as ot
+from onetape import c, market as mk
+
+trades = ot.source(mk.Trade)
+big = trades.filter(c.qty_lots > 50) >> ot.jsonl("{out}/big.jsonl")
+pipeline = ot.Pipeline(big=big)
+"""
+
+
+def test_one_event_a_message(nats, tmp_path, monkeypatch, capsys):
+    """What another program writes: JSON, on subjects of its own; the run goes on where it was."""
+    program, tape = tmp_path / "big.py", tmp_path / "tape"
+    program.write_text(PROGRAM.format(out=tmp_path))
+    message = {"price_ticks": 1, "order_id": 0, "match_id": 0, "sequence": 0, "instrument_id": 1}
+    message |= {"side": "B", "flags": 0, "kind": 0}
+    words = ["run", str(program), "--nats", nats.address, "--stream", "THEIRS", "--tape", str(tape)]
+    words += ["--encoding", "json", "--subject", "theirs.trade", "--seconds", "2", "--json"]
+    with Link(settings(nats.address)) as link:
+        link.call(link.js.add_stream(name="THEIRS", subjects=["theirs.>"]))
+
+        def publish(numbers):
+            for n in numbers:
+                told = json.dumps(message | {"ts_event_ns": n, "qty_lots": n}).encode()
+                link.call(link.js.publish("theirs.trade", told))
+                link.call(link.js.publish("theirs.other", b"not ours"))
+
+        publish(range(100))
+        assert main(words) == 0
+        assert json.loads(capsys.readouterr().out)["messages"] == 100
+        (tape / NOTE).unlink()
+        publish(range(100, 150))
+        assert main([*words, "--resume"]) == 0
+        assert json.loads(capsys.readouterr().out)["messages"] == 150
+        rows = [json.loads(line) for line in (tmp_path / "big.jsonl").read_text().splitlines()]
+        assert [row["qty_lots"] for row in rows] == list(range(51, 150))
+
+        link.call(link.js.publish("theirs.trade", b'{"ts_event_ns": "soon"}'))
+        assert main([*words, "--resume"]) == 1
+        assert "message 301 cannot be read" in capsys.readouterr().err
+
+
 @pytest.mark.crash
 @pytest.mark.slow
 def test_node_and_server_are_killed(day, expected, tmp_path, capsys):

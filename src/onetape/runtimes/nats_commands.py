@@ -4,7 +4,7 @@ import argparse
 import json
 import secrets
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from onetape.connect.nats.link import Link
 from onetape.connect.nats.publisher import publish_blocks
 from onetape.connect.nats.reader import Reader
 from onetape.connect.nats.settings import settings
+from onetape.connect.nats.streams import existing
 from onetape.records import OperatorError
 from onetape.runtimes.answer import Answer
 from onetape.runtimes.blocks import EVENTS, blocks_of, blocks_of_tape
@@ -97,11 +98,11 @@ def run_publish(args: argparse.Namespace) -> int:
 
 def run_digests(args: argparse.Namespace) -> int:
     answer = Answer(load_pipeline(args.pipeline))
-    consumer = f"onetape-digests-{secrets.token_hex(6)}"
-    with (
-        Link(settings(args.nats)) as link,
-        closing(Reader(link, args.stream, f"{args.stream}.shard.>", consumer)) as reader,
-    ):
+    consumer, subject = f"onetape-digests-{secrets.token_hex(6)}", f"{args.stream}.shard.>"
+    with ExitStack() as stack:
+        link = stack.enter_context(Link(settings(args.nats)))
+        made = existing(link, args.stream, keeps=True)
+        reader = stack.enter_context(closing(Reader(link, args.stream, subject, consumer, made)))
         reader.begin(0)
         while not answer.is_complete:
             is_last = reader.is_at_end

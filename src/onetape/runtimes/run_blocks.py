@@ -43,8 +43,8 @@ class Blocks(Protocol):
     def first(self) -> bytes:
         """Block 0, the manifest."""
 
-    def begin(self, after: int) -> None:
-        """Read on behind this position; 0: from block 1 on."""
+    def begin(self, after: int, ordinal: int) -> None:
+        """Read on behind this position, with the block of this ordinal; 0: from the first on."""
 
     def read(self, wait_s: float) -> Iterable[tuple[int, bytes]]:
         """What has come, as (position, block); waits so long for some."""
@@ -117,7 +117,7 @@ def run_blocks(
         for line in node.recover(digests, delivery.take if delivery else None) if resume else []:
             print(f"onetape: {line}", file=sys.stderr)
         feed = BlockFeed(node)
-        blocks.begin(feed.place.position)
+        blocks.begin(feed.place.position, feed.place.next_ordinal)
         stack.enter_context(node)
         stack.enter_context(Control(node))
         before, began_s = int(node.engine.run["events"][0]), time.perf_counter()

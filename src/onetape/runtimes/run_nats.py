@@ -9,6 +9,7 @@ import sys
 from contextlib import closing
 from typing import Any
 
+from onetape.connect.nats.events import EventReader
 from onetape.connect.nats.link import Away, Link
 from onetape.connect.nats.reader import shard_reader
 from onetape.connect.nats.settings import settings
@@ -18,7 +19,14 @@ from onetape.engine.graph import Pipeline
 from onetape.records import OperatorError
 from onetape.runtimes.progress import Progress
 from onetape.runtimes.run_blocks import run_blocks
-from onetape.runtimes.run_options import OF_FILE, OF_LIVE, check_needed, check_tape, saving
+from onetape.runtimes.run_options import (
+    BLOCKS,
+    OF_FILE,
+    OF_LIVE,
+    check_needed,
+    check_tape,
+    saving,
+)
 
 
 def run_nats(pipeline: Pipeline, args: argparse.Namespace) -> dict[str, Any]:
@@ -40,7 +48,7 @@ def run_nats(pipeline: Pipeline, args: argparse.Namespace) -> dict[str, Any]:
         if out:
             ensure(link, out)
         sink = NatsSink(args.nats, out, events=False) if out else None
-        with closing(shard_reader(link, args.stream, 0, args.tape)) as reader:
+        with closing(_reader(link, pipeline, args)) as reader:
             facts = run_blocks(
                 pipeline,
                 reader,
@@ -55,6 +63,22 @@ def run_nats(pipeline: Pipeline, args: argparse.Namespace) -> dict[str, Any]:
         if out and facts["is_over"]:
             _end(link, out, facts)
     return facts
+
+
+def _reader(link: Link, pipeline: Pipeline, args: argparse.Namespace) -> Any:
+    if args.encoding == BLOCKS:
+        if args.subject:
+            raise OperatorError("--subject is of one event a message (--encoding json)")
+        return shard_reader(link, args.stream, 0, args.tape)
+    sources = pipeline.sources
+    if len(sources) != 1 or sources[0].feed or sources[0].table is not None:
+        names = ", ".join(source.name for source in sources)
+        raise OperatorError(
+            f"--encoding {args.encoding} is one event a message, of one source of a record "
+            f"(ot.source(mk.Trade)); the pipeline has {names}"
+        )
+    subject, encoding = args.subject or ">", args.encoding
+    return EventReader(link, args.stream, subject, sources[0], encoding, args.tape)
 
 
 def _end(link: Link, out: str, facts: dict[str, Any]) -> None:

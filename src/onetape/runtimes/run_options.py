@@ -43,6 +43,9 @@ journal). --cpu and --realtime help on machines with processors to spare and hur
 
 # What an option is when it is not given, of those that only a file or only a live feed has.
 OF_FILE: dict[str, Any] = {"speed": None}
+BLOCKS = "blocks"
+ENCODINGS = ("json", "avro", "protobuf")  # as onetape.codecs.event has them
+OF_NATS = {"stream": None, "stream_out": None, "encoding": BLOCKS, "subject": None}
 OF_LIVE: dict[str, Any] = {
     "rerequest": None,
     "send": [],
@@ -165,6 +168,15 @@ def add_run_parser(subparsers: Any, run: Callable[[argparse.Namespace], int]) ->
     nats.add_argument(
         "--stream-out", metavar="NAME", help="where the rows of all outputs go, as blocks"
     )
+    nats.add_argument(
+        "--encoding",
+        choices=(BLOCKS, *ENCODINGS),
+        default=BLOCKS,
+        help="of others: one event a message (default: %(default)s)",
+    )
+    nats.add_argument(
+        "--subject", metavar="SUBJECT", help="of one event a message: some of the stream"
+    )
     add_on_options(parser)
     parser.set_defaults(run=run)
 
@@ -201,8 +213,8 @@ def check_options(args: argparse.Namespace, *, is_live: bool) -> None:
 
 def check_not_nats(args: argparse.Namespace) -> None:
     """Without --nats its options would do nothing."""
-    for name in ("stream", "stream_out"):
-        if getattr(args, name):
+    for name, default in OF_NATS.items():
+        if getattr(args, name) != default:
             raise OperatorError(f"--{name.replace('_', '-')} is of NATS; say where it is (--nats)")
 
 

@@ -30,21 +30,26 @@ UNACKED_MAX = 1 << 20
 
 def shard_reader(link: Link, stream: str, shard: int, tape: Path) -> "Reader":
     """The blocks of a shard, for the node of a tape."""
-    whose = hashlib.sha256(str(tape.resolve()).encode()).hexdigest()[:12]
-    return Reader(link, stream, f"{stream}.shard.{shard}", f"onetape-{whose}-{shard}")
+    made = existing(link, stream, keeps=True)
+    return Reader(link, stream, f"{stream}.shard.{shard}", consumer_of(tape), made)
+
+
+def consumer_of(tape: Path) -> str:
+    """What the server calls the node of a tape: two readers of one name would share messages."""
+    return f"onetape-{hashlib.sha256(str(tape.resolve()).encode()).hexdigest()[:12]}"
 
 
 class Reader:
     """The messages of `subject`, for `run_blocks`. Close it when done; the link is the caller's.
 
-    consumer   what the server calls us; two readers of one name would share the messages
+    subject    ">" for all; made: when the stream was
     is_at_end  nothing was there, when it was last asked for more
     """
 
-    def __init__(self, link: Link, stream: str, subject: str, consumer: str) -> None:
+    def __init__(self, link: Link, stream: str, subject: str, consumer: str, made: str) -> None:
         self._link, self._stream, self._subject = link, stream, subject
         self.name, self.consumer = f"NATS stream {stream} ({subject})", consumer
-        self.origin = {"nats": subject, "made": existing(link, stream)}
+        self.origin = {"nats": stream, "subject": subject, "made": made}
         self.is_at_end = False
         self._last = 0  # sequence of the last message that came
         self._manifest_at = 0
@@ -64,7 +69,8 @@ class Reader:
         self._manifest_at = found.sequence
         return found.data
 
-    def begin(self, after: int) -> None:
+    def begin(self, after: int, ordinal: int = 1) -> None:
+        """Read on behind this sequence; 0: from the first on. The blocks say their ordinals."""
         self._last = max(after, self._manifest_at)
         self._reading = self._link.start(self._read())
 
@@ -131,7 +137,7 @@ class Reader:
                 durable_name=self.consumer,
                 deliver_policy=api.DeliverPolicy.BY_START_SEQUENCE,
                 opt_start_seq=self._last + 1,
-                filter_subject=self._subject,
+                filter_subject=None if self._subject == ">" else self._subject,
                 ack_policy=api.AckPolicy.ALL,
                 ack_wait=ACK_WAIT_S,
                 max_ack_pending=UNACKED_MAX,

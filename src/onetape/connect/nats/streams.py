@@ -53,8 +53,9 @@ def ensure(link: Link, stream: str, replicas: int = 1) -> str:
     return _checked(stream, link.call(made()))
 
 
-def existing(link: Link, stream: str) -> str:
-    """As `ensure`; OperatorError if there is no such stream."""
+def existing(link: Link, stream: str, *, keeps: bool) -> str:
+    """When the stream was made; OperatorError if there is none, or one that drops messages by
+    itself where it `keeps` them."""
     from nats.js.errors import NotFoundError
 
     check_name(stream)
@@ -68,7 +69,8 @@ def existing(link: Link, stream: str) -> str:
                 "publish does), or look at its name"
             ) from None
 
-    return _checked(stream, link.call(found()))
+    info = link.call(found())
+    return _checked(stream, info) if keeps else str(info.created)
 
 
 def first(link: Link, stream: str, subject: str) -> Message:

@@ -121,7 +121,8 @@ class _Writer:
     def _connected(self) -> Any:
         server, of = self._server, self._client
         protocol = of.Protocol.Https if server.scheme == "https" else of.Protocol.Http
-        login = {"username": server.user, "password": server.password, "token": server.token}
+        login: dict[str, Any] = {"username": server.user, "password": server.password}
+        login["token"] = server.token
         if server.scheme == "https":
             login["tls_ca"] = of.TlsCa.OsRoots
         sender = of.Sender(
