@@ -117,6 +117,10 @@ COMMANDS = {
         "pass datagrams on as a bad network would: lost, late, damaged, by a seed",
         "sim.venue.commands:add_parsers",
     ),
+    "nats": (
+        "put a recorded input into a stream of NATS, or check a stream of rows",
+        "runtimes.nats_commands:add_parser",
+    ),
     "spark": (
         "make the environment of Sail or Spark (run --on sail)",
         "runtimes.spark.commands:add_parser",

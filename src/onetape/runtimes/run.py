@@ -26,6 +26,7 @@ from onetape.runtimes.run_options import (
     OF_LIVE,
     add_run_parser,
     check_needed,
+    check_not_nats,
     check_options,
     check_tape,
     check_topic_options,
@@ -73,6 +74,12 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.simulate:
         return _run_twin(pipeline, args)
+    if args.nats:
+        from onetape.runtimes.run_nats import run_nats  # loads what speaks to servers
+
+        _print_facts(run_nats(pipeline, args), args)
+        return 0
+    check_not_nats(args)
     named = given(args.file)
     if not (named and has_several_feeds(pipeline)):
         check_no_venue(pipeline, f"onetape run {args.pipeline} --simulate --seconds 5")

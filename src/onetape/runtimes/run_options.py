@@ -36,6 +36,7 @@ examples:
   onetape run standard --kafka 127.0.0.1:9092 --topic itch --topic-out rows --tape tape/
   onetape run standard --udp 239.192.0.1:5000 --udp 239.192.0.2:5000 --tape tape/ \\
       --rerequest 127.0.0.1:5001 --send alert=127.0.0.1:9000
+  onetape run standard --nats nats://127.0.0.1:4222 --stream DAY --stream-out ROWS --tape tape/
   onetape run pipeline.py --on sail --file day.itch --out out/ --shards 4
 
 Wait strategies: sleep (a datagram wakes the loop: near no processor while idle, some microseconds
@@ -46,6 +47,9 @@ journal). --cpu and --realtime help on machines with processors to spare and hur
 
 # What an option is when it is not given, of those that only a file or only a live feed has.
 OF_FILE: dict[str, Any] = {"speed": None}
+BLOCKS = "blocks"
+ENCODINGS = ("json", "avro", "protobuf")  # as onetape.codecs.event has them
+OF_NATS = {"stream": None, "stream_out": None, "encoding": BLOCKS, "subject": None}
 OF_LIVE: dict[str, Any] = {
     "rerequest": None,
     "send": [],
@@ -94,6 +98,9 @@ def add_run_parser(subparsers: Any, run: Callable[[argparse.Namespace], int]) ->
     )
     source.add_argument(
         "--from-lake", metavar="URL", help="with --on: a tape table, in a folder or at s3://..."
+    )
+    source.add_argument(
+        "--nats", metavar="URL", help="blocks of a stream of NATS: nats://HOST:4222, tls://..."
     )
     parser.add_argument("--seed", type=int, metavar="N", help="of --simulate (default: 1)")
     parser.add_argument(
@@ -165,6 +172,20 @@ def add_run_parser(subparsers: Any, run: Callable[[argparse.Namespace], int]) ->
     live.add_argument("--cpu", type=int, metavar="N", help="keep the loop on this processor")
     live.add_argument("--realtime", type=int, metavar="PRIORITY", help="1 to 99 (SCHED_FIFO)")
     live.add_argument("--seconds", type=parse_zero_or_more, metavar="S", help="end after this time")
+    nats = parser.add_argument_group("blocks of NATS JetStream (onetape nats publish makes them)")
+    nats.add_argument("--stream", metavar="NAME", help="where they are; it has one shard")
+    nats.add_argument(
+        "--stream-out", metavar="NAME", help="where the rows of all outputs go, as blocks"
+    )
+    nats.add_argument(
+        "--encoding",
+        choices=(BLOCKS, *ENCODINGS),
+        default=BLOCKS,
+        help="of others: one event a message (default: %(default)s)",
+    )
+    nats.add_argument(
+        "--subject", metavar="SUBJECT", help="of one event a message: some of the stream"
+    )
     add_on_options(parser)
     parser.set_defaults(run=run)
 
@@ -268,6 +289,13 @@ def check_options(args: argparse.Namespace, *, is_live: bool) -> None:
                 else f"{option} is of a live feed (--udp); with a file it would do nothing, so "
                 "leave it out" + (" (rows go to --out DIR)" if name == "send" else "")
             )
+
+
+def check_not_nats(args: argparse.Namespace) -> None:
+    """Without --nats its options would do nothing."""
+    for name, default in OF_NATS.items():
+        if getattr(args, name) != default:
+            raise OperatorError(f"--{name.replace('_', '-')} is of NATS; say where it is (--nats)")
 
 
 def check_tape(tape: Path, resume: bool) -> None:
