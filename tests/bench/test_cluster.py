@@ -8,9 +8,9 @@ import sys
 import pytest
 from bench import cluster, cluster_cost, cluster_here, cluster_ways
 from bench.cluster_cpu import Meter
+from tests import servers
 
 from onetape.sim.exchange import write_file
-from tests import servers
 
 BURN = """\
 import os, time
