@@ -1,4 +1,4 @@
-"""What cron, Airflow and Argo call: job files whose commands exist, in the same order everywhere."""
+"""What cron, Airflow and Argo call: job files whose commands exist, everywhere in one order."""
 
 import ast
 import re
@@ -39,8 +39,7 @@ def test_the_airflow_dag_runs_them_in_order():
     )
 
     assert list(steps) == STEPS
-    assert "onetape job run " in texts
-    assert any(isinstance(t, str) and ".toml --key {{ macros.ds_add" in t for t in texts)
+    assert "onetape job run " in texts and ".toml --key " in texts
     assert cli.make_parser(["job"]).parse_args(["job", "run", "x.toml", "--key", DAY]).key == DAY
 
 

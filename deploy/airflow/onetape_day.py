@@ -12,6 +12,7 @@ from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import DAG
 
 DESK = os.environ.get("ONETAPE_DESK", "/srv/desk")  # the folder of the job files and the data
+DAY_BEFORE = "{{ macros.ds_add(ds, -1) }}"
 STEPS = ("load", "rows", "report", "compact")
 
 with DAG(
@@ -25,10 +26,8 @@ with DAG(
 ) as dag:
     before = None
     for step in STEPS:
-        task = BashOperator(
-            task_id=step,
-            bash_command=f"onetape job run {DESK}/{step}.toml --key {{{{ macros.ds_add(ds, -1) }}}}",
-        )
+        call = f"onetape job run {DESK}/{step}.toml --key {DAY_BEFORE}"
+        task = BashOperator(task_id=step, bash_command=call)
         if before is not None:
             before >> task
         before = task
