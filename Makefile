@@ -22,7 +22,7 @@ GONE := $(shell test -x $(BIN)/python || echo gone)
 
 PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 
-.PHONY: help demo test test-all check wheel bench docs clean requirements modes gone
+.PHONY: help demo test test-all check wheel bench docs clean requirements requirements-flink flink-jar modes gone
 
 help: ## this list
 	@echo 'onetape: make WORD, where WORD is one of'
@@ -81,6 +81,13 @@ requirements: ## compile requirements/*.txt again, with uv; ARGS=--upgrade for n
 	@$(PIN) -o requirements/docs.txt -c requirements/dev.txt requirements/docs.in >/dev/null
 	@! grep -nE 'https?:|index-url|find-links' requirements/*.txt \
 	    || { echo 'make requirements: the lines above name a download address' >&2; exit 1; }
+
+requirements-flink: ## compile requirements/flink.txt again, with uv
+	@$(UV) pip compile --quiet --generate-hashes --python-version 3.11 \
+	    --custom-compile-command "make requirements-flink" -o requirements/flink.txt requirements/flink.in $(ARGS)
+
+flink-jar: ## build onetape-flink.jar again; FLINK=the folder that onetape flink setup made, and a JDK
+	@deploy/flink/build-jar "$(FLINK)"
 
 # What follows makes the environment.
 

@@ -13,6 +13,7 @@ from onetape.records import OperatorError
 from onetape.runtimes.account import lines_of
 from onetape.runtimes.delivery import rows_may_wait
 from onetape.runtimes.edge.network import Network
+from onetape.runtimes.flink.run import run_on_flink
 from onetape.runtimes.inputs import feed_files, has_several_feeds, has_tables, inputs_of
 from onetape.runtimes.listen import print_facts, run_network
 from onetape.runtimes.progress import Progress
@@ -20,6 +21,7 @@ from onetape.runtimes.replay import note_date
 from onetape.runtimes.run_feeds import run_feeds
 from onetape.runtimes.run_file import CHUNK_BYTES, run_file
 from onetape.runtimes.run_options import (
+    CHECKPOINT_S,
     OF_FILE,
     OF_LIVE,
     add_run_parser,
@@ -46,6 +48,10 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     pipeline = load_with_settings(args)
+    if args.on == "flink":
+        return run_on_flink(pipeline, args)
+    if args.checkpoint is None:
+        args.checkpoint = CHECKPOINT_S
     if args.simulate:
         return _run_twin(pipeline, args)
     named = given(args.file)

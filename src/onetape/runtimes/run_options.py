@@ -9,6 +9,7 @@ from onetape.connect.udp import LOOPBACK, RECEIVE_BUFFER_BYTES, Address, parse_a
 from onetape.engine.partition import BY
 from onetape.records import OperatorError
 from onetape.runtimes.edge.words import STRATEGIES
+from onetape.runtimes.flink.options import add_flink_options
 from onetape.runtimes.replay import parse_date, parse_zero_or_more
 from onetape.runtimes.settings import add_options
 from onetape.tape.checkpoint_keep import DEFAULT, Retention
@@ -37,6 +38,8 @@ more latency), yield, spin (least latency, one processor all of the time: leave 
 journal). --cpu and --realtime help on machines with processors to spare and hurt on others.
 """
 
+
+CHECKPOINT_S = 30
 
 # What an option is when it is not given, of those that only a file or only a live feed has.
 OF_FILE: dict[str, Any] = {"speed": None}
@@ -100,9 +103,9 @@ def add_run_parser(subparsers: Any, run: Callable[[argparse.Namespace], int]) ->
     parser.add_argument(
         "--checkpoint",
         type=parse_zero_or_more,
-        default=30,
+        default=None,
         metavar="S",
-        help="seconds between checkpoints (default: %(default)s; 0: none)",
+        help=f"seconds between checkpoints (default: {CHECKPOINT_S}, on Flink 1; 0: none)",
     )
     parser.add_argument(
         "--checkpoints",
@@ -151,6 +154,7 @@ def add_run_parser(subparsers: Any, run: Callable[[argparse.Namespace], int]) ->
     live.add_argument("--cpu", type=int, metavar="N", help="keep the loop on this processor")
     live.add_argument("--realtime", type=int, metavar="PRIORITY", help="1 to 99 (SCHED_FIFO)")
     live.add_argument("--seconds", type=parse_zero_or_more, metavar="S", help="end after this time")
+    add_flink_options(parser)
     parser.set_defaults(run=run)
 
 
