@@ -21,7 +21,7 @@ Caused by: java.lang.RuntimeException: Failed to close remote bundle
 \t... 15 more
 Caused by: java.util.concurrent.ExecutionException: java.lang.RuntimeException: Error \
 received from SDK harness for instruction 4: Traceback (most recent call last):
-  File "/venv/lib/python3.11/site-packages/apache_beam/runners/worker/sdk_worker.py", line 312, in _e
+  File "/venv/lib/python3.11/site-packages/apache_beam/worker/sdk_worker.py", line 312, in _e
     response = task()
 onetape.engine.engine.StepError: operator Jumps raised ValueError: no
 

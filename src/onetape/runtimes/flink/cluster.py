@@ -140,7 +140,7 @@ class LocalCluster:
         log = self.folder / "log" / f"{name}.log"
         heap = HEAP if main == TASK_MANAGER else 384 * MIB
         command = [
-            *(java(), f"-Xmx{heap}", f"-XX:MaxDirectMemorySize={DIRECT + NETWORK}"),
+            *(java(), f"-Xmx{heap}", "-Xss8m", f"-XX:MaxDirectMemorySize={DIRECT + NETWORK}"),
             *("-XX:MaxMetaspaceSize=256m", "-XX:+UseG1GC", "-XX:TieredStopAtLevel=4"),
             *java_options(self.environment),
             f"-Dlog.file={log}",

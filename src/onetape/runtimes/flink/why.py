@@ -26,10 +26,11 @@ def is_ours(trace: str) -> bool:
 def _of_python(trace: str) -> str | None:
     """What Python raised, if that was it: the last such line in the trace."""
     lines = [line for line in trace.split("\n") if not _FRAME.match(line)]
-    found = None
+    found, in_python = None, False
     for n, line in enumerate(lines):
+        in_python = in_python or "Traceback (most recent call last)" in line
         embedded = _EMBEDDED.search(line)
-        raised = _RAISED.match(line.strip())
+        raised = _RAISED.match(line.strip()) if in_python else None
         if embedded:
             found = _named(embedded[1], " ".join([embedded[2], *_rest(lines[n + 1 :])]))
         elif raised:
