@@ -7,6 +7,7 @@ import pytest
 from tests.runtimes.test_worker import answered, day, plain, streams  # noqa: F401
 
 from onetape.records import IntegrityError, PeerError
+from onetape.runtimes import environments
 from onetape.runtimes.flink import blocks_file, environment
 from onetape.runtimes.flink.recorded import answer_of
 from onetape.runtimes.standard import market_watch
@@ -44,10 +45,10 @@ def test_files_of_several_tasks_are_one_answer(tmp_path, day, plain):  # noqa: F
 
 
 def test_the_recipes_are_of_the_versions_that_are_tested():
-    pinned = (ROOT / "requirements" / "flink.txt").read_text()
+    pinned = environments.requirements_of("flink").read_text()
     recipe = (DEPLOY / "Dockerfile").read_text()
-    assert f"apache-flink=={environment.FLINK}\n" in pinned
-    assert f"apache-flink-libraries=={environment.FLINK}\n" in pinned
+    assert f"\napache-flink=={environment.FLINK} " in pinned
+    assert f"\napache-flink-libraries=={environment.FLINK} " in pinned
     assert re.findall(r"^FROM flink:([\d.]+)-java17$", recipe, re.M) == [environment.FLINK]
     assert f"flink-python-{environment.FLINK}.jar" in recipe
     assert f"ARG CONNECTOR={environment.CONNECTOR}\n" in recipe

@@ -39,7 +39,7 @@ def test_every_source_is_in_the_jar():
 
 def test_without_an_environment_it_is_said_how_to_get_one(tmp_path, monkeypatch):
     monkeypatch.setenv("ONETAPE_FLINK", str(tmp_path))
-    with pytest.raises(OperatorError, match="make it: onetape flink setup"):
+    with pytest.raises(OperatorError, match="run: onetape flink setup"):
         environment.find()
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "python").touch()

@@ -93,7 +93,7 @@ def test_a_block_tells_what_is_in_it(day):
 
 
 def test_runs_of_a_stream_feed_any_engine(day, plain):
-    blocks = streams(day)[0]
+    blocks = streams(day, events=256)[0]
     pipeline = market_watch()
     framing = {"itch": "numbered"}
     engine = batch.make_engine(pipeline, framing, inputs_of(pipeline, day).midnight_ns)
@@ -154,8 +154,8 @@ def test_doubles_are_passed_over_and_gaps_refused(day):
 
 def test_what_is_no_stream_is_refused(day):
     blocks = streams(day, shards=2)
-    with pytest.raises(BlockError, match="manifest"):
-        Worker(market_watch()).turn(blocks[0][0][:128] + b"")
+    with pytest.raises(BlockError, match="block 0 was expected"):
+        Worker(market_watch()).turn(blocks[0][1])
     worker = Worker(market_watch())
     worker.turn(blocks[0][0])
     with pytest.raises(BlockError, match="stream of shard 0 of 2"):

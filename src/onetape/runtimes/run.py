@@ -13,13 +13,13 @@ from onetape.records import OperatorError
 from onetape.runtimes.account import lines_of
 from onetape.runtimes.delivery import rows_may_wait
 from onetape.runtimes.edge.network import Network
-from onetape.runtimes.flink.run import run_on_flink
 from onetape.runtimes.inputs import feed_files, has_several_feeds, has_tables, inputs_of
 from onetape.runtimes.listen import print_facts, run_network
 from onetape.runtimes.progress import Progress
 from onetape.runtimes.replay import note_date
 from onetape.runtimes.run_feeds import run_feeds
 from onetape.runtimes.run_file import CHUNK_BYTES, run_file
+from onetape.runtimes.run_on import check_not_on, run_on
 from onetape.runtimes.run_options import (
     CHECKPOINT_S,
     OF_FILE,
@@ -47,9 +47,10 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.on:
+        return run_on(args)
+    check_not_on(args)
     pipeline = load_with_settings(args)
-    if args.on == "flink":
-        return run_on_flink(pipeline, args)
     if args.checkpoint is None:
         args.checkpoint = CHECKPOINT_S
     if args.simulate:

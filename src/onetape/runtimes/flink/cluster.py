@@ -56,7 +56,7 @@ class LocalCluster:
         settings: dict[str, str] | None = None,
     ) -> None:
         self.environment, self.folder, self.slots = environment, folder.resolve(), slots
-        self.variables = environment.variables(self.folder / "python")
+        self.variables = environment.variables()
         self.rest = Cluster(f"{HOST}:{_free_port(REST_PORT)}")
         self.job_manager: subprocess.Popen[bytes] | None = None
         self.task_managers: list[subprocess.Popen[bytes]] = []

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from onetape.runtimes.flink.environment import PYTHON, default_folder
+from onetape.runtimes.environments import folder_of
+from onetape.runtimes.flink.environment import ENGINE, PYTHON
 from onetape.runtimes.flink.rest import Cluster
 from onetape.runtimes.flink.setup import setup
 
@@ -40,7 +41,7 @@ def add_parser(subparsers: Any) -> None:
     )
     words = parser.add_subparsers(title="words", metavar="WORD", required=True)
     one = words.add_parser("setup", help="make or mend the environment (some minutes, 1.2 GB)")
-    one.add_argument("--at", type=Path, metavar="DIR", help=f"(default: {default_folder()})")
+    one.add_argument("--at", type=Path, metavar="DIR", help=f"(default: {folder_of(ENGINE)})")
     one.add_argument("--python", default=PYTHON, metavar="3.11", help="(default: %(default)s)")
     one.set_defaults(run=_setup)
     of_job = {
@@ -65,14 +66,13 @@ def add_parser(subparsers: Any) -> None:
 
 def _setup(args: argparse.Namespace) -> int:
     began_s = time.monotonic()
-    folder = (args.at or default_folder()).resolve()
+    folder = args.at.resolve() if args.at else None
 
     def say(text: str) -> None:
         print(f"[{time.monotonic() - began_s:4.0f} s] {text}", file=sys.stderr)
 
-    setup(folder, args.python, say)
-    where = "" if args.at is None else f"; export ONETAPE_FLINK={folder}"
-    print(f"Flink's environment is {folder}{where}")
+    made = setup(args.python, say, folder)
+    print(f"export ONETAPE_FLINK={folder}" if folder else f"{made.folder} is ready")
     return 0
 
 

@@ -1,19 +1,19 @@
-"""Flink's own environment: where it is, and what is in it.
+"""Flink's own environment: where Flink is in it, and the jars that a cluster needs besides.
 
 Flink's Python package pins NumPy, pandas and pyarrow to old releases, so it never shares an
-environment with onetape. What runs there finds onetape through a folder with one link to it.
+environment with onetape (`runtimes/environments`).
 """
 
 import os
-import sys
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from onetape.records import OperatorError
+from onetape.runtimes import environments
 
+ENGINE = "flink"
 FLINK, PYTHON = "2.2.1", "3.11"
-VARIABLE = "ONETAPE_FLINK"  # names an environment
 CONNECTOR = "flink-sql-connector-kafka-5.0.0-2.2.jar"
 CONNECTOR_SHA256 = "5605c691d11a501382c383fecba37a7a552467da5ab7ba904ef5d6f3d62c5616"
 CONNECTOR_URL = (
@@ -21,7 +21,6 @@ CONNECTOR_URL = (
     + CONNECTOR
 )
 OWN_JAR = Path(__file__).with_name("onetape-flink.jar")  # built of java/ by `make flink-jar`
-PACKAGE = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -70,47 +69,24 @@ class Environment:
             (folder / jar.name).symlink_to(jar)
         return folder
 
-    def variables(self, link: Path) -> dict[str, str]:
-        """Environment variables of a process that uses it; `link` will hold a link to onetape."""
-        link.mkdir(parents=True, exist_ok=True)
-        if not (link / "onetape").exists():
-            (link / "onetape").symlink_to(PACKAGE, target_is_directory=True)
-        left_out = ("PYTHONPATH", "PYTHONHOME", "FLINK_HOME", "FLINK_CONF_DIR")
-        kept = {name: value for name, value in os.environ.items() if name not in left_out}
-        return kept | {
-            # Thread mode finds its own packages by this alone.
-            "PYTHONPATH": f"{self.site}{os.pathsep}{link}",
-            "PATH": f"{self.folder / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}",
-            "VIRTUAL_ENV": str(self.folder),
-            "FLINK_HOME": str(self.home),
-        }
-
-
-def default_folder() -> Path:
-    base = os.environ.get("XDG_DATA_HOME") or os.path.join(os.path.expanduser("~"), ".local/share")
-    return Path(base) / "onetape" / f"flink-{FLINK}"
+    def variables(self) -> dict[str, str]:
+        """Environment variables of a process that uses it."""
+        kept = environments.variables(
+            self.python, VIRTUAL_ENV=str(self.folder), FLINK_HOME=str(self.home)
+        )
+        # Thread mode finds the environment's own packages by this alone.
+        path = f"{self.site}{os.pathsep}{kept['PYTHONPATH']}"
+        return {n: v for n, v in kept.items() if n != "FLINK_CONF_DIR"} | {"PYTHONPATH": path}
 
 
 def find() -> Environment:
     """The one that ONETAPE_FLINK names, else the one that setup makes. OperatorError: none."""
-    named = os.environ.get(VARIABLE)
-    found = Environment(Path(named) if named else default_folder())
-    if not found.python.exists():
-        where = f"{VARIABLE} names {named}, where none is" if named else f"none in {found.folder}"
-        raise OperatorError(
-            f"there is no environment for Flink ({where}); make it: onetape flink setup"
-        )
     if not OWN_JAR.exists():
         raise OperatorError(f"{OWN_JAR} is not there; install onetape again")
-    return found
+    return Environment(environments.find(ENGINE).parent.parent)
 
 
 def java() -> str:
     """The java program that Flink will use."""
     home = os.environ.get("JAVA_HOME")
     return os.path.join(home, "bin", "java") if home else "java"
-
-
-def python_for(version: str) -> str:
-    """A Python of that version on this machine."""
-    return sys.executable if sys.version.startswith(version + ".") else f"python{version}"

@@ -26,7 +26,7 @@ def submit(environment: Environment, folder: Path, job: Job) -> str:
     """
     log = folder / "log"
     log.mkdir(parents=True, exist_ok=True)
-    variables = environment.variables(folder / "python") | {
+    variables = environment.variables() | {
         "FLINK_LIB_DIR": str(environment.lib(folder / "lib")),
         "FLINK_LOG_DIR": str(log),
         "FLINK_ENV_JAVA_OPTS": " ".join(java_options(environment)),

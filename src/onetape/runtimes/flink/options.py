@@ -1,34 +1,17 @@
 """What `onetape run --on flink` takes beside what `run` takes, and what does not go with it."""
 
 import argparse
-from typing import Any
 
 from onetape.records import OperatorError
 from onetape.runtimes.replay import parse_zero_or_more
 
 CHECKPOINT_S = 1
-# Options of `run` that mean nothing to a job, and their values when they are not given.
-REFUSED: dict[str, Any] = {
-    "udp": None,
-    "simulate": False,
-    "seed": None,
-    "tape": None,
-    "resume": False,
-    "speed": None,
-    "partitions": None,
-    "checkpoints": None,
-    "send": [],
-    "seconds": None,
-    "cpu": None,
-    "realtime": None,
-}
 
 
 def add_flink_options(parser: argparse.ArgumentParser) -> None:
     flink = parser.add_argument_group(
         "on a Flink cluster (docs/FLINK.md; first: onetape flink setup)"
     )
-    flink.add_argument("--on", choices=["edge", "flink"], default="edge", help="the runtime")
     flink.add_argument("--kafka", metavar="BROKERS", help="HOST:PORT[,HOST:PORT]")
     flink.add_argument("--topic", metavar="IN", help="of blocks, to read from its beginning")
     flink.add_argument("--topic-out", metavar="OUT", help="for blocks of rows, exactly once")
@@ -37,12 +20,11 @@ def add_flink_options(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="further properties of Kafka's clients (security.protocol=SASL_SSL), a line each",
     )
-    flink.add_argument("--parallelism", type=int, default=1, metavar="N", help="slots (default: 1)")
     flink.add_argument(
-        "--process", action="store_true", help="Python beside Java, not inside: isolated, slower"
+        "--parallelism", type=int, metavar="N", help="slots (default: one a shard of --shards)"
     )
     flink.add_argument(
-        "--cluster", metavar="HOST:PORT", help="REST address of a cluster; else one of this machine"
+        "--process", action="store_true", help="Python beside Java, not inside: isolated, slower"
     )
     flink.add_argument(
         "--from", dest="start", metavar="SAVEPOINT", help="or a checkpoint, to go on from"
@@ -73,9 +55,8 @@ def add_flink_options(parser: argparse.ArgumentParser) -> None:
 
 def check(args: argparse.Namespace) -> None:
     """An option that would do nothing is refused, and what is missing is said."""
-    for name, default in REFUSED.items():
-        if getattr(args, name) != default:
-            raise OperatorError(f"--{name.replace('_', '-')} is of a run at the edge; leave it out")
+    if args.parallelism is None:
+        args.parallelism = args.shards
     if args.parallelism < 1:
         raise OperatorError(f"--parallelism was {args.parallelism}; expected 1 or more")
     if args.file and (args.kafka or args.topic or args.cluster):

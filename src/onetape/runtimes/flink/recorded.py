@@ -29,6 +29,7 @@ def run_recorded(
     inputs: Inputs,
     *,
     parallelism: int = 1,
+    shards: int | None = None,
     mode: str = "thread",
     events: int = EVENTS,
     codec: str = "lz4",
@@ -38,8 +39,9 @@ def run_recorded(
     take: Callable[[str, Any, Any], None] = lambda *_: None,
     show: Show = lambda *_: None,
 ) -> tuple[Answer, dict[str, Any]]:
-    """Run all of the input; (answer, facts of the run). A shard for each slot.
+    """Run all of the input; (answer, facts of the run).
 
+    shards    as many as slots, if it is not said
     pipeline  loaded from a file, or the standard one: a task loads it anew
     take      sees the rows of each block, a shard's in order: (output, rows, origins)
 
@@ -50,7 +52,7 @@ def run_recorded(
     environment = find()
     with TemporaryDirectory(prefix="onetape-flink-") as own:
         where = folder or Path(own)
-        made = blocks_of(pipeline, inputs, shards=parallelism, events=events, codec=codec)
+        made = blocks_of(pipeline, inputs, shards=shards or parallelism, events=events, codec=codec)
         path, out = where / "input.blocks", where / "output"
         manifests: list[bytes] = []
         count = blocks_file.write(path, _noted(made, manifests))

@@ -22,13 +22,15 @@ from onetape.runtimes.flink.submit import Job
 from onetape.runtimes.inputs import inputs_of
 from onetape.runtimes.progress import Progress
 from onetape.runtimes.run_options import given
+from onetape.runtimes.settings import load_with_settings
 
 SHOW_S = 1.0
 
 
-def run_on_flink(pipeline: Pipeline, args: argparse.Namespace) -> int:
+def run_on(args: argparse.Namespace) -> int:
     """The command; what it does is in the arguments."""
     check(args)
+    pipeline = load_with_settings(args)
     if args.file:
         return _run_file(pipeline, args)
     return _run_topics(pipeline, args)
@@ -48,6 +50,7 @@ def _run_file(pipeline: Pipeline, args: argparse.Namespace) -> int:
         pipeline,
         inputs_of(pipeline, given(args.file), args.date),
         parallelism=args.parallelism,
+        shards=args.shards if args.shards > 1 else args.parallelism,
         mode="process" if args.process else "thread",
         events=int(args.block_events) or EVENTS,
         checkpoint_s=_checkpoint_s(args),
