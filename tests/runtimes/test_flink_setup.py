@@ -10,6 +10,7 @@ from tests import flink_job
 
 from onetape.records import OperatorError
 from onetape.runtimes.flink import environment, setup
+from onetape.runtimes.flink.cluster import java_options
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -29,6 +30,39 @@ def test_the_jar_is_made_of_its_sources(tmp_path):
     build = [ROOT / "deploy" / "flink" / "build-jar", found.folder, again]
     subprocess.run(build, check=True, timeout=120)
     assert _entries(again) == _entries(environment.OWN_JAR)
+
+
+SPREAD = """
+from pyflink.java_gateway import get_gateway
+jvm = get_gateway().jvm
+spread = jvm.org.apache.flink.runtime.state.KeyGroupRangeAssignment.assignKeyToParallelOperator
+for shards in (1, 2, 3, 8, 100):
+    keys = list(jvm.io.onetape.flink.Keyed.keys(shards, 128))
+    assert len(set(keys)) == shards
+    for slots in (n for n in range(1, 9) if shards % n == 0):
+        to = [spread(jvm.org.apache.flink.types.Row.of([key]), 128, slots) for key in keys]
+        assert to == [shard * slots // shards for shard in range(shards)], (shards, slots, to)
+print("spread")
+"""
+
+
+@pytest.mark.slow
+def test_shards_are_spread_evenly_over_slots(tmp_path):
+    found = flink_job.environment()
+    variables = found.variables() | {
+        "FLINK_LIB_DIR": str(found.lib(tmp_path / "lib")),
+        "FLINK_LOG_DIR": str(tmp_path),
+        "FLINK_ENV_JAVA_OPTS": " ".join(java_options(found)),
+    }
+    done = subprocess.run(
+        [found.python, "-c", SPREAD],
+        env=variables,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.stdout.strip() == "spread", done.stderr
 
 
 def test_every_source_is_in_the_jar():

@@ -79,9 +79,12 @@ class LocalCluster:
             self.task_managers.append(self._task_manager())
         self.wait_for_slots()
 
-    def wait_for_slots(self) -> None:
+    def wait_for_slots(self, *, tends: bool = False) -> None:
+        """tends: what dies meanwhile is started again; else it is an error."""
         end_s = time.monotonic() + START_S
         while not self.rest.is_there() or self.rest.slots() < self.slots:
+            if tends:
+                self.tend()
             for process in (self.job_manager, *self.task_managers):
                 assert process is not None
                 if process.poll() is not None:

@@ -120,7 +120,7 @@ class Running:
             self._say(f"a {name} was lost; another is started")
         if "jobmanager" not in died:
             return bool(died)
-        local.wait_for_slots()
+        local.wait_for_slots(tends=True)
         newest = local.newest_checkpoint()
         start = newest.as_uri() if newest else self.given.start
         self.job = submit(self._environment, self._folder, replace(self.given, start=start))

@@ -13,8 +13,10 @@ import threading
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from onetape.runtimes.flink.java_kafka import SHADED
+
 MAX_PARALLELISM = 128  # of a job for ever: shards keep their place in its savepoints
-KAFKA = "org.apache.flink.kafka.shaded.org.apache.kafka.common.serialization"
+KAFKA = f"{SHADED}.common.serialization"
 TRANSACTION_MS = 900_000  # the most that a broker allows, if it is not told otherwise
 
 
