@@ -36,11 +36,17 @@ SPREAD = """
 from pyflink.java_gateway import get_gateway
 jvm = get_gateway().jvm
 spread = jvm.org.apache.flink.runtime.state.KeyGroupRangeAssignment.assignKeyToParallelOperator
+
+def row(key):
+    made = jvm.org.apache.flink.types.Row(1)
+    made.setField(0, key)
+    return made
+
 for shards in (1, 2, 3, 8, 100):
     keys = list(jvm.io.onetape.flink.Keyed.keys(shards, 128))
     assert len(set(keys)) == shards
     for slots in (n for n in range(1, 9) if shards % n == 0):
-        to = [spread(jvm.org.apache.flink.types.Row.of([key]), 128, slots) for key in keys]
+        to = [spread(row(key), 128, slots) for key in keys]
         assert to == [shard * slots // shards for shard in range(shards)], (shards, slots, to)
 print("spread")
 """

@@ -1,4 +1,4 @@
-"""Who we are to the brokers, in the words of Java's clients: from librdkafka's, which `Settings` has.
+"""Who we are to the brokers, in the words of Java's clients; `Settings` has librdkafka's.
 
 Certificates and keys go along as text: a task may run where the files are not.
 """
