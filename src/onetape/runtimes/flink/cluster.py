@@ -6,9 +6,13 @@ is where the job was. The scripts that come with Flink start two more Java proce
 work out what stands in `memory` here.
 """
 
+import os
+import shutil
+import signal
 import socket
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +30,8 @@ TASK_MANAGER = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
 PARENT_FIRST = (
     "io.onetape;pemja;org.apache.flink.python;org.apache.flink.streaming.api.operators.python"
 )
+# A cluster goes when the thread that started it does, however that ends.
+WITH_US = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
 MIB = 1 << 20
 HEAP, DIRECT, NETWORK, MANAGED = 640 * MIB, 256 * MIB, 128 * MIB, 256 * MIB
 LOG4J = """\
@@ -106,6 +112,7 @@ class LocalCluster:
             died.append("jobmanager")
         for n, process in enumerate(self.task_managers):
             if process.poll() is not None:
+                _end_group(process)  # Python workers outlive a killed parent by seconds
                 self.task_managers[n] = self._task_manager()
                 died.append("taskmanager")
         return died
@@ -126,6 +133,7 @@ class LocalCluster:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+            _end_group(process)
         self.job_manager, self.task_managers = None, []
 
     def __enter__(self) -> "LocalCluster":
@@ -143,6 +151,7 @@ class LocalCluster:
         log = self.folder / "log" / f"{name}.log"
         heap = HEAP if main == TASK_MANAGER else 384 * MIB
         command = [
+            *WITH_US,
             *(java(), f"-Xmx{heap}", "-Xss8m", f"-XX:MaxDirectMemorySize={DIRECT + NETWORK}"),
             *("-XX:MaxMetaspaceSize=256m", "-XX:+UseG1GC", "-XX:TieredStopAtLevel=4"),
             *java_options(self.environment),
@@ -227,6 +236,11 @@ def java_options(environment: Environment) -> list[str]:
         if line.strip().startswith("all: --add-exports"):
             return line.partition(":")[2].split()
     return []
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _yaml(value: str) -> str:
