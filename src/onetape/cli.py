@@ -104,6 +104,10 @@ COMMANDS = {
         "ask in SQL for what runs left behind: outputs, tapes, checkpoints",
         "runtimes.query.query:add_parser",
     ),
+    "flink": (
+        "make Flink's environment; look after jobs on a Flink cluster",
+        "runtimes.flink.commands:add_parser",
+    ),
     "tape": ("look at a recorded tape: ls, cat, verify", "tape.commands:add_tape_parser"),
     "sim": (
         "write a simulated market day (ITCH 5.0), with labelled quote stuffing",

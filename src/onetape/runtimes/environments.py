@@ -39,7 +39,7 @@ def find(engine: str) -> Path:
             f"ONETAPE_{engine.upper()} was {chosen}, which has no bin/python; expected the folder "
             f"of a virtual environment (or leave it out, and run: {SETUP[engine]})"
         )
-    if not chosen and not (python.exists() and _is_made(engine)):
+    if not chosen and not (python.exists() and _is_made(engine, folder_of(engine))):
         also = ", made from other versions than this onetape needs" if python.exists() else ""
         raise OperatorError(
             f"{engine} has no environment at {folder_of(engine)}{also}; get one: {SETUP[engine]}"
@@ -62,15 +62,19 @@ def folder_of(engine: str) -> Path:
     return Path(base) / "onetape" / "environments" / engine
 
 
-def make(engine: str, say: Say, *, python: str = sys.executable) -> Path:
+def make(
+    engine: str, say: Say, *, python: str = sys.executable, folder: Path | None = None
+) -> Path:
     """A virtual environment of exactly the pinned packages; returns its Python.
+
+    folder  in place of the user's own; a variable has to name it then
 
     Some minutes and some 1 GB the first time; nothing when it is there. What was interrupted is
     made anew.
     """
-    folder = folder_of(engine)
+    folder = folder or folder_of(engine)
     inside = folder / "bin" / "python"
-    if inside.exists() and _is_made(engine):
+    if inside.exists() and _is_made(engine, folder):
         say(f"{engine}: {folder} is there already")
         return inside
     say(f"{engine}: making {folder} with {python}")
@@ -110,8 +114,8 @@ def link() -> Path:
     return folder
 
 
-def _is_made(engine: str) -> bool:
-    stamp = folder_of(engine) / STAMP
+def _is_made(engine: str, folder: Path) -> bool:
+    stamp = folder / STAMP
     return stamp.exists() and stamp.read_text("utf-8") == _wanted(engine)
 
 

@@ -22,6 +22,7 @@ from onetape.runtimes.run_file import CHUNK_BYTES, run_file
 from onetape.runtimes.run_kafka import run_kafka
 from onetape.runtimes.run_on import check_not_on, run_on
 from onetape.runtimes.run_options import (
+    CHECKPOINT_S,
     OF_FILE,
     OF_LIVE,
     add_run_parser,
@@ -55,6 +56,8 @@ def run(args: argparse.Namespace) -> int:
         return run_on(args)
     check_not_on(args)
     pipeline = load_with_settings(args)
+    if args.checkpoint is None:
+        args.checkpoint = CHECKPOINT_S
     check_topic_options(args)
     schema_ids = _schema_ids(pipeline, args)
     if args.kafka is not None:

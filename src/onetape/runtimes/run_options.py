@@ -10,6 +10,7 @@ from onetape.connect.udp import LOOPBACK, RECEIVE_BUFFER_BYTES, Address, parse_a
 from onetape.engine.partition import BY
 from onetape.records import OperatorError
 from onetape.runtimes.edge.words import STRATEGIES
+from onetape.runtimes.flink.options import add_flink_options
 from onetape.runtimes.replay import parse_date, parse_zero_or_more
 from onetape.runtimes.run_on import add_on_options
 from onetape.runtimes.schema import add_registry_options
@@ -44,6 +45,8 @@ more latency), yield, spin (least latency, one processor all of the time: leave 
 journal). --cpu and --realtime help on machines with processors to spare and hurt on others.
 """
 
+
+CHECKPOINT_S = 30
 
 # What an option is when it is not given, of those that only a file or only a live feed has.
 OF_FILE: dict[str, Any] = {"speed": None}
@@ -119,9 +122,9 @@ def add_run_parser(subparsers: Any, run: Callable[[argparse.Namespace], int]) ->
     parser.add_argument(
         "--checkpoint",
         type=parse_zero_or_more,
-        default=30,
+        default=None,
         metavar="S",
-        help="seconds between checkpoints (default: %(default)s; 0: none)",
+        help=f"seconds between checkpoints (default: {CHECKPOINT_S}, on Flink 1; 0: none)",
     )
     parser.add_argument(
         "--checkpoints",
@@ -187,6 +190,7 @@ def add_run_parser(subparsers: Any, run: Callable[[argparse.Namespace], int]) ->
         "--subject", metavar="SUBJECT", help="of one event a message: some of the stream"
     )
     add_on_options(parser)
+    add_flink_options(parser)
     parser.set_defaults(run=run)
 
 
