@@ -27,8 +27,9 @@ CHECKPOINT_MS = 1000
 
 def lacks() -> str:
     """What is missing for a job on Kafka and Flink, as a sentence; else ""."""
-    from onetape.runtimes.flink.environment import find
     from tests import servers
+
+    from onetape.runtimes.flink.environment import find
 
     try:
         find()

@@ -4,10 +4,10 @@ import json
 from datetime import date
 
 import pytest
-from onetape.connect.lake.tape_table import TapeWriter
 from tests.engines import engine
 
 from onetape import cli
+from onetape.connect.lake.tape_table import TapeWriter
 from onetape.runtimes import batch
 from onetape.runtimes.blocks import blocks_of
 from onetape.runtimes.inputs import inputs_of
