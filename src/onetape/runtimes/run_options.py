@@ -51,7 +51,6 @@ CHECKPOINT_S = 30
 # What an option is when it is not given, of those that only a file or only a live feed has.
 OF_FILE: dict[str, Any] = {"speed": None}
 BLOCKS = "blocks"
-ENCODINGS = ("json", "avro", "protobuf")  # as onetape.codecs.event has them
 OF_NATS = {"stream": None, "stream_out": None, "encoding": BLOCKS, "subject": None}
 OF_LIVE: dict[str, Any] = {
     "rerequest": None,
