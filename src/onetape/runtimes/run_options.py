@@ -51,7 +51,7 @@ CHECKPOINT_S = 30
 # What an option is when it is not given, of those that only a file or only a live feed has.
 OF_FILE: dict[str, Any] = {"speed": None}
 BLOCKS = "blocks"
-OF_NATS = {"stream": None, "stream_out": None, "encoding": BLOCKS, "subject": None}
+OF_NATS = {"stream": None, "stream_out": None, "subject": None}
 OF_LIVE: dict[str, Any] = {
     "rerequest": None,
     "send": [],
@@ -180,12 +180,6 @@ def add_run_parser(subparsers: Any, run: Callable[[argparse.Namespace], int]) ->
         "--stream-out", metavar="NAME", help="where the rows of all outputs go, as blocks"
     )
     nats.add_argument(
-        "--encoding",
-        choices=(BLOCKS, *ENCODINGS),
-        default=BLOCKS,
-        help="of others: one event a message (default: %(default)s)",
-    )
-    nats.add_argument(
         "--subject", metavar="SUBJECT", help="of one event a message: some of the stream"
     )
     add_on_options(parser)
@@ -202,7 +196,7 @@ def add_topic_options(group: Any) -> None:
         "--encoding",
         choices=encodings,
         default="blocks",
-        help="of --topic: blocks of a stream, or one event a record (default: %(default)s)",
+        help="of --topic or --stream: blocks, or one event a record (default: %(default)s)",
     )
     group.add_argument(
         "--encoding-out",
@@ -256,7 +250,8 @@ OF_TOPIC: dict[str, Any] = {
 def check_topic_options(args: argparse.Namespace) -> None:
     """Options of --kafka without it, and of others with it, would do nothing: refused."""
     if args.kafka is None:
-        of_others, said = OF_TOPIC, "is of a Kafka topic (--kafka BROKERS --topic TOPIC)"
+        of_others = {n: d for n, d in OF_TOPIC.items() if n != "encoding" or not args.nats}
+        said = "is of a Kafka topic (--kafka BROKERS --topic TOPIC)"
     else:
         of_others = {n: d for n, d in (OF_FILE | OF_LIVE).items() if n != "seconds"}
         of_others |= {"partitions": None, "date": None, "seed": None}
