@@ -5,20 +5,22 @@ import argparse
 from onetape.records import OperatorError
 from onetape.runtimes.replay import parse_zero_or_more
 
+# Of --kafka at the edge: Flink's own clients read and write, in blocks.
+OF_THE_EDGE = {
+    "encoding": "blocks",
+    "encoding_out": "blocks",
+    "dead_letters": None,
+    "to_end": False,
+    "transaction": 50,
+    "kafka_options": None,
+}
+
 CHECKPOINT_S = 1
 
 
 def add_flink_options(parser: argparse.ArgumentParser) -> None:
     flink = parser.add_argument_group(
         "on a Flink cluster (docs/FLINK.md; first: onetape flink setup)"
-    )
-    flink.add_argument("--kafka", metavar="BROKERS", help="HOST:PORT[,HOST:PORT]")
-    flink.add_argument("--topic", metavar="IN", help="of blocks, to read from its beginning")
-    flink.add_argument("--topic-out", metavar="OUT", help="for blocks of rows, exactly once")
-    flink.add_argument(
-        "--kafka-config",
-        metavar="FILE",
-        help="further properties of Kafka's clients (security.protocol=SASL_SSL), a line each",
     )
     flink.add_argument(
         "--parallelism", type=int, metavar="N", help="slots (default: one a shard of --shards)"
@@ -59,6 +61,10 @@ def check(args: argparse.Namespace) -> None:
         args.parallelism = args.shards
     if args.parallelism < 1:
         raise OperatorError(f"--parallelism was {args.parallelism}; expected 1 or more")
+    for name, default in OF_THE_EDGE.items():
+        if getattr(args, name) != default:
+            option = f"--{name.replace('_', '-')}"
+            raise OperatorError(f"{option} is of a topic at the edge; leave it out with --on flink")
     if args.file and (args.kafka or args.topic or args.cluster):
         raise OperatorError(
             "--file runs on a cluster of this machine, without Kafka; for another cluster put the "
