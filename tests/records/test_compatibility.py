@@ -88,7 +88,7 @@ def test_a_rule_that_is_none():
 BITS = {"u8": 8, "u16": 16, "u32": 32, "u64": 64, "i32": -31, "i64": -63, "f64": 0}
 
 
-@pytest.mark.parametrize(("writer", "reader"), itertools.product(BITS, BITS))
+@pytest.mark.parametrize(("writer", "reader"), list(itertools.product(BITS, BITS)))
 def test_which_type_may_become_which(writer, reader):
     """A reader has room for what was written; a u64 is read as such alone, whatever holds it."""
     old, new = schema(x=getattr(ot, writer)), schema(x=getattr(ot, reader))
