@@ -58,6 +58,12 @@ def partitions(quick: bool) -> dict[str, Any]:
     return partitions.run(200_000, 500_000, rounds=2) if quick else partitions.run()
 
 
+def lake(quick: bool) -> dict[str, Any]:
+    from bench import lake
+
+    return lake.run(messages=200_000, rounds=1) if quick else lake.run()
+
+
 def columns(quick: bool) -> dict[str, Any]:
     from bench import columns
 
@@ -148,6 +154,13 @@ def kafka(quick: bool, **given: Any) -> dict[str, Any]:
     return kafka.run(**(short if quick else {}) | given)
 
 
+def cluster(quick: bool, **given: Any) -> dict[str, Any]:
+    from bench import cluster
+
+    short = {"messages": 400_000, "rounds": 1, "kills": 1} if quick else {}
+    return cluster.run(**short | given)
+
+
 BENCHES: dict[str, Callable[..., dict[str, Any]]] = {
     "itch": itch,
     "window": window,
@@ -160,6 +173,7 @@ BENCHES: dict[str, Callable[..., dict[str, Any]]] = {
     "join": join,
     "own_orders": own_orders,
     "partitions": partitions,
+    "lake": lake,
     "tape": tape,
     "checkpoint": checkpoint,
     "startup": startup,
@@ -170,12 +184,16 @@ BENCHES: dict[str, Callable[..., dict[str, Any]]] = {
     "soak": soak,
     "swap": swap,
     "kafka": kafka,
+    "cluster": cluster,
 }
+
+
+APART = ("cluster", "kafka")  # not in "all": they start servers, the first takes half an hour
 
 
 def run(args: argparse.Namespace) -> int:
     """Exit status 1 if an answer was wrong."""
-    names = [n for n in BENCHES if n != "kafka"] if args.name == "all" else [args.name]
+    names = [n for n in BENCHES if n not in APART] if args.name == "all" else [args.name]
     for name in names:
         if name not in BENCHES:
             raise OperatorError(f"no bench {name!r}; there are {', '.join(BENCHES)} and all")
@@ -228,6 +246,8 @@ def _options(args: argparse.Namespace, name: str) -> dict[str, Any]:
         "sizes": args.sizes,
         "swaps": args.swaps,
         "rate": args.rate,
+        "price": args.price,
+        "only": args.only,
     }
     if args.commit_every is not None:
         given["commit_every_ns"] = int(args.commit_every * 1e6)
@@ -237,6 +257,7 @@ def _options(args: argparse.Namespace, name: str) -> dict[str, Any]:
         "checkpoint": {"sizes", "seconds"},
         "swap": {"rate", "wait", "swaps"},
         "kafka": {"rate"},
+        "cluster": {"price", "only"},
     }
     takes = of.get(name, set())
     return {key: given[key] for key in takes if given[key] is not None}

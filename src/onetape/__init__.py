@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 from onetape.compiled.kernel import kernel
 from onetape.connect.cases import CasesSink as cases
 from onetape.connect.kafka.sink import KafkaSink as kafka
+from onetape.connect.lake.sink import DeltaSink as delta
+from onetape.connect.nats.sink import NatsSink as nats
+from onetape.connect.questdb.sink import QuestdbSink as questdb
 from onetape.connect.sinks import CallbackSink as callback
 from onetape.connect.sinks import CsvSink as csv
 from onetape.connect.sinks import JsonlSink as jsonl
@@ -77,6 +80,7 @@ __all__ = [
     "cases",
     "count",
     "csv",
+    "delta",
     "f64",
     "i32",
     "i64",
@@ -84,9 +88,11 @@ __all__ = [
     "kafka",
     "kernel",
     "merge",
+    "nats",
     "operator",
     "parquet",
     "query",
+    "questdb",
     "read",
     "record",
     "record_of",

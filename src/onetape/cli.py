@@ -40,6 +40,18 @@ COMMANDS = {
         "runtimes.replay:add_parser",
     ),
     "run": ("run a pipeline at the edge, on a tape", "runtimes.run:add_parser"),
+    "lake": (
+        "recorded input and outputs as Delta tables: write, ls, compact, retain, versions",
+        "runtimes.lake:add_parser",
+    ),
+    "batch": (
+        "run a pipeline over days of a lake, on all cores, resumable",
+        "runtimes.batch_lake:add_parser",
+    ),
+    "backfill": (
+        "compute days of a lake anew, show the differences, swap them in",
+        "runtimes.backfill:add_parser",
+    ),
     "deploy": ("put another version of a pipeline on a running node", "runtimes.deploy:add_parser"),
     "schema": (
         "show the schemas of a pipeline's outputs, check and register them",
@@ -92,6 +104,10 @@ COMMANDS = {
         "ask in SQL for what runs left behind: outputs, tapes, checkpoints",
         "runtimes.query.query:add_parser",
     ),
+    "flink": (
+        "make Flink's environment; look after jobs on a Flink cluster",
+        "runtimes.flink.commands:add_parser",
+    ),
     "tape": ("look at a recorded tape: ls, cat, verify", "tape.commands:add_tape_parser"),
     "sim": (
         "write a simulated market day (ITCH 5.0), with labelled quote stuffing",
@@ -104,6 +120,10 @@ COMMANDS = {
     "relay": (
         "pass datagrams on as a bad network would: lost, late, damaged, by a seed",
         "sim.venue.commands:add_parsers",
+    ),
+    "nats": (
+        "put a recorded input into a stream of NATS, or check a stream of rows",
+        "runtimes.nats_commands:add_parser",
     ),
     "spark": (
         "make the environment of Sail or Spark (run --on sail)",
@@ -181,6 +201,8 @@ def _remains(args: argparse.Namespace) -> str:
         if args.tape is None or not (args.tape / "manifest").exists():
             return "; nothing was begun"
         return "; what is on the tape stays: go on with the same command and --resume"
+    if command in ("lake", "batch", "backfill"):
+        return "; what is done stays: go on with the same command"
     return "; no half-written file is left"
 
 

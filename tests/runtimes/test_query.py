@@ -324,3 +324,18 @@ def test_tables_are_listed_with_columns_rows_and_units(ran, capsys):
     assert trade["columns"]["price_ticks"] == {"type": "int64", "unit": "ticks of 0.05"}
     assert main(["query", "--from", str(ran[0]), "--tables"]) == 0
     assert "trade, 400 rows" in capsys.readouterr().out
+
+
+def test_a_delta_table_is_a_table(tmp_path):
+    pytest.importorskip("deltalake", reason='pip install "onetape[lake]"')
+    from tests.lake_tables import DAY, DAY_NS, Odd, odd
+
+    from onetape.connect.lake.output_table import OutputTable, lake_table
+
+    OutputTable(tmp_path, "odd", Odd).append("run", lake_table(Odd, odd(3), {}, DAY), 0)
+    asked = "SELECT max(ts_event_ns) AS ns, max(ts_event) AS at, count(*) AS n FROM odd"
+    (row,) = ot.query(tmp_path, asked).to_pylist()
+
+    assert row["ns"] == DAY_NS * 20_458 + 125
+    assert row["n"] == 3
+    assert str(row["at"]) == "2026-01-05 00:00:00.000000125"

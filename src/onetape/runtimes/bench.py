@@ -42,6 +42,10 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--sizes", type=parse_sizes, metavar="MB,MB", help="of checkpoint: megabytes of state"
     )
+    parser.add_argument(
+        "--price", type=float, metavar="USD", help="of cluster: what a core costs an hour"
+    )
+    parser.add_argument("--only", metavar="WAY,WAY", help="of cluster: only these")
     parser.set_defaults(run=run)
 
 

@@ -22,10 +22,12 @@ from onetape.runtimes.run_file import CHUNK_BYTES, run_file
 from onetape.runtimes.run_kafka import run_kafka
 from onetape.runtimes.run_on import check_not_on, run_on
 from onetape.runtimes.run_options import (
+    CHECKPOINT_S,
     OF_FILE,
     OF_LIVE,
     add_run_parser,
     check_needed,
+    check_not_nats,
     check_options,
     check_tape,
     check_topic_options,
@@ -50,10 +52,12 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.on:
+    if args.on != "edge":
         return run_on(args)
     check_not_on(args)
     pipeline = load_with_settings(args)
+    if args.checkpoint is None:
+        args.checkpoint = CHECKPOINT_S
     check_topic_options(args)
     schema_ids = _schema_ids(pipeline, args)
     if args.kafka is not None:
@@ -73,6 +77,12 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.simulate:
         return _run_twin(pipeline, args)
+    if args.nats:
+        from onetape.runtimes.run_nats import run_nats  # loads what speaks to servers
+
+        _print_facts(run_nats(pipeline, args), args)
+        return 0
+    check_not_nats(args)
     named = given(args.file)
     if not (named and has_several_feeds(pipeline)):
         check_no_venue(pipeline, f"onetape run {args.pipeline} --simulate --seconds 5")

@@ -10,6 +10,7 @@ from onetape.connect.udp import LOOPBACK, RECEIVE_BUFFER_BYTES, Address, parse_a
 from onetape.engine.partition import BY
 from onetape.records import OperatorError
 from onetape.runtimes.edge.words import STRATEGIES
+from onetape.runtimes.flink.options import add_flink_options
 from onetape.runtimes.replay import parse_date, parse_zero_or_more
 from onetape.runtimes.run_on import add_on_options
 from onetape.runtimes.schema import add_registry_options
@@ -36,6 +37,7 @@ examples:
   onetape run standard --kafka 127.0.0.1:9092 --topic itch --topic-out rows --tape tape/
   onetape run standard --udp 239.192.0.1:5000 --udp 239.192.0.2:5000 --tape tape/ \\
       --rerequest 127.0.0.1:5001 --send alert=127.0.0.1:9000
+  onetape run standard --nats nats://127.0.0.1:4222 --stream DAY --stream-out ROWS --tape tape/
   onetape run pipeline.py --on sail --file day.itch --out out/ --shards 4
 
 Wait strategies: sleep (a datagram wakes the loop: near no processor while idle, some microseconds
@@ -44,8 +46,12 @@ journal). --cpu and --realtime help on machines with processors to spare and hur
 """
 
 
+CHECKPOINT_S = 30
+
 # What an option is when it is not given, of those that only a file or only a live feed has.
 OF_FILE: dict[str, Any] = {"speed": None}
+BLOCKS = "blocks"
+OF_NATS = {"stream": None, "stream_out": None, "subject": None}
 OF_LIVE: dict[str, Any] = {
     "rerequest": None,
     "send": [],
@@ -95,6 +101,9 @@ def add_run_parser(subparsers: Any, run: Callable[[argparse.Namespace], int]) ->
     source.add_argument(
         "--from-lake", metavar="URL", help="with --on: a tape table, in a folder or at s3://..."
     )
+    source.add_argument(
+        "--nats", metavar="URL", help="blocks of a stream of NATS: nats://HOST:4222, tls://..."
+    )
     parser.add_argument("--seed", type=int, metavar="N", help="of --simulate (default: 1)")
     parser.add_argument(
         "--tape", type=Path, metavar="DIR", help="a new folder; only --simulate goes without"
@@ -112,9 +121,9 @@ def add_run_parser(subparsers: Any, run: Callable[[argparse.Namespace], int]) ->
     parser.add_argument(
         "--checkpoint",
         type=parse_zero_or_more,
-        default=30,
+        default=None,
         metavar="S",
-        help="seconds between checkpoints (default: %(default)s; 0: none)",
+        help=f"seconds between checkpoints (default: {CHECKPOINT_S}, on Flink 1; 0: none)",
     )
     parser.add_argument(
         "--checkpoints",
@@ -165,7 +174,16 @@ def add_run_parser(subparsers: Any, run: Callable[[argparse.Namespace], int]) ->
     live.add_argument("--cpu", type=int, metavar="N", help="keep the loop on this processor")
     live.add_argument("--realtime", type=int, metavar="PRIORITY", help="1 to 99 (SCHED_FIFO)")
     live.add_argument("--seconds", type=parse_zero_or_more, metavar="S", help="end after this time")
+    nats = parser.add_argument_group("blocks of NATS JetStream (onetape nats publish makes them)")
+    nats.add_argument("--stream", metavar="NAME", help="where they are; it has one shard")
+    nats.add_argument(
+        "--stream-out", metavar="NAME", help="where the rows of all outputs go, as blocks"
+    )
+    nats.add_argument(
+        "--subject", metavar="SUBJECT", help="of one event a message: some of the stream"
+    )
     add_on_options(parser)
+    add_flink_options(parser)
     parser.set_defaults(run=run)
 
 
@@ -178,7 +196,7 @@ def add_topic_options(group: Any) -> None:
         "--encoding",
         choices=encodings,
         default="blocks",
-        help="of --topic: blocks of a stream, or one event a record (default: %(default)s)",
+        help="of --topic or --stream: blocks, or one event a record (default: %(default)s)",
     )
     group.add_argument(
         "--encoding-out",
@@ -232,7 +250,8 @@ OF_TOPIC: dict[str, Any] = {
 def check_topic_options(args: argparse.Namespace) -> None:
     """Options of --kafka without it, and of others with it, would do nothing: refused."""
     if args.kafka is None:
-        of_others, said = OF_TOPIC, "is of a Kafka topic (--kafka BROKERS --topic TOPIC)"
+        of_others = {n: d for n, d in OF_TOPIC.items() if n != "encoding" or not args.nats}
+        said = "is of a Kafka topic (--kafka BROKERS --topic TOPIC)"
     else:
         of_others = {n: d for n, d in (OF_FILE | OF_LIVE).items() if n != "seconds"}
         of_others |= {"partitions": None, "date": None, "seed": None}
@@ -268,6 +287,13 @@ def check_options(args: argparse.Namespace, *, is_live: bool) -> None:
                 else f"{option} is of a live feed (--udp); with a file it would do nothing, so "
                 "leave it out" + (" (rows go to --out DIR)" if name == "send" else "")
             )
+
+
+def check_not_nats(args: argparse.Namespace) -> None:
+    """Without --nats its options would do nothing."""
+    for name, default in OF_NATS.items():
+        if getattr(args, name) != default:
+            raise OperatorError(f"--{name.replace('_', '-')} is of NATS; say where it is (--nats)")
 
 
 def check_tape(tape: Path, resume: bool) -> None:

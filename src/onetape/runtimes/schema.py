@@ -9,7 +9,7 @@ from onetape.engine.graph import Pipeline
 from onetape.records import OperatorError
 from onetape.records.compatibility import MODES
 from onetape.runtimes.load import load_pipeline
-from onetape.runtimes.schemas import KINDS, Verdict, judged, register, subjects_of
+from onetape.runtimes.schemas import KINDS, Verdict, judged, register
 
 DESCRIPTION = """\
 The schemas of a pipeline's outputs, for those who read its topics.
@@ -83,16 +83,20 @@ def run(args: argparse.Namespace) -> int:
     is_good = not any(verdict.problems for verdict in verdicts)
     ids: dict[str, int] = {}
     if args.action == "register" and is_good:
-        if args.compatibility:
-            for subject in subjects_of(pipeline, args.topic).values():
-                registry.set_compatibility(args.compatibility, subject)
+        _set_rule(registry, args.compatibility, [v.subject for v in verdicts if v.before])
         ids = register(pipeline, registry, args.topic)
+        _set_rule(registry, args.compatibility, [v.subject for v in verdicts if not v.before])
     if args.json:
         told = [_told(verdict) | {"id": ids.get(verdict.output)} for verdict in verdicts]
         print(json.dumps({"outputs": told}))
     else:
         print("\n".join(lines_of(verdicts, ids)))
     return 0 if is_good else 1
+
+
+def _set_rule(registry: Registry, mode: str | None, subjects: list[str]) -> None:
+    for subject in subjects if mode else []:
+        registry.set_compatibility(str(mode), subject)
 
 
 def lines_of(verdicts: list[Verdict], ids: dict[str, int]) -> list[str]:

@@ -1,7 +1,7 @@
 """The schemas of a pipeline's outputs beside those that a registry, or a tape's versions, have.
 
-An output's subject is its topic with `-value` behind, as the registry's clients have it; its topic is
-TOPIC.output, or the output's name where none is said.
+An output's subject is its topic with `-value` behind, as the registry's clients have it. The topic
+is TOPIC.output, or the output's name where none is said.
 """
 
 from collections.abc import Callable, Sequence

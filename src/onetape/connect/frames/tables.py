@@ -1,7 +1,8 @@
 """Whatever the table is, a schema and record batches of it, a bounded number of rows at a time.
 
 Files are known by their content: Parquet, Arrow IPC (Feather), else CSV, plain or compressed. A CSV
-is read as text in all its columns, so that a price is what was written and not the float near it.
+is read as text in all its columns, so that a price is what was written and not the float near it. A
+folder with a `_delta_log`, or an address in an object store, is a Delta table.
 """
 
 import glob
@@ -13,7 +14,7 @@ from typing import Any
 from onetape.records import DeclarationError, OperatorError, PeerError
 
 CSV_BLOCK_BYTES = 1 << 20
-KINDS = "a path of Parquet, CSV or Arrow IPC, a pyarrow, Polars or pandas table"
+KINDS = "a path of Parquet, CSV, Arrow IPC or a Delta table, a pyarrow, Polars or pandas table"
 
 
 @dataclass
@@ -34,6 +35,8 @@ class Opened:
 def open_tables(what: Any) -> list[Opened]:
     """The tables of a path, a glob pattern, a list of those, or of a frame in memory."""
     if isinstance(what, str | Path):
+        if str(what).startswith("s3://") or (Path(what) / "_delta_log").is_dir():
+            return [_delta(str(what))]
         return [_open_file(path) for path in _paths(str(what))]
     if isinstance(what, list | tuple):
         return [opened for each in what for opened in open_tables(each)]
@@ -77,6 +80,22 @@ def _parquet(path: Path) -> Opened:
 
     with pq.ParquetFile(path) as file:
         return Opened(str(path), _types(file.schema_arrow), batches, rows=file.metadata.num_rows)
+
+
+def _delta(url: str) -> Opened:
+    """The current version of a Delta table, file by file."""
+    from onetape.connect.lake import store
+
+    table = store.open_table(url)
+    if table is None:
+        raise OperatorError(f"{url} is no Delta table")
+    dataset = table.to_pyarrow_dataset()
+
+    def batches(names: list[str], rows: int) -> Iterator[Any]:
+        with store.heard(f"{url} cannot be read"):
+            yield from _cut(dataset.to_batches(columns=names), names, rows)
+
+    return Opened(url, _types(dataset.schema), batches)
 
 
 def _ipc(path: Path, opener: Any) -> Opened:

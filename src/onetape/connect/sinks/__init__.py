@@ -1,7 +1,8 @@
 """Where rows go: `stream >> ot.parquet("out/")`, csv, jsonl, stdout, callback, tcp, webhook.
 
 A sink in a pipeline is a value. A runtime opens it, hands it every row of its output in order, and
-closes it; none of this is on the hot path. (`ot.udp` is: its rows leave from the hot loop itself.)
+closes it; none of this is on the hot path. (`ot.udp` is: its rows leave from the hot loop itself;
+`ot.delta` has a room of its own, `connect/lake`.)
 
 Files and callbacks see rows as they are made. What leaves the machine by `tcp` and `webhook` goes
 through an outbox: only rows that a crash cannot take back, in order, tried again until taken, and

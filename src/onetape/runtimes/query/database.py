@@ -15,7 +15,13 @@ from typing import Any
 from onetape.engine.graph import Pipeline
 from onetape.records import OnetapeError, OperatorError
 from onetape.runtimes.query.of_tape import tape_tables
-from onetape.runtimes.query.tables import QueryTable, Streamed, moment_of, parquet_tables
+from onetape.runtimes.query.tables import (
+    QueryTable,
+    Streamed,
+    delta_tables,
+    moment_of,
+    parquet_tables,
+)
 from onetape.tape.layout import MANIFEST, WATERMARK
 
 BATCH_ROWS = 1 << 16
@@ -41,7 +47,7 @@ def tables_of(folders: list[Path], pipeline: Pipeline | None = None) -> list[Que
         places |= {place.resolve(): None for place in (folder, *inner)}
     found: dict[str, dict[Path, QueryTable]] = {}
     for place in places:
-        for table in parquet_tables(place):
+        for table in delta_tables(place) or parquet_tables(place):
             found.setdefault(table.name, {})[place] = table
     written = {name: list(of) for name, of in found.items()}
     for place in places:

@@ -1,4 +1,5 @@
-"""What a folder holds, as tables for a query: Parquet files here, tapes in `of_tape.py`.
+"""What a folder holds, as tables for a query: Parquet files and Delta tables here, tapes in
+`of_tape.py`.
 
 A time is a whole number of ns in the column of its name (`ts_event_ns`), and beside it a timestamp
 without `_ns`; DuckDB's own reading of a time with a zone would cut it to microseconds. Texts are
@@ -6,7 +7,7 @@ texts, UNSET is null. Nothing is read before a query asks for it, and a table ca
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -94,7 +95,22 @@ def parquet_tables(folder: Path) -> list[QueryTable]:
     return found
 
 
-def plain_schema(schema: Any) -> Any:
+def delta_tables(folder: Path) -> list[QueryTable]:
+    """The folder as a Delta table, in its current version, if it is one."""
+    if not (folder / "_delta_log").is_dir():
+        return []
+    from onetape.connect.lake import store
+
+    table = store.open_table(str(folder))
+    dataset = table.to_pyarrow_dataset()
+    # Its timestamps are of microseconds; the query makes its own, of ns.
+    made = [moment_of(each) for each in dataset.schema]
+    fields = [each for each in dataset.schema if each.name not in made]
+    plain = plain_schema(fields)
+    return [QueryTable(folder.name, plain, dataset.replace_schema(plain), str(folder))]
+
+
+def plain_schema(schema: Iterable[Any]) -> Any:
     """The same columns: times as numbers of ns, texts as texts."""
     import pyarrow as pa
 
