@@ -170,12 +170,16 @@ def on_spark(engine: str, recorded: Recorded) -> Ran:
 
 
 def on_flink(recorded: Recorded) -> Ran:
-    """Blocks through a Flink cluster of this machine, a slot a shard."""
+    """Blocks through a Flink cluster of this machine, up to a slot a processor."""
     from onetape.runtimes.flink.recorded import run_recorded
 
     def run(take: Callable[..., None]) -> Any:
         return run_recorded(
-            recorded.pipeline, recorded.inputs(), parallelism=recorded.shards, take=take
+            recorded.pipeline,
+            recorded.inputs(),
+            parallelism=min(recorded.shards, os.cpu_count() or 1),
+            shards=recorded.shards,
+            take=take,
         )
 
     def rows() -> Iterator[Rows]:

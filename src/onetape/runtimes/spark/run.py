@@ -31,6 +31,11 @@ from onetape.runtimes.spark.process import run_job
 from onetape.runtimes.spark.streams import Streams, of_lake, written
 
 BLOCKS = "blocks"  # in the folder of the outputs: what the engine made
+# Options of `run` that are of streams or of Flink, and their values when they are not given.
+OF_OTHERS: dict[str, Any] = {
+    "kafka": None, "nats": None, "topic_out": None, "checkpoint": None, "checkpoints": None,
+    "parallelism": None, "process": False, "start": None, "state": None, "flink_settings": [],
+}  # fmt: skip
 
 
 def run_on(args: argparse.Namespace) -> int:
@@ -163,6 +168,11 @@ def _streams(
 
 
 def _check(args: argparse.Namespace) -> None:
+    for name, default in OF_OTHERS.items():
+        if getattr(args, name) != default:
+            option = {"start": "--from", "flink_settings": "-D"}.get(name)
+            option = option or f"--{name.replace('_', '-')}"
+            raise OperatorError(f"{option} does nothing with --on {args.on}; leave it out")
     if args.carry is not None and args.from_lake is None:
         raise OperatorError("--carry is of days in a lake: give --from-lake URL")
     if args.from_lake is not None and args.shards != 1:
