@@ -15,9 +15,9 @@ from onetape.records import OperatorError
 from onetape.runtimes.blocks import EVENTS
 from onetape.runtimes.flink.cluster import LocalCluster
 from onetape.runtimes.flink.environment import Environment, find
+from onetape.runtimes.flink.java_kafka import java_properties
 from onetape.runtimes.flink.jobs import LOOK_S, Running
 from onetape.runtimes.flink.options import CHECKPOINT_S, check, settings_of
-from onetape.runtimes.flink.java_kafka import java_properties
 from onetape.runtimes.flink.recorded import run_recorded
 from onetape.runtimes.flink.rest import Cluster
 from onetape.runtimes.flink.streams import make_output, manifest_in
