@@ -12,7 +12,6 @@ OF_THE_EDGE = {
     "dead_letters": None,
     "to_end": False,
     "transaction": 50,
-    "kafka_options": None,
 }
 
 CHECKPOINT_S = 1

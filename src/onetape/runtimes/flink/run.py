@@ -9,15 +9,18 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
+from onetape.connect.kafka.settings import settings
 from onetape.engine.graph import Pipeline
 from onetape.records import OperatorError
 from onetape.runtimes.blocks import EVENTS
 from onetape.runtimes.flink.cluster import LocalCluster
 from onetape.runtimes.flink.environment import Environment, find
+from onetape.runtimes.flink.java_kafka import java_properties
 from onetape.runtimes.flink.jobs import LOOK_S, Running
 from onetape.runtimes.flink.options import CHECKPOINT_S, check, settings_of
 from onetape.runtimes.flink.recorded import run_recorded
 from onetape.runtimes.flink.rest import Cluster
+from onetape.runtimes.flink.streams import make_output, manifest_in
 from onetape.runtimes.flink.submit import Job
 from onetape.runtimes.inputs import inputs_of
 from onetape.runtimes.progress import Progress
@@ -118,7 +121,12 @@ def job_of(
     environment: Environment,
     args: argparse.Namespace,
 ) -> Job:
+    """The job that the options say; looks at its topics."""
     is_remote = bool(args.cluster)
+    known = settings(args.kafka, args.kafka_options)
+    as_java = java_properties(known.options)
+    manifest = manifest_in(known, args.topic)
+    make_output(known, args.topic_out, manifest)
     return Job(
         cluster.address,
         name,
@@ -127,7 +135,10 @@ def job_of(
         mode="process" if args.process else "thread",
         parallelism=args.parallelism,
         checkpoint_ms=max(1, round(_checkpoint_s(args) * 1000)),
-        kafka=args.kafka,
+        manifest=manifest,
+        kafka=known.brokers,
+        consumer=as_java,
+        producer=as_java,
         topic=args.topic,
         topic_out=args.topic_out,
         start=_start(args.start),
