@@ -366,12 +366,12 @@ def test_of_three_brokers_any_one_may_be_killed():
             for n in range(300):
                 publisher.put(Record(topic, b"%d" % n, n % 2))
                 if n % 10 == 9:
-                    publisher.commit()
+                    publisher.commit([Reached(topic, 0, n)])
                 if n in (100, 200):
                     member = draw.choice(list(cluster.members))
                     cluster.kill(member)
                     cluster.begin(member)
-            publisher.commit()
+            publisher.commit([Reached(topic, 0, 300)])
         cluster.wait()
 
         records = everything(cluster, topic, 2)

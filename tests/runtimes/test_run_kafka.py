@@ -240,7 +240,7 @@ def await_loop(process, tape):
     """Until it tells of itself, or has ended."""
     told, began_s = tape / "live.json", time.time()
     wait_for(
-        lambda: process.poll() is not None or told.exists() and told.stat().st_mtime > began_s,
+        lambda: process.poll() is not None or (told.exists() and told.stat().st_mtime > began_s),
         "the node's loop",
         300,
     )
