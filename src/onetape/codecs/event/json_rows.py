@@ -70,9 +70,7 @@ class JsonDecoder(Decoder):
 
     def __call__(self, message: bytes) -> tuple[Any, ...]:
         try:
-            told = json.loads(
-                self._body(message), parse_float=_decimal, parse_constant=_no_constant
-            )
+            told = READER.decode(self._body(message).decode())
         except (ValueError, RecursionError) as why:
             raise self._because(f"the bytes are no JSON ({why})") from None
         if not isinstance(told, dict):
@@ -212,3 +210,6 @@ def _decimal(value: Any) -> Decimal:
 
 def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON")
+
+
+READER = json.JSONDecoder(parse_float=_decimal, parse_constant=_no_constant)
