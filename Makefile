@@ -10,6 +10,7 @@
 BIN := .venv/bin
 WORKERS ?= 2
 UV ?= uv
+SERVERS ?= $(or $(ONETAPE_SERVERS),$(HOME)/.cache/onetape/servers)
 
 # A stamp says that the environment is complete. Its name carries a checksum of this folder's path,
 # because an environment holds absolute paths: one that was moved or copied here does not count.
@@ -17,12 +18,13 @@ HERE := $(shell pwd | cksum | cut -d' ' -f1)
 RUN := .venv/run-$(HERE)
 DEV := .venv/dev-$(HERE)
 SITE := .venv/site-$(HERE)
+CLIENTS := .venv/clients-$(HERE)
 # Neither does one whose Python has since gone: then all stamps are made anew.
 GONE := $(shell test -x $(BIN)/python || echo gone)
 
 PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 
-.PHONY: help demo test test-all check wheel bench docs clean requirements modes gone
+.PHONY: help demo test test-all test-cluster servers check wheel bench docs clean requirements modes gone
 
 help: ## this list
 	@echo 'onetape: make WORD, where WORD is one of'
@@ -38,6 +40,16 @@ test: modes ## the fast tests, and tests/modes again as plain Python and with bo
 
 test-all: modes ## every test, the slow ones too
 	@$(BIN)/pytest -n $(WORKERS) -q $(ARGS)
+
+test-cluster: $(CLIENTS) ## the tests with Kafka, Flink, Spark and the like; what is absent is named
+	@$(BIN)/pytest -n $(WORKERS) -q -m cluster $(ARGS)
+
+servers: $(CLIENTS) ## install Kafka, registry, QuestDB, NATS, and Flink, Sail, Spark: some 4 GB
+	@ONETAPE=$(BIN)/onetape deploy/servers "$(SERVERS)" $(ARGS) || \
+	    echo 'what is named above is missing; its tests will skip' >&2
+	@echo 'now:'
+	@echo '  export ONETAPE_SERVERS="$(SERVERS)" ONETAPE_S3_SERVER="$(SERVERS)/s3"'
+	@echo '  make test-cluster'
 
 modes: $(DEV)
 	@echo 'tests/modes as plain Python:'
@@ -72,14 +84,21 @@ clean: ## remove .venv, build outputs and caches of tools
 PIN = $(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 \
 	--custom-compile-command "make requirements" $(ARGS)
 
+# Engines whose versions cannot be those of onetape itself: `onetape spark setup` and its like.
+ENGINES := sail spark
+
 requirements: ## compile requirements/*.txt again, with uv; ARGS=--upgrade for newer versions
 	@command -v $(UV) >/dev/null || { echo 'make requirements: needs uv: pip install uv' >&2; exit 1; }
 	@$(PIN) -o requirements/run.txt pyproject.toml >/dev/null
 	@$(PIN) -o requirements/build.txt requirements/build.in >/dev/null
 	@$(PIN) -o requirements/dev.txt -c requirements/run.txt -c requirements/build.txt \
 	    pyproject.toml requirements/build.in requirements/dev.in >/dev/null
+	@$(PIN) -o requirements/clients.txt -c requirements/dev.txt requirements/clients.in >/dev/null
 	@$(PIN) -o requirements/docs.txt -c requirements/dev.txt requirements/docs.in >/dev/null
-	@! grep -nE 'https?:|index-url|find-links' requirements/*.txt \
+	@for engine in $(ENGINES); do \
+	    $(PIN) -o src/onetape/requirements/$$engine.txt requirements/$$engine.in >/dev/null || exit 1; \
+	done
+	@! grep -nE 'https?:|index-url|find-links' requirements/*.txt src/onetape/requirements/*.txt \
 	    || { echo 'make requirements: the lines above name a download address' >&2; exit 1; }
 
 # What follows makes the environment.
@@ -134,6 +153,12 @@ $(DEV): $(RUN) requirements/dev.txt
 	@exec >&2; set -e; \
 	echo 'onetape: installing pytest, Hypothesis, ruff and mypy (half a minute, once)'; \
 	$(PIP) install --require-hashes --only-binary=:all: -r requirements/dev.txt; \
+	touch $@
+
+$(CLIENTS): $(DEV) requirements/clients.txt
+	@exec >&2; set -e; \
+	echo 'onetape: installing clients of Kafka, NATS, QuestDB and Delta (half a minute, once)'; \
+	$(PIP) install --require-hashes --only-binary=:all: -r requirements/clients.txt; \
 	touch $@
 
 $(SITE): $(DEV) requirements/docs.txt

@@ -105,9 +105,17 @@ COMMANDS = {
         "pass datagrams on as a bad network would: lost, late, damaged, by a seed",
         "sim.venue.commands:add_parsers",
     ),
+    "spark": (
+        "make the environment of Sail or Spark (run --on sail)",
+        "runtimes.spark.commands:add_parser",
+    ),
     "bench": (
         "measure this machine: itch, window, columns, tape, wire and others",
         "runtimes.bench:add_parser",
+    ),
+    "job": (
+        "run a command once for a key, with retries and a record: for cron, Airflow, Argo",
+        "runtimes.job.commands:add_parser",
     ),
     "completion": ("print what makes a shell complete onetape", "runtimes.completion:add_parser"),
 }
@@ -131,13 +139,14 @@ def main(argv: list[str] | None = None) -> int:
 def _run(argv: list[str]) -> int:
     from onetape.records import OnetapeError
 
-    words = [word for word in argv if word != "--traceback"]
+    ours = argv[: argv.index("--")] if "--" in argv else argv  # behind it: of another command
+    words = [word for word in ours if word != "--traceback"] + argv[len(ours) :]
     parser = make_parser([word for word in words if not word.startswith("-")][:1])
     args = parser.parse_args(words)
     if not hasattr(args, "run"):
         parser.print_help()
         return 2
-    shows_all = "--traceback" in argv  # before the command or after it
+    shows_all = "--traceback" in ours  # before the command or after it
     try:
         return int(args.run(args))
     except KeyboardInterrupt:

@@ -13,6 +13,8 @@ kernel) that carries `dtype`, the layout of one row of a block. The last fields 
 import hashlib
 import json
 from collections import namedtuple
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, TypeVar, cast, dataclass_transform
 
 import numpy as np
@@ -24,7 +26,12 @@ T = TypeVar("T")
 
 
 @dataclass_transform(frozen_default=True)
-def record(cls: type[T] | None = None, *, version: int = 1) -> Any:
+def record(
+    cls: type[T] | None = None,
+    *,
+    version: int = 1,
+    was: Mapping[str, str | tuple[str, ...]] | None = None,
+) -> Any:
     """Make `cls` a record: fields of fixed size. A change of layout is a new `version`.
 
     ```python
@@ -37,13 +44,16 @@ def record(cls: type[T] | None = None, *, version: int = 1) -> Any:
     assert Edge(1, 7, -3).ticks == -3
     ```
 
+    was  {"ticks": "edge_ticks"}: names that fields had in earlier versions, by which what others
+         have written or read with those is understood: docs/SCHEMAS.md
+
     DeclarationError: a field whose type is none, or a default that does not fit.
     """
     if cls is None:
-        return lambda c: record(c, version=version)
+        return lambda c: record(c, version=version, was=was)
     about: dict[str, Any] = {"__doc__": cls.__doc__, "__module__": cls.__module__}
     about |= {"__qualname__": cls.__qualname__, "version": version}
-    fields = fields_of(cls)
+    fields = _with_old_names(cls, fields_of(cls), was or {})
     return made_record(cls.__name__, fields, _defaults(cls, fields), **about)
 
 
@@ -71,6 +81,28 @@ def _defaults(cls: type, fields: dict[str, Field]) -> tuple[Any, ...]:
                 f"{cls.__qualname__}.{name}: its default {value!r} does not fit the field"
             )
     return tuple(given.values())
+
+
+def _with_old_names(
+    cls: type, fields: dict[str, Field], was: Mapping[str, str | tuple[str, ...]]
+) -> dict[str, Field]:
+    made, taken = dict(fields), set(fields)
+    for name, given in was.items():
+        if name not in fields:
+            raise DeclarationError(
+                f"{cls.__qualname__}: was={{{name!r}: ...}} is of no field; write the new name "
+                f"first, one of {', '.join(fields)}"
+            )
+        old = (given,) if isinstance(given, str) else tuple(given)
+        for one in old:
+            if not one.isidentifier() or one in taken:
+                raise DeclarationError(
+                    f"{cls.__qualname__}.{name} was {one!r}: expected a name that no field has "
+                    "or had"
+                )
+            taken.add(one)
+        made[name] = replace(fields[name], was=old)
+    return made
 
 
 def is_record(thing: Any) -> bool:

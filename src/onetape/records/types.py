@@ -9,12 +9,14 @@ given as "5ms" is 5_000_000 (nanoseconds).
 
 import re
 from dataclasses import dataclass
+from dataclasses import field as attribute
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import numpy as np
 
 from onetape.records.errors import DeclarationError
 
+LENGTH_MAX = 65536  # values of an array field
 RESERVED = ("dtype", "fields", "version")  # what a record's class has: see declare.py
 
 UNSET = -(2**63)
@@ -28,10 +30,19 @@ last_ticks: ot.i64 = ot.UNSET
 
 @dataclass(frozen=True)
 class Field:
-    """What an annotation says of a field: its scalar code ('i8', 'u4', ...) and its length."""
+    """What an annotation says of a field: its scalar code ('i8', 'u4', ...) and its length.
+
+    was  names it had in earlier versions: what `@record(was=...)` says of it
+    """
 
     code: str
     length: int | None = None
+    was: tuple[str, ...] = attribute(default=(), compare=False, repr=False)
+
+    @property
+    def word(self) -> str:
+        """As it is declared: 'u32', 'u64[16]'."""
+        return _WORDS[self.code] + ("" if self.length is None else f"[{self.length}]")
 
     def holds(self, value: Any) -> bool:
         """Can a field have this value?"""
@@ -45,6 +56,27 @@ class Field:
 
     def numpy(self) -> Any:
         return self.code if self.length is None else (self.code, (self.length,))
+
+
+_WORDS = {
+    "<i8": "i64",
+    "<i4": "i32",
+    "<u8": "u64",
+    "<u4": "u32",
+    "<u2": "u16",
+    "|u1": "u8",
+    "<f8": "f64",
+}
+
+
+def field_called(word: str) -> Field | None:
+    """The field that a `Field.word` tells of; None if it is none."""
+    scalar, bracket, length = word.partition("[")
+    code = {name: code for code, name in _WORDS.items()}.get(scalar)
+    if code is None or not bracket:
+        return None if code is None else Field(code)
+    found = re.fullmatch(r"([1-9]\d{0,4})\]", length)
+    return Field(code, int(found[1])) if found and int(found[1]) <= LENGTH_MAX else None
 
 
 i64 = Annotated[int, Field("<i8")]
@@ -109,7 +141,7 @@ class Array:
     def __class_getitem__(cls, of: Any) -> Any:
         scalar, length = of
         field = field_of(scalar)
-        if field is None or field.length is not None or not 0 < length <= 65536:
+        if field is None or field.length is not None or not 0 < length <= LENGTH_MAX:
             raise DeclarationError(
                 f"Array[{scalar!r}, {length!r}]: expected a scalar type and 1 to 65536"
             )

@@ -19,6 +19,7 @@ from onetape.runtimes.progress import Progress
 from onetape.runtimes.replay import note_date
 from onetape.runtimes.run_feeds import run_feeds
 from onetape.runtimes.run_file import CHUNK_BYTES, run_file
+from onetape.runtimes.run_on import check_not_on, run_on
 from onetape.runtimes.run_options import (
     OF_FILE,
     OF_LIVE,
@@ -45,6 +46,9 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.on:
+        return run_on(args)
+    check_not_on(args)
     pipeline = load_with_settings(args)
     if args.simulate:
         return _run_twin(pipeline, args)

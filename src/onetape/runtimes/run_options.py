@@ -10,6 +10,7 @@ from onetape.engine.partition import BY
 from onetape.records import OperatorError
 from onetape.runtimes.edge.words import STRATEGIES
 from onetape.runtimes.replay import parse_date, parse_zero_or_more
+from onetape.runtimes.run_on import add_on_options
 from onetape.runtimes.settings import add_options
 from onetape.tape.checkpoint_keep import DEFAULT, Retention
 from onetape.tape.inspect import is_open
@@ -31,6 +32,7 @@ examples:
   onetape run pipeline.py --simulate --seconds 5 --seed 1
   onetape run standard --udp 239.192.0.1:5000 --udp 239.192.0.2:5000 --tape tape/ \\
       --rerequest 127.0.0.1:5001 --send alert=127.0.0.1:9000
+  onetape run pipeline.py --on sail --file day.itch --out out/ --shards 4
 
 Wait strategies: sleep (a datagram wakes the loop: near no processor while idle, some microseconds
 more latency), yield, spin (least latency, one processor all of the time: leave another for the
@@ -82,6 +84,9 @@ def add_run_parser(subparsers: Any, run: Callable[[argparse.Namespace], int]) ->
         "--simulate",
         action="store_true",
         help="the simulated twin of the venues that the pipeline names (binance:BTCUSDT)",
+    )
+    source.add_argument(
+        "--from-lake", metavar="URL", help="with --on: a tape table, in a folder or at s3://..."
     )
     parser.add_argument("--seed", type=int, metavar="N", help="of --simulate (default: 1)")
     parser.add_argument(
@@ -151,6 +156,7 @@ def add_run_parser(subparsers: Any, run: Callable[[argparse.Namespace], int]) ->
     live.add_argument("--cpu", type=int, metavar="N", help="keep the loop on this processor")
     live.add_argument("--realtime", type=int, metavar="PRIORITY", help="1 to 99 (SCHED_FIFO)")
     live.add_argument("--seconds", type=parse_zero_or_more, metavar="S", help="end after this time")
+    add_on_options(parser)
     parser.set_defaults(run=run)
 
 

@@ -44,5 +44,14 @@ class GrowingFile:
             self.failure = why.strerror or str(why)
         return not self._waiting
 
+    def begin_again(self) -> bool:
+        """Drop what was written, and give the disk back its room; whether that could be done."""
+        try:
+            self._file.seek(0)
+            self._file.truncate()
+        except OSError:
+            return False
+        return True
+
     def close(self) -> None:
         self._file.close()

@@ -30,9 +30,9 @@ DURABLE_POLL_S = 0.01
 LAST_TRY_S = 5.0  # how long `close` waits for what is not yet delivered
 HANG_UP_S = 0.5  # and then for a call that is under way
 
-# Takes rows as (key, JSON). Returns why some were refused for good, a reason each; raises when
-# rows were not taken and may be tried again.
-Deliver = Callable[[list[tuple[str, bytes]]], list[str]]
+# Takes rows, as (key, JSON) where nothing else is said. Returns why some were refused for good, a
+# reason each; raises when rows were not taken and may be tried again.
+Deliver = Callable[[Any], list[str]]
 
 
 class Outbox:
@@ -71,19 +71,16 @@ class Outbox:
 
     def take(self, rows: Any, origins: Any) -> None:
         """Keep these rows; those that an earlier run delivered are passed over."""
-        lines = []
-        for told, origin in zip(self._output.dicts(rows), origins, strict=True):
-            self._seen += 1
-            if self._seen > self._skip:
-                entry = [int(origin["tape_offset"]), key_of(self._output.name, told, origin), told]
-                lines.append(json.dumps(entry).encode() + b"\n")
-        if lines:
+        passed = min(len(rows), max(0, self._skip - self._seen))
+        self._seen += len(rows)
+        if new := len(rows) - passed:
+            entries = self._as_kept(rows[passed:], origins[passed:])
             with self._lock:
-                if self._file.append(b"".join(lines)):
-                    self._kept += len(lines)
+                if self._file.append(entries):
+                    self._kept += new
                     self._lock.notify()
                 else:
-                    self._left_out += len(lines)
+                    self._left_out += new
 
     def tend(self) -> list[str]:
         """What is wrong; the thread tends to it by itself."""
@@ -147,10 +144,10 @@ class Outbox:
                 if self._hurry or self._to_do() == 0:
                     return
             try:
-                lines, following = self._read(at)
-                batch = self._durable(lines)
-                if batch is None:
+                kept, following = self._read(at)
+                if not self._are_durable(self._last_offset(kept)):
                     return
+                batch = self._as_delivered(kept)
                 reasons = self._deliver(batch)
             except Exception as why:  # nobody else would hear of it
                 self.failures += 1
@@ -169,32 +166,58 @@ class Outbox:
                 self.last_failure = ""
                 self.delivered += len(batch)
                 self._write_note()
+                at = at if self._to_do() else self._after_all(at)
 
     def _to_do(self) -> int:
         return self.waiting() - self._left_out
 
-    def _read(self, at: int) -> tuple[list[Any], int]:
+    def _read(self, at: int) -> tuple[Any, int]:
+        """The next of what is kept, at that place of the file; and where it ends."""
         with self._lock:
             self._file.flush()
             self._rows.seek(at)
-            lines: list[Any] = []
-            for _ in range(min(self._rows_at_once, self._to_do())):
-                line = self._rows.readline()
-                if not line.endswith(b"\n"):
-                    break
-                at += len(line)
-                lines.append(json.loads(line))
-        if not lines:
+            kept, size = self._next_kept(min(self._rows_at_once, self._to_do()))
+        if not size:
             raise OSError(f"{self._file.path}: {self._file.failure or 'its rows are gone'}")
-        return lines, at
+        return kept, at + size
 
-    def _durable(self, lines: list[Any]) -> list[tuple[str, bytes]] | None:
-        """The rows, once no crash can take them back; None if the run ends before."""
+    def _are_durable(self, offset: int) -> bool:
+        """Wait until no crash can take this frame back; False if the run ends before."""
         durable = self._output.durable
-        while durable is not None and durable() <= max(offset for offset, _, _ in lines):
+        while durable is not None and durable() <= offset:
             if not self._wait(DURABLE_POLL_S):
-                return None
-        return [(key, json.dumps({"key": key} | told).encode()) for _, key, told in lines]
+                return False
+        return True
+
+    def _after_all(self, at: int) -> int:
+        """All that is kept was delivered: where the next rows will stand in the file."""
+        return at
+
+    # The form in which rows are kept and delivered: JSON here; see rows_outbox.py for another.
+
+    def _as_kept(self, rows: Any, origins: Any) -> bytes:
+        lines = []
+        for told, origin in zip(self._output.dicts(rows), origins, strict=True):
+            entry = [int(origin["tape_offset"]), key_of(self._output.name, told, origin), told]
+            lines.append(json.dumps(entry).encode() + b"\n")
+        return b"".join(lines)
+
+    def _next_kept(self, rows_max: int) -> tuple[Any, int]:
+        """Whole rows at the file's place, and how many bytes they took."""
+        lines, size = [], 0
+        for _ in range(rows_max):
+            line = self._rows.readline()
+            if not line.endswith(b"\n"):
+                break
+            size += len(line)
+            lines.append(json.loads(line))
+        return lines, size
+
+    def _last_offset(self, kept: Any) -> int:
+        return max(offset for offset, _, _ in kept)
+
+    def _as_delivered(self, kept: Any) -> Any:
+        return [(key, json.dumps({"key": key} | told).encode()) for _, key, told in kept]
 
     def _wait(self, seconds: float) -> bool:
         """Whether there is time to go on after a pause."""

@@ -13,13 +13,18 @@ from typing import Any
 
 import numpy as np
 
+from onetape.connect.questdb.http import Server
 from onetape.engine.graph import Pipeline
 from onetape.records import OperatorError
 from onetape.runtimes.load import load_pipeline
 from onetape.runtimes.query.database import answer, tables_of
+from onetape.runtimes.query.questions import Question
+from onetape.runtimes.query.ready import add_questions, question_of
 from onetape.runtimes.query.tables import described, described_json
 
 SHOWN_ROWS = 100
+QUESTDB = "questdb:"
+TABLES = "SELECT table_name, designatedTimestamp AS time, dedup FROM tables() ORDER BY table_name"
 
 DESCRIPTION = """\
 Ask in SQL (DuckDB's) for what runs have left behind: the Parquet files of --out, tapes, and the
@@ -34,6 +39,8 @@ examples:
   onetape query --from tape/ --pipeline standard "SELECT * FROM gaps" --json
   onetape query --from tape/ "SELECT kind, count(*), sum(length_bytes) FROM frames GROUP BY 1"
   onetape query --from out/ "SELECT * FROM trade_price" --parquet priced.parquet
+  onetape query --from out/ --sample-by trade 1s
+  onetape query --questdb 127.0.0.1:9000 --sample-by trade 1s
 
 Several folders with a table of the same name: SELECT * FROM "monday/trade" (--tables lists them).
 Times: ts_event_ns is a number of ns, ts_event the same as a timestamp. Prices: in TABLE they are
@@ -43,9 +50,10 @@ ticks, in TABLE_price decimals, where the tick is known.
 
 def query(
     folder: str | Path | Sequence[str | Path],
-    sql: str,
+    sql: str | Question,
     *,
     pipeline: Pipeline | str | None = None,
+    login: str = "",
 ) -> Any:
     """SQL over the outputs, tapes and checkpoints in a folder (or several): a pyarrow Table.
 
@@ -53,11 +61,19 @@ def query(
     lots = ot.query(out, "SELECT instrument_id, sum(qty_lots) FROM trade GROUP BY 1")
     ```
 
+    folder    or "questdb:HOST:PORT": the tables of a QuestDB server, in its SQL
+    sql       or a ready question: see `onetape.runtimes.query.questions`
     pipeline  what reads a tape, or its file: its sources and outputs are tables too
+    login     of QuestDB: 'env:NAME', of a variable that holds USER:PASSWORD, or a token
 
     See docs/QUERY.md. Needs duckdb (`pip install 'onetape[query]'`). OperatorError: no such table
     (it names the nearest), or what DuckDB said.
     """
+    if isinstance(folder, str) and folder.startswith(QUESTDB):
+        asked = sql.questdb if isinstance(sql, Question) else sql
+        with Server(folder.removeprefix(QUESTDB), login).answer(asked) as reader:
+            return reader.read_all()
+    sql = sql.duckdb if isinstance(sql, Question) else sql
     many = [folder] if isinstance(folder, str | Path) else folder
     loaded = load_pipeline(pipeline) if isinstance(pipeline, str) else pipeline
     with answer(tables_of([Path(each) for each in many], loaded), sql) as reader:
@@ -83,34 +99,60 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--pipeline", metavar="PIPELINE", help="a Python file, or 'standard'")
     parser.add_argument("--tables", action="store_true", help="list tables, columns and units")
+    parser.add_argument(
+        "--questdb", metavar="HOST:PORT", help="ask a QuestDB server instead, in its SQL"
+    )
+    parser.add_argument(
+        "--login",
+        default="",
+        metavar="env:NAME",
+        help="of QuestDB: a variable that holds USER:PASSWORD, or a token",
+    )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--csv", action="store_true", help="print comma-separated values")
     form.add_argument("--json", action="store_true", help="print one JSON object a row")
     form.add_argument("--parquet", type=Path, metavar="FILE", help="write a Parquet file")
+    add_questions(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.tables == (args.sql is not None):
+    asked = question_of(args)
+    if args.tables == (asked is not None):
         raise OperatorError('give a query, "SELECT ...", or --tables')
+    if isinstance(asked, Question):
+        asked = asked.questdb if args.questdb else asked.duckdb
+    if args.show_sql and asked:
+        print(asked)
+        return 0
+    if args.questdb:
+        if args.folders or args.pipeline:
+            raise OperatorError("--questdb asks a server; leave out --from and --pipeline")
+        with Server(args.questdb, args.login).answer(asked or TABLES) as reader:
+            return _tell(reader, args)
     pipeline = load_pipeline(args.pipeline) if args.pipeline else None
     tables = tables_of(args.folders or [Path()], pipeline)
-    if args.tables:
+    if not asked:
         print(described_json(tables) if args.json else described(tables))
         return 0
-    with answer(tables, args.sql) as reader:
-        if args.parquet is not None:
-            rows = _write(reader, args.parquet)
-            print(f"{rows:,} rows in {args.parquet}")
-        elif args.csv:
-            writer = csv.writer(sys.stdout, lineterminator="\n")
-            writer.writerow(reader.schema.names)
-            writer.writerows(_rows(reader))
-        elif args.json:
-            for row in _rows(reader):
-                print(json.dumps(dict(zip(reader.schema.names, row, strict=True))))
-        else:
-            _show(reader)
+    with answer(tables, asked) as reader:
+        return _tell(reader, args)
+
+
+def _tell(reader: Any, args: argparse.Namespace) -> int:
+    """The answer in the form that was asked for."""
+    if args.parquet is not None:
+        rows = _write(reader, args.parquet)
+        print(f"{rows:,} rows in {args.parquet}")
+    elif args.csv:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(reader.schema.names)
+        writer.writerows(_rows(reader))
+    elif args.json:
+        for row in _rows(reader):
+            print(json.dumps(dict(zip(reader.schema.names, row, strict=True))))
+    else:
+        _show(reader)
     return 0
 
 

@@ -1,0 +1,1 @@
+"""Spark and Sail: one `mapInArrow` over blocks, the same on both."""

@@ -1,0 +1,103 @@
+"""The block: what goes in comes out, and damage of any kind is refused."""
+
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onetape.codecs.block import (
+    CODECS,
+    FRAMES,
+    HEADER_BYTES,
+    MANIFEST,
+    NAME_BYTES,
+    BlockError,
+    Header,
+    decode,
+    encode,
+    encode_json,
+    json_of,
+    read_header,
+    stamped,
+)
+from onetape.records import OperatorError
+
+I64 = st.integers(-(2**63), 2**63 - 1)
+HEADERS = st.builds(
+    Header,
+    kind=st.integers(1, 4),
+    shard=st.integers(0, 9),
+    shards=st.integers(10, 65535),
+    ordinal=st.integers(0, 2**64 - 1),
+    count=st.integers(0, 2**32 - 1),
+    name=st.text("abcdefghijkl_ö", max_size=16),
+    schema_id=st.integers(0, 2**64 - 1),
+    first_sequence=I64,
+    last_sequence=I64,
+    min_ts_event_ns=I64,
+    max_ts_event_ns=I64,
+    ts_made_ns=I64,
+    codec=st.sampled_from(CODECS),
+)
+
+
+@given(HEADERS, st.binary(max_size=3000))
+def test_what_goes_in_comes_out(header, payload):
+    block = encode(header, payload)
+    found, data = decode(block)
+    assert found == replace(header, size_bytes=len(payload)) == read_header(block)
+    assert data.tobytes() == payload
+    assert data.flags.writeable
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_any_flipped_bit_and_any_cut_is_refused(codec):
+    block = encode(Header(FRAMES, 1, 2, 7, count=3, name="top", codec=codec), b"some rows " * 20)
+    rng = random.Random(1)
+    for bit in rng.sample(range(8 * len(block)), 400):
+        damaged = bytearray(block)
+        damaged[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(BlockError):
+            decode(bytes(damaged))
+    for size in (0, 4, HEADER_BYTES - 1, HEADER_BYTES, len(block) - 1):
+        with pytest.raises(BlockError):
+            decode(block[:size])
+    with pytest.raises(BlockError):
+        decode(block + b"x")
+
+
+@given(st.binary(max_size=400))
+def test_bytes_of_others_are_refused(data):
+    with pytest.raises(BlockError):
+        decode(data)
+
+
+def test_it_compresses():
+    rows = (np.arange(4096, dtype="<i8") // 64).tobytes()
+    sizes = {codec: len(encode(Header(FRAMES, codec=codec), rows)) for codec in CODECS}
+    assert sizes["none"] == len(rows) + HEADER_BYTES
+    assert max(sizes["lz4"], sizes["zstd"]) < sizes["none"] // 2
+
+
+def test_a_stamp_changes_the_time_alone():
+    block = encode(Header(FRAMES, codec="lz4", ordinal=3), b"payload" * 9)
+    header, payload = decode(stamped(block, 77))
+    assert header == replace(decode(block)[0], ts_made_ns=77)
+    assert payload.tobytes() == b"payload" * 9
+
+
+def test_json_is_an_object_or_refused():
+    assert json_of(encode_json(Header(MANIFEST), {"shards": 2})) == {"shards": 2}
+    for wrong in (b"[1]", b"{", b"\xff"):
+        with pytest.raises(BlockError, match="JSON"):
+            json_of(encode(Header(MANIFEST), wrong))
+
+
+def test_what_no_block_can_hold_is_said():
+    with pytest.raises(OperatorError, match="name has more than"):
+        encode(Header(FRAMES, name="x" * (NAME_BYTES + 1)), b"")
+    with pytest.raises(OperatorError, match="codec was 'gzip'"):
+        encode(Header(FRAMES, codec="gzip"), b"")
