@@ -24,7 +24,7 @@ GONE := $(shell test -x $(BIN)/python || echo gone)
 
 PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 
-.PHONY: help demo test test-all test-cluster servers check wheel bench docs clean requirements modes gone
+.PHONY: help demo test test-all test-cluster servers check wheel bench docs clean requirements flink-jar modes gone
 
 help: ## this list
 	@echo 'onetape: make WORD, where WORD is one of'
@@ -85,7 +85,7 @@ PIN = $(UV) pip compile --quiet --universal --generate-hashes --python-version 3
 	--custom-compile-command "make requirements" $(ARGS)
 
 # Engines whose versions cannot be those of onetape itself: `onetape spark setup` and its like.
-ENGINES := sail spark
+ENGINES := flink sail spark
 
 requirements: ## compile requirements/*.txt again, with uv; ARGS=--upgrade for newer versions
 	@command -v $(UV) >/dev/null || { echo 'make requirements: needs uv: pip install uv' >&2; exit 1; }
@@ -100,6 +100,9 @@ requirements: ## compile requirements/*.txt again, with uv; ARGS=--upgrade for n
 	done
 	@! grep -nE 'https?:|index-url|find-links' requirements/*.txt src/onetape/requirements/*.txt \
 	    || { echo 'make requirements: the lines above name a download address' >&2; exit 1; }
+
+flink-jar: ## build onetape-flink.jar again; FLINK=the folder that onetape flink setup made, and a JDK
+	@deploy/flink/build-jar "$(FLINK)"
 
 # What follows makes the environment.
 

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from onetape.compiled.kernel import kernel
 from onetape.connect.cases import CasesSink as cases
+from onetape.connect.kafka.sink import KafkaSink as kafka
 from onetape.connect.lake.sink import DeltaSink as delta
+from onetape.connect.nats.sink import NatsSink as nats
+from onetape.connect.questdb.sink import QuestdbSink as questdb
 from onetape.connect.sinks import CallbackSink as callback
 from onetape.connect.sinks import CsvSink as csv
 from onetape.connect.sinks import JsonlSink as jsonl
@@ -45,6 +48,7 @@ from onetape.records import (
     i32,
     i64,
     record,
+    record_of,
     u8,
     u16,
     u32,
@@ -81,13 +85,17 @@ __all__ = [
     "i32",
     "i64",
     "jsonl",
+    "kafka",
     "kernel",
     "merge",
+    "nats",
     "operator",
     "parquet",
     "query",
+    "questdb",
     "read",
     "record",
+    "record_of",
     "run",
     "session",
     "source",

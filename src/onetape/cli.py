@@ -53,7 +53,19 @@ COMMANDS = {
         "runtimes.backfill:add_parser",
     ),
     "deploy": ("put another version of a pipeline on a running node", "runtimes.deploy:add_parser"),
+    "schema": (
+        "show the schemas of a pipeline's outputs, check and register them",
+        "runtimes.schema:add_parser",
+    ),
     "top": ("watch a running node", "runtimes.top:add_parser"),
+    "publish": (
+        "write a recorded input into a Kafka topic, as blocks",
+        "runtimes.publish:add_parser",
+    ),
+    "consume": (
+        "print the rows that are in a Kafka topic, and their digests",
+        "runtimes.consume:add_parser",
+    ),
     "listen": ("print the rows that a running node sends", "runtimes.receive:add_parser"),
     "verify": (
         "check that every runtime gives the same answer on a tape",
@@ -92,6 +104,10 @@ COMMANDS = {
         "ask in SQL for what runs left behind: outputs, tapes, checkpoints",
         "runtimes.query.query:add_parser",
     ),
+    "flink": (
+        "make Flink's environment; look after jobs on a Flink cluster",
+        "runtimes.flink.commands:add_parser",
+    ),
     "tape": ("look at a recorded tape: ls, cat, verify", "tape.commands:add_tape_parser"),
     "sim": (
         "write a simulated market day (ITCH 5.0), with labelled quote stuffing",
@@ -104,6 +120,10 @@ COMMANDS = {
     "relay": (
         "pass datagrams on as a bad network would: lost, late, damaged, by a seed",
         "sim.venue.commands:add_parsers",
+    ),
+    "nats": (
+        "put a recorded input into a stream of NATS, or check a stream of rows",
+        "runtimes.nats_commands:add_parser",
     ),
     "spark": (
         "make the environment of Sail or Spark (run --on sail)",

@@ -151,3 +151,37 @@ def declared(**annotations):
 def test_what_cannot_be_a_record_says_why(declare, message):
     with pytest.raises(DeclarationError, match=message):
         declare()
+
+
+def test_old_names_are_beside_the_layout():
+    @record
+    class Plain:
+        x: i64
+        y: u8
+
+    @record(was={"x": "a", "y": ("b", "c")})
+    class Plain2:
+        x: i64
+        y: u8
+
+    assert Plain2.fields == Plain.fields  # state and rows are the same
+    assert [field.was for field in Plain2.fields.values()] == [("a",), ("b", "c")]
+    assert repr(Plain2.fields) == repr(Plain.fields)
+
+
+@pytest.mark.parametrize(
+    ("was", "said"),
+    [
+        ({"z": "a"}, r"was=\{'z': \.\.\.\} is of no field; write the new name first, one of x, y"),
+        ({"x": "y"}, r"\.x was 'y': expected a name that no field has or had"),
+        ({"x": "a", "y": "a"}, r"\.y was 'a': expected a name that no field has or had"),
+        ({"x": "a-b"}, r"\.x was 'a-b': expected a name"),
+    ],
+)
+def test_old_names_that_cannot_be(was, said):
+    with pytest.raises(DeclarationError, match=said):
+
+        @record(was=was)
+        class Wrong:
+            x: i64
+            y: u8

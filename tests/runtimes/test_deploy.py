@@ -305,3 +305,22 @@ def test_a_strange_file_among_the_versions_is_passed_over(live, capsys):
     said = capsys.readouterr().err
     assert said.count("notes.json is no version of the pipeline, and is passed over") == 1
     assert said.count("(copy).json is no version") == 1
+
+
+def test_an_output_that_readers_could_not_read_is_refused_with_the_field_named(
+    live, tmp_path, capsys
+):
+    node, kept = live
+    push(node, kept, 0)
+    (tmp_path / "b").mkdir()
+    path = tmp_path / "b" / "pipeline.py"
+    renamed = ADDS.format(times=1).replace("    sum: ot.i64\n", "    total: ot.i64\n", 1)
+    path.write_text(renamed)
+    words = ["deploy", str(path), "--to", str(node.folder), "--yes", "--compatibility", "backward"]
+
+    assert cli.main(words) == 1
+
+    said = capsys.readouterr().err
+    assert "sum, backward: Sum.total is new and has no default" in said
+    assert "if it was called 'sum': @ot.record(was={'total': 'sum'})" in said
+    assert facts_of(node.folder)["history"] == [facts_of(node.folder)["version"]]

@@ -24,6 +24,7 @@ SKIP = 4  # an event that a person decided to leave out (JSON)
 END = 5  # the source is complete: windows close
 CONTROL = 6  # limits, swaps, membership (JSON)
 SENT = 8  # rows that left the node, as they left: `source_id` is the output
+READ = 9  # how far a topic had been read before the frames behind it (JSON)
 PAD = 7  # zeros up to where the next frame fits; readers of a tape never see one
 
 

@@ -54,3 +54,22 @@ def heeding_interrupts() -> Iterator[None]:
         sys.unraisablehook = hook
     if pressed:
         raise KeyboardInterrupt
+
+
+@contextmanager
+def noting_interrupts() -> Iterator[threading.Event]:
+    """Ctrl-C in here sets the event, and interrupts nothing that must be done as a whole."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    handlers = {number: signal.getsignal(number) for number in ENDING}
+    for number, handler in handlers.items():
+        if handler is signal.default_int_handler:  # where it is switched off, it stays off
+            signal.signal(number, lambda *_: asked.set())
+    try:
+        yield asked
+    finally:
+        for number, handler in handlers.items():
+            if handler is signal.default_int_handler:
+                signal.signal(number, handler)

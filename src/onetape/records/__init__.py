@@ -8,6 +8,7 @@ from onetape.records.errors import (
     OperatorError,
     PeerError,
 )
+from onetape.records.from_avro import record_of
 from onetape.records.types import (
     UNSET,
     Array,
@@ -41,6 +42,7 @@ __all__ = [
     "i64",
     "is_record",
     "record",
+    "record_of",
     "snake_name",
     "u8",
     "u16",

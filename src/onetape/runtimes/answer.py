@@ -5,6 +5,7 @@ blocks of one shard and output must come in order, whole and once. Where an outp
 instrument its rows are one chain: such a stream has one shard.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from onetape.codecs.block import END, ROWS, BlockError, json_of, read_header
@@ -21,14 +22,19 @@ class _Outputs:
 
 
 class Answer:
-    """Give it every block that came out: `take(block)`; BlockError at loss, doubles or damage."""
+    """Give it every block that came out: `take(block)`; BlockError at loss, doubles or damage.
 
-    def __init__(self, pipeline: Pipeline) -> None:
+    begun  {(shard, output): blocks that came before}, where streams go on from another run
+    """
+
+    def __init__(
+        self, pipeline: Pipeline, begun: Mapping[tuple[int, str], int] | None = None
+    ) -> None:
         self.pipeline = pipeline
         self.ends: dict[int, dict[str, Any]] = {}  # of each shard that has ended: what it counted
         self.shards = 0
         self._digests = digests_of(_Outputs(pipeline))
-        self._next: dict[tuple[int, str], int] = {}
+        self._next: dict[tuple[int, str], int] = dict(begun or {})
 
     def take(self, block: Any) -> tuple[str, Any, Any] | None:
         """(output, rows, origins) of a block of ROWS; None of an END."""

@@ -30,7 +30,9 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--quick", action="store_true", help="shorter, less exact")
     parser.add_argument("--record", action="store_true", help="append to bench/history.jsonl")
     wire = parser.add_argument_group("of wire, soak and swap")
-    wire.add_argument("--rate", type=int, metavar="N", help="of wire, swap: messages a second")
+    wire.add_argument(
+        "--rate", type=int, metavar="N", help="of wire, swap, kafka: messages a second"
+    )
     wire.add_argument("--wait", choices=("spin", "yield", "sleep"), help="how the node waits")
     wire.add_argument("--swaps", type=int, metavar="N", help="of swap: how many")
     wire.add_argument("--seconds", type=float, metavar="S", help="length of a slice; of soak")
@@ -40,6 +42,10 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--sizes", type=parse_sizes, metavar="MB,MB", help="of checkpoint: megabytes of state"
     )
+    parser.add_argument(
+        "--price", type=float, metavar="USD", help="of cluster: what a core costs an hour"
+    )
+    parser.add_argument("--only", metavar="WAY,WAY", help="of cluster: only these")
     parser.set_defaults(run=run)
 
 

@@ -26,6 +26,7 @@ class Delivery:
     """`with Delivery(...) as delivery: delivery.take(name, rows, origins); delivery.finish()`.
 
     out      a folder for one Parquet file an output, beside what the pipeline says itself
+    also     other sinks of an output, by its name
     symbols  of instruments: see `onetape.connect.arrow.symbol_at`; or None
     ticks    {output: what one tick is}; None: as the pipeline says
     durable  the offset from which on the tape is not yet durable; None: nothing is taken back
@@ -38,6 +39,7 @@ class Delivery:
         pipeline: Pipeline,
         *,
         out: Path | None = None,
+        also: Callable[[str], list[OpenableSink]] = lambda name: [],
         symbols: Any = None,
         ticks: Mapping[str, Any] | None = None,
         durable: Callable[[], int] | None = None,
@@ -48,6 +50,7 @@ class Delivery:
         self._takers: dict[str, list[Taker]] = {}
         self._seen = set[str]()
         self._out, self._symbols, self._durable = out, symbols, durable
+        self._also = also
         self._folder, self._replay = folder, replay
         self._kept = folder / FOLDER if folder is not None else None
         with ExitStack() as opening:  # if one cannot be opened, those that were are closed
@@ -63,6 +66,7 @@ class Delivery:
             self._seen.add(name)
             sinks = [s for s in stream.sinks if isinstance(s, OpenableSink)]
             sinks += [ParquetFileSink(str(self._out))] if self._out is not None else []
+            sinks += self._also(name)
             known = {"tick": str(ticks[name]) if name in ticks else None} if ticks else {}
             for n, sink in enumerate(sinks):
                 again = _tape_of(pipeline, self._folder) if self._folder else self._replay

@@ -9,13 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from onetape.connect.registry import Registry
 from onetape.engine.engine import Engine
 from onetape.engine.graph import Pipeline
 from onetape.engine.planner import Plan, plan
 from onetape.engine.settings import settable, with_settings
 from onetape.engine.succession import succeed
 from onetape.records import OperatorError
-from onetape.runtimes import shadow
+from onetape.runtimes import schemas, shadow
 from onetape.runtimes.code import Code, code_at, store, stored
 from onetape.runtimes.course import Versions
 from onetape.runtimes.edge import control, loop
@@ -24,6 +25,7 @@ from onetape.runtimes.edge.swap import check_outputs
 from onetape.runtimes.load import load_pipeline
 from onetape.runtimes.progress import Progress
 from onetape.runtimes.replay import parse_zero_or_more
+from onetape.runtimes.schema import add_registry_options
 from onetape.runtimes.settings import add_options, given_by
 from onetape.tape.layout import read_facts
 
@@ -39,6 +41,10 @@ State goes on. An operator whose state has the same fields keeps it; one whose s
 says how a key's row is filled, by migrate = "by_name" or def migrate(self, old); else the version
 is refused, with the fields named. A rollback uses migrate_back in the same way.
 
+With --registry URL the rows of the new version must be such that those who read them go on reading
+them (onetape schema --help has the rules); else it is refused, with the fields named, before
+anything is compiled. --compatibility alone compares with the versions that ran on this tape.
+
 Settings go on, too: what was given with --set or --settings, when the node was started or by an
 earlier deploy, holds for another file as well, until it is given anew; --reset-settings begins with
 what the file says. Settings whose value changes are shown.
@@ -51,6 +57,7 @@ examples:
   onetape deploy tape/ --set BurstCancel.more_than=8 --yes
   onetape deploy tape/ --rollback
   onetape deploy pipeline.py --to tape/ --shadow 10 --dry-run
+  onetape deploy pipeline.py --to tape/ --registry http://127.0.0.1:8081
 """
 
 
@@ -68,6 +75,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--to", type=Path, metavar="RUN", help="folder of the node's tape")
     parser.add_argument("--rollback", action="store_true", help="the version before takes over")
     add_options(parser)
+    add_registry_options(parser)
     parser.add_argument(
         "--drop-state", action="store_true", help="let state go that nothing takes over"
     )
@@ -96,6 +104,7 @@ def run(args: argparse.Namespace) -> int:
     progress = Progress(quiet=args.json)
     facts = control.facts_of(folder)
     code, name, planned = _new(args, path, folder, facts)
+    _check_schemas(args, folder, facts, planned.pipeline)
     rules = {"back": args.rollback, "drop_state": args.drop_state}
     with progress.compiling():
         steps = prepare(folder, facts, code, planned, **rules)
@@ -114,6 +123,8 @@ def run(args: argparse.Namespace) -> int:
         if args.json:
             print(json.dumps(said | {"shadow": seen, "deployed": False}))
         return 0 if args.dry_run else 1
+    if args.registry is not None:
+        schemas.register(planned.pipeline, Registry(args.registry))
     made = control.ask(folder, {"version": name, **rules})
     if args.json:
         print(json.dumps(said | made | {"shadow": seen, "deployed": True}))
@@ -187,6 +198,16 @@ def _new(
         also = f" ({also} was given before; --reset-settings leaves it out)" if also else ""
         raise OperatorError(f"this version runs on {folder} already{also}")
     return code, code.name, planned
+
+
+def _check_schemas(
+    args: argparse.Namespace, folder: Path, facts: dict[str, Any], pipeline: Pipeline
+) -> None:
+    if args.registry is not None:
+        schemas.check(schemas.judged(pipeline, Registry(args.registry), args.compatibility))
+    elif args.compatibility is not None:
+        before = [stored(folder, name).pipeline() for name in facts["history"]]
+        schemas.check(schemas.judged_by(pipeline, before, args.compatibility))
 
 
 def _is_of(path: str, known: dict[str, dict[str, int]]) -> bool:

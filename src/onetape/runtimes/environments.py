@@ -9,9 +9,9 @@ ONETAPE_FLINK, ONETAPE_SAIL and ONETAPE_SPARK name an environment made otherwise
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
-import venv
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -31,6 +31,7 @@ Say = Callable[[str], None]
 
 def find(engine: str) -> Path:
     """The Python of an engine's environment. OperatorError says how to get one."""
+    check_java(engine)
     chosen = os.environ.get(f"ONETAPE_{engine.upper()}")
     python = (Path(chosen) if chosen else folder_of(engine)) / "bin" / "python"
     if chosen and not python.exists():
@@ -38,7 +39,7 @@ def find(engine: str) -> Path:
             f"ONETAPE_{engine.upper()} was {chosen}, which has no bin/python; expected the folder "
             f"of a virtual environment (or leave it out, and run: {SETUP[engine]})"
         )
-    if not chosen and not (python.exists() and _is_made(engine)):
+    if not chosen and not (python.exists() and _is_made(engine, folder_of(engine))):
         also = ", made from other versions than this onetape needs" if python.exists() else ""
         raise OperatorError(
             f"{engine} has no environment at {folder_of(engine)}{also}; get one: {SETUP[engine]}"
@@ -46,12 +47,13 @@ def find(engine: str) -> Path:
     return python
 
 
-def is_there(engine: str) -> bool:
-    """Is there an environment, of the versions that this onetape was tested with?"""
-    try:
-        return find(engine).exists()
-    except OperatorError:
-        return False
+def check_java(engine: str) -> None:
+    """OperatorError: the engine wants Java, and there is none."""
+    if engine == "spark" and not (os.environ.get("JAVA_HOME") or shutil.which("java")):
+        raise OperatorError(
+            "spark wants Java 17 or later, and there is no `java` on the path; install one "
+            "(apt-get install openjdk-17-jre-headless), or take Sail, which wants none"
+        )
 
 
 def folder_of(engine: str) -> Path:
@@ -60,22 +62,23 @@ def folder_of(engine: str) -> Path:
     return Path(base) / "onetape" / "environments" / engine
 
 
-def make(engine: str, say: Say, *, python: str = sys.executable) -> Path:
+def make(
+    engine: str, say: Say, *, python: str = sys.executable, folder: Path | None = None
+) -> Path:
     """A virtual environment of exactly the pinned packages; returns its Python.
+
+    folder  in place of the user's own; a variable has to name it then
 
     Some minutes and some 1 GB the first time; nothing when it is there. What was interrupted is
     made anew.
     """
-    folder = folder_of(engine)
+    folder = folder or folder_of(engine)
     inside = folder / "bin" / "python"
-    if inside.exists() and _is_made(engine):
+    if inside.exists() and _is_made(engine, folder):
         say(f"{engine}: {folder} is there already")
         return inside
     say(f"{engine}: making {folder} with {python}")
-    if python == sys.executable:
-        venv.create(folder, clear=True, with_pip=True)
-    else:
-        _done([python, "-m", "venv", "--clear", str(folder)])
+    _done([python, "-m", "venv", "--clear", str(folder)])
     say(f"{engine}: installing {_packages_count(engine)} packages (minutes, once)")
     pip = [str(inside), "-m", "pip", "--disable-pip-version-check", "--no-input"]
     _done([*pip, "install", "--quiet", "--require-hashes", "-r", str(requirements_of(engine))])
@@ -111,8 +114,8 @@ def link() -> Path:
     return folder
 
 
-def _is_made(engine: str) -> bool:
-    stamp = folder_of(engine) / STAMP
+def _is_made(engine: str, folder: Path) -> bool:
+    stamp = folder / STAMP
     return stamp.exists() and stamp.read_text("utf-8") == _wanted(engine)
 
 

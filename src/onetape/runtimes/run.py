@@ -19,14 +19,18 @@ from onetape.runtimes.progress import Progress
 from onetape.runtimes.replay import note_date
 from onetape.runtimes.run_feeds import run_feeds
 from onetape.runtimes.run_file import CHUNK_BYTES, run_file
+from onetape.runtimes.run_kafka import run_kafka
 from onetape.runtimes.run_on import check_not_on, run_on
 from onetape.runtimes.run_options import (
+    CHECKPOINT_S,
     OF_FILE,
     OF_LIVE,
     add_run_parser,
     check_needed,
+    check_not_nats,
     check_options,
     check_tape,
+    check_topic_options,
     given,
     saving,
     sends,
@@ -36,8 +40,10 @@ from onetape.runtimes.run_parts import run_parts
 from onetape.runtimes.run_tables import run_tables
 from onetape.runtimes.run_twin import run_twin, tape_of
 from onetape.runtimes.same_run import same_run
+from onetape.runtimes.schemas import check_and_register
 from onetape.runtimes.settings import load_with_settings
 from onetape.runtimes.tables_first import one_feed
+from onetape.runtimes.topic_options import topics_of
 from onetape.runtimes.twin import check_no_venue
 
 
@@ -46,12 +52,37 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.on:
+    if args.on != "edge":
         return run_on(args)
     check_not_on(args)
     pipeline = load_with_settings(args)
+    if args.checkpoint is None:
+        args.checkpoint = CHECKPOINT_S
+    check_topic_options(args)
+    schema_ids = _schema_ids(pipeline, args)
+    if args.kafka is not None:
+        check_needed(args.tape, has_input=True)
+        check_tape(args.tape, args.resume)
+        facts = run_kafka(
+            pipeline,
+            args.tape,
+            topics_of(pipeline, args, schema_ids),
+            out=args.out,
+            resume=args.resume,
+            seconds=args.seconds,
+            **saving(args),
+            progress=Progress(quiet=args.json),
+        )
+        _print_facts(facts, args)
+        return 0
     if args.simulate:
         return _run_twin(pipeline, args)
+    if args.nats:
+        from onetape.runtimes.run_nats import run_nats  # loads what speaks to servers
+
+        _print_facts(run_nats(pipeline, args), args)
+        return 0
+    check_not_nats(args)
     named = given(args.file)
     if not (named and has_several_feeds(pipeline)):
         check_no_venue(pipeline, f"onetape run {args.pipeline} --simulate --seconds 5")
@@ -104,6 +135,17 @@ def run(args: argparse.Namespace) -> int:
     )
     _print_facts(facts, args)
     return 0
+
+
+def _schema_ids(pipeline: Pipeline, args: argparse.Namespace) -> dict[str, int]:
+    """{output: id} in the registry, where one is named; its rules are held first."""
+    if args.registry is None:
+        if args.compatibility is not None:
+            raise OperatorError("--compatibility is a rule of a registry: give --registry URL")
+        return {}
+    encoding = "avro" if args.encoding_out == "blocks" else args.encoding_out
+    mode = args.compatibility
+    return check_and_register(pipeline, args.registry, mode, args.topic_out, encoding)
 
 
 def _run_twin(pipeline: Pipeline, args: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@ what it came to and returns the exit status. Its module is imported when it is a
 
 import argparse
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from onetape.records import OperatorError
@@ -25,7 +26,9 @@ OF_THE_EDGE: dict[str, Any] = {
 
 def add_on_options(parser: argparse.ArgumentParser) -> None:
     on = parser.add_argument_group("on a distributed engine, in its own environment")
-    on.add_argument("--on", choices=sorted(ENGINES), help="instead of at the edge")
+    on.add_argument(
+        "--on", choices=["edge", *ENGINES], default="edge", help="the runtime (default: edge)"
+    )
     on.add_argument(
         "--cluster",
         metavar="ADDRESS",
@@ -38,6 +41,13 @@ def add_on_options(parser: argparse.ArgumentParser) -> None:
         default=1,
         metavar="N",
         help="divide instruments among N workers; the rows stay the same (default: %(default)s)",
+    )
+    on.add_argument(
+        "--carry",
+        type=Path,
+        metavar="DIR",
+        help="of sail and spark, with --from-lake: go on from the state that the last run left "
+        "there, and leave what this one comes to",
     )
 
 
@@ -55,9 +65,9 @@ def run_on(args: argparse.Namespace) -> int:
 
 def check_not_on(args: argparse.Namespace) -> None:
     """Without --on its options would do nothing."""
-    for name, default in {"cluster": None, "shards": 1, "from_lake": None}.items():
+    for name, default in {"cluster": None, "shards": 1, "from_lake": None, "carry": None}.items():
         if getattr(args, name) != default:
             raise OperatorError(
                 f"--{name.replace('_', '-')} is of a run on an engine; say which: "
-                f"--on {' or --on '.join(sorted(ENGINES))}"
+                f"--on {' or --on '.join(ENGINES)}"
             )

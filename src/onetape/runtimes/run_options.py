@@ -5,12 +5,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from onetape.codecs.event import ENCODINGS
 from onetape.connect.udp import LOOPBACK, RECEIVE_BUFFER_BYTES, Address, parse_address
 from onetape.engine.partition import BY
 from onetape.records import OperatorError
 from onetape.runtimes.edge.words import STRATEGIES
+from onetape.runtimes.flink.options import add_flink_options
 from onetape.runtimes.replay import parse_date, parse_zero_or_more
 from onetape.runtimes.run_on import add_on_options
+from onetape.runtimes.schema import add_registry_options
 from onetape.runtimes.settings import add_options
 from onetape.tape.checkpoint_keep import DEFAULT, Retention
 from onetape.tape.inspect import is_open
@@ -20,7 +23,8 @@ Run a pipeline at the edge: the compiled loop puts each read of the source on th
 publishes the rows; a journal thread makes the tape durable. The source is a recorded ITCH file, at
 a multiple of its own pace (--speed) or as fast as it goes; or a live feed (--udp): MoldUDP64 on one
 or more lines that carry the same numbers, missing messages asked for again (--rerequest), rows sent
-on at once as datagrams (--send). The tape in DIR can be replayed and verified ever after: onetape
+on at once as datagrams (--send); or a Kafka topic (--kafka, --topic), rows written to another
+(--topic-out) exactly once. The tape in DIR can be replayed and verified ever after: onetape
 verify PIPELINE DIR. While it runs, `onetape top DIR` shows what it does.
 
 A live run ends with the venue's session, after --seconds, or by Ctrl-C, and tells its figures: exit
@@ -30,8 +34,10 @@ EXAMPLES = """\
 examples:
   onetape run pipeline.py --file day.itch --tape tape/ --out out/
   onetape run pipeline.py --simulate --seconds 5 --seed 1
+  onetape run standard --kafka 127.0.0.1:9092 --topic itch --topic-out rows --tape tape/
   onetape run standard --udp 239.192.0.1:5000 --udp 239.192.0.2:5000 --tape tape/ \\
       --rerequest 127.0.0.1:5001 --send alert=127.0.0.1:9000
+  onetape run standard --nats nats://127.0.0.1:4222 --stream DAY --stream-out ROWS --tape tape/
   onetape run pipeline.py --on sail --file day.itch --out out/ --shards 4
 
 Wait strategies: sleep (a datagram wakes the loop: near no processor while idle, some microseconds
@@ -40,8 +46,12 @@ journal). --cpu and --realtime help on machines with processors to spare and hur
 """
 
 
+CHECKPOINT_S = 30
+
 # What an option is when it is not given, of those that only a file or only a live feed has.
 OF_FILE: dict[str, Any] = {"speed": None}
+BLOCKS = "blocks"
+OF_NATS = {"stream": None, "stream_out": None, "subject": None}
 OF_LIVE: dict[str, Any] = {
     "rerequest": None,
     "send": [],
@@ -86,7 +96,13 @@ def add_run_parser(subparsers: Any, run: Callable[[argparse.Namespace], int]) ->
         help="the simulated twin of the venues that the pipeline names (binance:BTCUSDT)",
     )
     source.add_argument(
+        "--kafka", metavar="BROKERS", help="read a topic (--topic) of the brokers HOST:PORT,..."
+    )
+    source.add_argument(
         "--from-lake", metavar="URL", help="with --on: a tape table, in a folder or at s3://..."
+    )
+    source.add_argument(
+        "--nats", metavar="URL", help="blocks of a stream of NATS: nats://HOST:4222, tls://..."
     )
     parser.add_argument("--seed", type=int, metavar="N", help="of --simulate (default: 1)")
     parser.add_argument(
@@ -105,9 +121,9 @@ def add_run_parser(subparsers: Any, run: Callable[[argparse.Namespace], int]) ->
     parser.add_argument(
         "--checkpoint",
         type=parse_zero_or_more,
-        default=30,
+        default=None,
         metavar="S",
-        help="seconds between checkpoints (default: %(default)s; 0: none)",
+        help=f"seconds between checkpoints (default: {CHECKPOINT_S}, on Flink 1; 0: none)",
     )
     parser.add_argument(
         "--checkpoints",
@@ -121,6 +137,7 @@ def add_run_parser(subparsers: Any, run: Callable[[argparse.Namespace], int]) ->
         metavar="N[,HOURS[,DAYS]]",
         help="keep the newest N checkpoints, and the last of each hour and day (default: 4,24,7)",
     )
+    add_registry_options(parser)
     add_options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parts = parser.add_argument_group(
@@ -130,6 +147,7 @@ def add_run_parser(subparsers: Any, run: Callable[[argparse.Namespace], int]) ->
     parts.add_argument(
         "--partition-by", default=BY, metavar="FIELD", help="the key (default: %(default)s)"
     )
+    add_topic_options(parser.add_argument_group("from a Kafka topic, and into others"))
     live = parser.add_argument_group("a live feed")
     live.add_argument("--rerequest", metavar="ADDRESS", help="ask here for what is missing")
     live.add_argument(
@@ -156,8 +174,50 @@ def add_run_parser(subparsers: Any, run: Callable[[argparse.Namespace], int]) ->
     live.add_argument("--cpu", type=int, metavar="N", help="keep the loop on this processor")
     live.add_argument("--realtime", type=int, metavar="PRIORITY", help="1 to 99 (SCHED_FIFO)")
     live.add_argument("--seconds", type=parse_zero_or_more, metavar="S", help="end after this time")
+    nats = parser.add_argument_group("blocks of NATS JetStream (onetape nats publish makes them)")
+    nats.add_argument("--stream", metavar="NAME", help="where they are; it has one shard")
+    nats.add_argument(
+        "--stream-out", metavar="NAME", help="where the rows of all outputs go, as blocks"
+    )
+    nats.add_argument(
+        "--subject", metavar="SUBJECT", help="of one event a message: some of the stream"
+    )
     add_on_options(parser)
+    add_flink_options(parser)
     parser.set_defaults(run=run)
+
+
+def add_topic_options(group: Any) -> None:
+    """Those of --kafka; docs/KAFKA.md tells what they mean together."""
+    encodings = ("blocks", *ENCODINGS)
+    group.add_argument("--topic", metavar="TOPIC", help="to read")
+    group.add_argument("--topic-out", metavar="TOPIC", help="to write the rows to")
+    group.add_argument(
+        "--encoding",
+        choices=encodings,
+        default="blocks",
+        help="of --topic or --stream: blocks, or one event a record (default: %(default)s)",
+    )
+    group.add_argument(
+        "--encoding-out",
+        choices=encodings,
+        default="blocks",
+        help="of the rows; one event a record goes to a topic an output, TOPIC.OUTPUT",
+    )
+    group.add_argument(
+        "--dead-letters", metavar="TOPIC", help="for records that cannot be read, with the reason"
+    )
+    group.add_argument("--to-end", action="store_true", help="end where --topic ends now")
+    group.add_argument(
+        "--transaction",
+        type=float,
+        default=50,
+        metavar="MS",
+        help="between commits of the rows (default: %(default)s)",
+    )
+    group.add_argument(
+        "--kafka-options", type=Path, metavar="FILE", help="lines NAME = VALUE for librdkafka"
+    )
 
 
 def check_needed(tape: Path | None, *, has_input: bool) -> None:
@@ -175,6 +235,45 @@ def check_needed(tape: Path | None, *, has_input: bool) -> None:
         raise OperatorError("; ".join(missing))
 
 
+OF_TOPIC: dict[str, Any] = {
+    "topic": None,
+    "topic_out": None,
+    "encoding": "blocks",
+    "encoding_out": "blocks",
+    "dead_letters": None,
+    "to_end": False,
+    "transaction": 50,
+    "kafka_options": None,
+}
+
+
+def check_topic_options(args: argparse.Namespace) -> None:
+    """Options of --kafka without it, and of others with it, would do nothing: refused."""
+    if args.kafka is None:
+        of_others = {n: d for n, d in OF_TOPIC.items() if n != "encoding" or not args.nats}
+        said = "is of a Kafka topic (--kafka BROKERS --topic TOPIC)"
+    else:
+        of_others = {n: d for n, d in (OF_FILE | OF_LIVE).items() if n != "seconds"}
+        of_others |= {"partitions": None, "date": None, "seed": None}
+        said = "does not go with --kafka"
+        if args.topic is None:
+            raise OperatorError(
+                "--kafka says where the brokers are; say what to read: --topic TOPIC"
+            )
+    for name, default in of_others.items():
+        if getattr(args, name) != default:
+            raise OperatorError(f"--{name.replace('_', '-')} {said}; leave it out")
+    if args.kafka is None:
+        return
+    if args.encoding == "blocks" and (args.dead_letters or args.to_end):
+        raise OperatorError(
+            "--dead-letters and --to-end are of topics with one event a record (--encoding json, "
+            "avro, protobuf): a block is whole or an error, and a stream of blocks says its end"
+        )
+    if not 0 < args.transaction <= 60_000:
+        raise OperatorError(f"--transaction was {args.transaction:g} ms; expected up to 60000")
+
+
 def check_options(args: argparse.Namespace, *, is_live: bool) -> None:
     """An option that would do nothing is refused."""
     if args.seed is not None:
@@ -188,6 +287,13 @@ def check_options(args: argparse.Namespace, *, is_live: bool) -> None:
                 else f"{option} is of a live feed (--udp); with a file it would do nothing, so "
                 "leave it out" + (" (rows go to --out DIR)" if name == "send" else "")
             )
+
+
+def check_not_nats(args: argparse.Namespace) -> None:
+    """Without --nats its options would do nothing."""
+    for name, default in OF_NATS.items():
+        if getattr(args, name) != default:
+            raise OperatorError(f"--{name.replace('_', '-')} is of NATS; say where it is (--nats)")
 
 
 def check_tape(tape: Path, resume: bool) -> None:

@@ -47,6 +47,7 @@ from onetape.runtimes.edge.swap import swap
 from onetape.runtimes.manifest import read_result
 from onetape.runtimes.same_run import other_settings
 from onetape.runtimes.settings import add_options, load_with_settings
+from onetape.runtimes.verify_options import add_runtimes_options, check_no_runtimes
 from onetape.tape.layout import read_facts
 from onetape.tape.reader import read_segments
 
@@ -57,6 +58,14 @@ Run the tape through every runtime and compare digests of all outputs and of all
 live (what the run that made it left), replay, another split into blocks, the hot loop again, and,
 for the first events, plain Python with the compiler off. Exit status 0: all equal. Otherwise the
 first differing row is named, with the event that caused it.
+
+With --runtimes the same input goes through each of those instead, distributed engines among them
+(onetape flink setup, onetape spark setup), and their digests are put side by side.
+"""
+EXAMPLES = """\
+examples:
+  onetape verify standard tape/
+  onetape verify standard --file day.itch --runtimes edge,batch,sail --shards 4
 """
 
 
@@ -77,16 +86,24 @@ def add_parser(subparsers: Any) -> None:
         help="check that every runtime gives the same answer on a tape",
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="example:\n  onetape verify standard tape/",
+        epilog=EXAMPLES,
     )
     parser.add_argument("pipeline", metavar="PIPELINE", help="a Python file, or 'standard'")
-    parser.add_argument("tape", type=Path, metavar="TAPE", help="folder of a tape")
+    parser.add_argument(
+        "tape", type=Path, nargs="?", metavar="TAPE", help="folder of a tape; not with --file"
+    )
     add_options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_runtimes_options(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.runtimes:
+        from onetape.runtimes.verify_runtimes import run as compare
+
+        return compare(args)
+    check_no_runtimes(args)
     if not args.tape.is_dir():
         raise OperatorError(f"no such tape: {args.tape}; give a folder that `onetape run` made")
     pipeline = load_with_settings(args)
@@ -115,17 +132,17 @@ def verify(pipeline: Pipeline, folder: Path) -> tuple[bool, dict[str, Any], list
             Answer("live", left["digests"], left.get("state_digest", ""), left["messages"])
         )
     ways: dict[str, Callable[[], Iterator[Any]]] = {
-        "replay": lambda: _rows(make(), read_segments(folder)),
-        "other split": lambda: _rows(make(64), _one_by_one(read_segments(folder))),
-        "edge": lambda: _edge(pipeline, manifest, folder),
+        "replay": lambda: rows_of(make(), read_segments(folder)),
+        "other split": lambda: rows_of(make(64), _one_by_one(read_segments(folder))),
+        "edge": lambda: edge_steps(pipeline, manifest, folder),
     }
     for way, steps in ways.items():
-        whole.append(_answer(way, steps(), pipeline))
+        whole.append(answer_of(way, steps(), pipeline))
     first = {
-        "compiled, first events": lambda: _rows(make(), _prefix(pipeline, folder)),
+        "compiled, first events": lambda: rows_of(make(), _prefix(pipeline, folder)),
         "plain python, first events": lambda: _plain_python(pipeline, manifest, folder),
     }
-    start = [_answer(way, steps(), pipeline) for way, steps in first.items()]
+    start = [answer_of(way, steps(), pipeline) for way, steps in first.items()]
     equal = True
     for group, known in ((whole, ways), (start, first)):
         for answer in group:
@@ -153,7 +170,7 @@ def verify(pipeline: Pipeline, folder: Path) -> tuple[bool, dict[str, Any], list
     return equal, facts, lines
 
 
-def _rows(ran: Course, runs: Iterator[Run]) -> Iterator[Any]:
+def rows_of(ran: Course, runs: Iterator[Run]) -> Iterator[Any]:
     """Blocks of rows, plans of versions as they take over, and at the end the last engine."""
     yield ran.engine.plan
     passed: list[Plan] = []
@@ -167,7 +184,7 @@ def _rows(ran: Course, runs: Iterator[Run]) -> Iterator[Any]:
     yield ran.engine
 
 
-def _answer(way: str, steps: Iterator[Any], pipeline: Pipeline) -> Answer:
+def answer_of(way: str, steps: Iterator[Any], pipeline: Pipeline) -> Answer:
     engine: Any = None
     versions = 0
     digests: dict[str, OutputDigest] = {}
@@ -220,10 +237,10 @@ def _plain_python(pipeline: Pipeline, manifest: Any, folder: Path) -> Iterator[A
     runs = [(buffer, begin, end) for buffer, begin, end in _prefix(pipeline, folder)]
     with mode.running("interpreted"):
         ran = course.begin(pipeline, folder, manifest, output_rows=1 << 10)
-        yield from _rows(ran, iter(runs))
+        yield from rows_of(ran, iter(runs))
 
 
-def _edge(pipeline: Pipeline, manifest: dict[str, Any], folder: Path) -> Iterator[Any]:
+def edge_steps(pipeline: Pipeline, manifest: dict[str, Any], folder: Path) -> Iterator[Any]:
     """The tape's data through a hot loop of its own, which is swapped where the tape's was."""
     scratch = Path(tempfile.mkdtemp(prefix="onetape-verify-"))
     first = course.begin(pipeline, folder, manifest)

@@ -26,7 +26,7 @@ from onetape.tape.segment import open_segment
 
 KINDS = {
     getattr(frame, name): name
-    for name in ("DATA", "TICK", "MANIFEST", "SKIP", "END", "CONTROL", "SENT", "PAD")
+    for name in ("DATA", "TICK", "MANIFEST", "SKIP", "END", "CONTROL", "SENT", "READ", "PAD")
 }
 PREVIEW_BYTES = 48
 SHOWN_LETTERS = 60  # of a value of the manifest; all of it: --json

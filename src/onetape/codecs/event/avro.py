@@ -27,13 +27,11 @@ _KINDS = {"int": ZIGZAG, "long": ZIGZAG, "boolean": VARINT, "double": FIXED, "fl
 class AvroEncoder:
     def __init__(self, of: Any, schema_id: int | None) -> None:
         _, readings = readings_of(avro_schema(of))
-        self._layout, self._header = (
-            layout_of(readings, {n: n for n in of.fields}),
-            header(schema_id),
-        )
+        layout = layout_of(readings, dict(zip(of.fields, of.fields)))
+        assert layout is not None  # a record is numbers alone
+        self._layout, self._header = layout, header(schema_id)
 
     def __call__(self, rows: Any) -> list[bytes]:
-        assert self._layout is not None
         return self._layout.encoded(rows, self._header)
 
 
@@ -41,7 +39,7 @@ class AvroEncoder:
 class Plan:
     """How messages under one schema are read.
 
-    takers    (field, its name there, what checks its values)
+    takers    (field, its name there or none, what checks its values)
     defaults  of fields that are not there
     layout    where the schema is plain numbers
     writer    the schema
@@ -70,7 +68,7 @@ class AvroDecoder(Decoder):
         left = len(body.getbuffer()) - body.tell()
         if left:
             raise self._because(f"{left} bytes are left behind the last field")
-        return self._taken(told | plan.defaults, plan.takers)
+        return self._taken(told, plan.takers)
 
     def _take_plain(self, messages: Sequence[bytes], block: Any) -> Any:
         is_good = np.zeros(len(messages), np.bool_)
@@ -109,7 +107,10 @@ class AvroDecoder(Decoder):
         if schema_id is None or self._schema_of is None:
             return avro_schema(self.of)
         found = self._schema_of(schema_id)
-        return json.loads(found) if isinstance(found, str) else found
+        try:
+            return json.loads(found) if isinstance(found, str) else found
+        except ValueError:
+            return found  # no Avro: `readings_of` says so
 
     def _planned(self, writer: Any) -> Plan:
         try:
@@ -123,14 +124,16 @@ class AvroDecoder(Decoder):
                 if name not in self.of._field_defaults:
                     raise self._because("is not in the writer's schema, and has no default", name)
                 defaults[name] = self.of._field_defaults[name]
-                takers.append((name, name, lambda value: value))
+                takers.append((name, "", lambda _, value=defaults[name]: value))
                 continue
             reading = readings[there[0]]
             if isinstance(reading, str):
                 raise self._because(reading, name)
             takers.append((name, there[0], _taker(field, reading)))
             columns[there[0]] = name
-        return Plan(takers, defaults, layout_of(readings, columns, self.of), writer)
+        is_shared = len(columns) + len(defaults) < len(takers)  # one number for two fields
+        layout = None if is_shared else layout_of(readings, columns, self.of)
+        return Plan(takers, defaults, layout, writer)
 
     def _read(self, body: io.BytesIO, plan: Plan) -> dict[str, Any]:
         try:

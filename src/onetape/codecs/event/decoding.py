@@ -23,6 +23,9 @@ class Decoder:
 
     def rows(self, messages: Sequence[bytes]) -> tuple[Any, dict[int, str]]:
         """(a block of the messages that can be read, in order; {index: reason} of the others)."""
+        if not messages:
+            return empty_block(self.of, 0), {}
+        messages = [message or b"" for message in messages]  # Kafka's may have no value
         block = empty_block(self.of, len(messages))
         is_good = self._take_plain(messages, block)
         reasons: dict[int, str] = {}
@@ -52,11 +55,11 @@ class Decoder:
         return PeerError(f"{of} as {self.encoding}: {why}")
 
     def _taken(self, told: dict[str, Any], takers: list[tuple[str, str, Take]]) -> tuple[Any, ...]:
-        """Values in the record's order: of each (field, its name in `told`, taker)."""
+        """Values in the record's order: of each (field, its name in `told` or none, taker)."""
         values = []
         for field, name, take in takers:
             try:
-                values.append(take(told[name]))
+                values.append(take(told[name] if name else None))
             except ValueError as why:
                 raise self._because(why, field) from None
         return tuple(values)

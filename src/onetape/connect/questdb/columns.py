@@ -91,7 +91,9 @@ def _column(name: str, field: Any, tick: Decimal | None) -> Column:
     if tick is not None and name.endswith("_ticks"):
         return _prices(name, field, tick)
     if field.code == "<f8":
-        return Column(name, "DOUBLE", lambda rows: [v if v == v else None for v in _plain(rows, name)])
+        return Column(
+            name, "DOUBLE", lambda rows: [v if v == v else None for v in _plain(rows, name)]
+        )
     if field.code == "<i8":
         return Column(name, "LONG", lambda rows: _known(rows[name]))
     if field.code == "<u8":

@@ -124,7 +124,9 @@ def schema_of(columns: list[dict[str, Any]]) -> Any:
             made = pa.timestamp("ms", "UTC")
         elif kind.startswith("DECIMAL("):
             precision, scale = kind[len("DECIMAL(") : -1].split(",")
-            made = pa.decimal128(int(precision), int(scale)) if int(precision) <= 38 else pa.string()
+            made = (
+                pa.decimal128(int(precision), int(scale)) if int(precision) <= 38 else pa.string()
+            )
         else:
             made = pa.string()
         fields.append(pa.field(name, made))

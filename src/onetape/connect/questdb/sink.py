@@ -1,20 +1,22 @@
 """Rows to a table of QuestDB: `stream >> ot.questdb("HOST:PORT")`.
 
-Rows leave in order, thousands a request, each request a transaction (the InfluxDB line protocol over
-HTTP, which answers when the rows are in the server's log). What a crash of either side leaves in
-doubt is sent again, and QuestDB keeps one row for each (time, run, number): exactly once, whoever
-dies when. The table is made with the types and the key that this needs; one that is there and has
-others is not touched, and the rows wait until it is put right.
+Rows leave in order, thousands a request, each request a transaction (the InfluxDB line protocol
+over HTTP, which answers when the rows are in the server's log). What a crash of either side leaves
+in doubt is sent again, and QuestDB keeps one row for each (time, run, number): exactly once,
+whoever dies when. The table is made with the types and the key that this needs; one that is there
+and has others is not touched, and the rows wait until it is put right.
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from onetape.connect.questdb.columns import KEYS, ROW, RUN, TIME, columns_of, create_table, quoted
 from onetape.connect.questdb.http import TIMEOUT_S, Server, parse
-from onetape.connect.sinks.rows_outbox import RowsOf, RowsOutbox
 from onetape.connect.sinks.taking import OpenableSink, Output, Taker
 from onetape.records import DeclarationError, OperatorError
+
+if TYPE_CHECKING:
+    from onetape.connect.sinks.rows_outbox import RowsOf
 
 ROWS_AT_ONCE = 20_000
 
@@ -51,6 +53,8 @@ class QuestdbSink(OpenableSink):
             raise DeclarationError("questdb was given run=''; expected a name, such as 'nyse'")
 
     def open(self, output: Output) -> Taker:
+        from onetape.connect.sinks.rows_outbox import RowsOutbox
+
         client = _client()
         server = Server(self.address, self.login)
         table = self.table or output.name
@@ -79,7 +83,7 @@ class _Writer:
         self._columns = columns
         self._sender: Any = None
 
-    def deliver(self, batch: RowsOf) -> list[str]:
+    def deliver(self, batch: "RowsOf") -> list[str]:
         """One request. Returns why rows were refused; raises if none of them was taken."""
         if self._sender is None:
             self._prepare()
@@ -93,7 +97,7 @@ class _Writer:
             raise
         return refused
 
-    def _write(self, batch: RowsOf) -> list[str]:
+    def _write(self, batch: "RowsOf") -> list[str]:
         row, table, run = self._sender.row, self._table, self._run
         at_ns, refused = self._client.TimestampNanos, []
         names = [each.name for each in self._symbols]
@@ -117,7 +121,10 @@ class _Writer:
     def _connected(self) -> Any:
         server, of = self._server, self._client
         protocol = of.Protocol.Https if server.scheme == "https" else of.Protocol.Http
-        login = {"username": server.user, "password": server.password, "token": server.token}
+        login: dict[str, Any] = {"username": server.user, "password": server.password}
+        login["token"] = server.token
+        if server.scheme == "https":
+            login["tls_ca"] = of.TlsCa.OsRoots
         sender = of.Sender(
             protocol,
             server.host,
@@ -125,7 +132,6 @@ class _Writer:
             auto_flush=False,
             retry_timeout=0,  # the outbox tries again
             request_timeout=int(TIMEOUT_S * 1000),
-            tls_ca=of.TlsCa.OsRoots,
             **{name: value for name, value in login.items() if value},
         )
         sender.establish()

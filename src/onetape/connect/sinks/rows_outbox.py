@@ -17,6 +17,7 @@ from onetape.connect.sinks import outbox
 from onetape.connect.sinks.outbox import Outbox
 from onetape.connect.sinks.taking import Output
 from onetape.engine.layout import ORIGIN
+from onetape.records.declare import raw_rows
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ class RowsOutbox(Outbox):
         *,
         rows_at_once: int,
     ) -> None:
-        self._entry = np.dtype([("row", output.of.dtype), ("origin", ORIGIN)])
+        # Opaque bytes: NumPy would leave out padding, which digests hold.
+        self._entry = np.dtype([("row", np.void, output.of.dtype.itemsize), ("origin", ORIGIN)])
         super().__init__(output, deliver, to, hang_up, rows_at_once)
 
     def finish(self) -> None:
@@ -56,7 +58,7 @@ class RowsOutbox(Outbox):
 
     def _as_kept(self, rows: Any, origins: Any) -> bytes:
         entries = np.empty(len(rows), self._entry)
-        entries["row"], entries["origin"] = rows, origins
+        entries["row"], entries["origin"] = raw_rows(rows), origins
         return entries.tobytes()
 
     def _next_kept(self, rows_max: int) -> tuple[Any, int]:
@@ -69,7 +71,8 @@ class RowsOutbox(Outbox):
         return int(kept["origin"]["tape_offset"].max())
 
     def _as_delivered(self, kept: Any) -> Any:
-        return RowsOf(self.delivered, kept["row"], kept["origin"])
+        rows = np.ascontiguousarray(kept["row"]).view(self._output.of.dtype)
+        return RowsOf(self.delivered, rows, np.ascontiguousarray(kept["origin"]))
 
     def _after_all(self, at: int) -> int:
         return 0 if self._file.begin_again() else at

@@ -13,7 +13,7 @@ main thread, so Ctrl-C reaches Python at once.
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -225,19 +225,23 @@ class EdgeNode:
             set_realtime(self.priority, thread.native_id)
 
     def recover(
-        self, digests: dict[str, OutputDigest], take: Callable[..., None] | None = None
+        self,
+        digests: dict[str, OutputDigest],
+        take: Callable[..., None] | None = None,
+        delivered: Mapping[str, int] | None = None,
     ) -> list[str]:
         """Bring engine and digests to the end of the tape, before the node is entered.
 
         Without `take`: the newest checkpoint, and the tape after it. With it every row of the tape
-        is made again, from the first frame, and given to `take(name, rows, origins)`. Rows that no
+        is made again, from the first frame, and given to `take(name, rows, origins)`; where as many
+        were `delivered` of each output as a checkpoint had made, only those behind it. Rows that no
         SENT frame speaks of leave by their sinks, in order, as they are made again; that all is
         durable is said once more. Returns what is to be said about checkpoints that could not be
         used.
         """
         self.tape.sync()
         found, said = None, list[str]()
-        if take is None:
+        if take is None or delivered is not None:
             found, said = newest(self.folder, self.versions.drivers, self.tape.durable_offset)
         sinking = [(k, n) for k, n in enumerate(self.plan.outputs) if n in self.sinks]
         sent = np.zeros(OUTPUTS_MAX, np.int64)
@@ -247,7 +251,9 @@ class EdgeNode:
             for buffer, begin, end in read_segments(self.folder, offset):
                 last_sent(buffer, begin, end, sent)
             made = found.header["rows"] if found is not None else {}
-            if not any(sent[k] < made.get(name, 0) for k, name in sinking):
+            had = dict(delivered if delivered is not None else made)
+            had |= {name: int(sent[k]) for k, name in sinking}
+            if all(had.get(name, 0) >= count for name, count in made.items()):
                 break
             found = None  # rows from before the checkpoint were never sent: make them again
         # What others hold of this node's engine, its sources, is what goes on.

@@ -59,7 +59,9 @@ def add_parser(subparsers: Any) -> None:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    actions = parser.add_subparsers(dest="action", required=True, metavar="run|ls|show|log")
+    actions = parser.add_subparsers(
+        dest="action", required=True, metavar="run|ls|show|log", parser_class=_Parser
+    )
     _add_run(actions)
     ls = _add(actions, "ls", "list executions, newest first", _ls)
     ls.add_argument("name", nargs="?", metavar="NAME", help="of one job (default: all)")
@@ -92,7 +94,20 @@ def _add_run(actions: Any) -> None:
     run.add_argument("--backoff", metavar="TIME", help="10s: before the second attempt; doubles")
     run.add_argument("--timeout", metavar="TIME", help="30m: of one attempt")
     run.add_argument("--quiet", action="store_true", help="show nothing of what it writes")
-    run.add_argument("command_words", nargs="*", metavar="-- COMMAND", help="not with a job file")
+    run.usage = "onetape job run NAME|FILE.toml [option ...] [-- COMMAND ...]"
+
+
+class _Parser(argparse.ArgumentParser):
+    """What stands behind `--` is another command, in which no word is an option of ours."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        words = sys.argv[1:] if args is None else list(args)
+        at = words.index("--") if "--" in words else len(words)
+        found, rest = super().parse_known_args(words[:at], namespace)
+        found.command_words = words[at + 1 :]
+        if found.command_words and self.prog.split()[-1] != "run":
+            self.error("only `job run` takes a command behind --")
+        return found, rest
 
 
 def _add(actions: Any, name: str, text: str, run: Any, **more: Any) -> argparse.ArgumentParser:

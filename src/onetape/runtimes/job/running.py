@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -100,17 +101,19 @@ class Execution:
         job = self.job
         told = {"NAME": job.name, "KEY": job.key, "ATTEMPT": str(attempt)}
         try:
-            self._process = subprocess.Popen(
-                job.command,
-                cwd=job.folder,
-                env=os.environ | {f"ONETAPE_JOB_{name}": text for name, text in told.items()},
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                process_group=0,
-                pass_fds=[self.lease_fd],
-                preexec_fn=_ending_with_us(),  # noqa: PLW1509 there is one thread
-            )
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # of threads, which wait
+                self._process = subprocess.Popen(
+                    job.command,
+                    cwd=job.folder,
+                    env=os.environ | {f"ONETAPE_JOB_{name}": text for name, text in told.items()},
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=out,
+                    process_group=0,
+                    pass_fds=[self.lease_fd],
+                    preexec_fn=_ending_with_us(),  # noqa: PLW1509 it makes two system calls
+                )
         except OSError as error:
             code = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_RUNNABLE
             return "failed", code, f"{job.command[0]}: {error.strerror}"

@@ -110,7 +110,7 @@ def latest_on(table: str, columns: Sequence[str] = (), *, by: str = BY) -> Quest
 
 def _numbered(table: str) -> str:
     """The rows with their number: a scan of a file gives them in their order."""
-    return f"(SELECT *, row_number() OVER () AS {ROW} FROM {table})"
+    return f"(SELECT *, row_number() OVER () - 1 AS {ROW} FROM {table})"
 
 
 def _aggregate(text: str) -> tuple[str, str, str]:

@@ -1,11 +1,9 @@
 """`onetape spark setup`: the environment that `onetape run --on sail` and `--on spark` need."""
 
 import argparse
-import shutil
 import sys
 from typing import Any
 
-from onetape.records import OperatorError
 from onetape.runtimes import environments
 
 DESCRIPTION = """\
@@ -47,11 +45,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run_setup(args: argparse.Namespace) -> int:
-    if args.engine == "spark" and shutil.which("java") is None:
-        raise OperatorError(
-            "spark needs Java 17 or later, and there is no `java` on the path; install one "
-            "(apt-get install openjdk-17-jre-headless), or take Sail, which needs none"
-        )
+    environments.check_java(args.engine)
     python = environments.make(
         args.engine, lambda line: print(line, file=sys.stderr), python=args.python
     )

@@ -1,0 +1,187 @@
+"""`onetape publish`: a recorded input into a topic, as blocks.
+
+Shard k goes to partition k, in transactions of one transactional id: a publisher that was killed
+leaves nothing half-written, one that comes after it shuts it out, looks what each partition has,
+and goes on behind it. So a topic never has a block twice.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from onetape.codecs.block import CODECS, decode, read_header, stamped
+from onetape.connect.kafka.publisher import Publisher
+from onetape.connect.kafka.settings import Settings, settings
+from onetape.connect.kafka.topics import Admin, last_record
+from onetape.records import OperatorError
+from onetape.runtimes.blocks import EVENTS, Block, blocks_of, blocks_of_tape
+from onetape.runtimes.inputs import inputs_of
+from onetape.runtimes.load import load_pipeline
+from onetape.runtimes.progress import Progress
+from onetape.runtimes.replay import parse_date
+from onetape.runtimes.run_options import given
+
+DESCRIPTION = """\
+Write a recorded input into a topic as blocks: a file, or the tape of a run. The topic is made with
+a partition a shard, if it is not there. A publisher that was interrupted is started again with the
+same command: it looks what the topic has and writes the rest, and no block twice.
+"""
+EXAMPLES = """\
+examples:
+  onetape publish standard --file day.itch --kafka 127.0.0.1:9092 --topic itch
+  onetape publish standard --file day.itch --kafka 127.0.0.1:9092 --topic itch4 --shards 4
+  onetape publish standard --from-tape tape/ --kafka 127.0.0.1:9092 --topic itch --rate 100000
+
+Who we are to the brokers is said in the environment (ONETAPE_KAFKA_USER, ...), or in a file of
+librdkafka's options (--kafka-options).
+"""
+COMMIT_S = 0.25
+COMMIT_BYTES = 32 << 20
+
+
+def add_kafka_options(parser: Any, *, required: bool) -> None:
+    """Where the brokers are: for every command that uses them."""
+    parser.add_argument(
+        "--kafka", required=required, metavar="BROKERS", help="HOST:PORT of brokers, with commas"
+    )
+    parser.add_argument(
+        "--kafka-options",
+        type=Path,
+        metavar="FILE",
+        help="lines NAME = VALUE for librdkafka; VALUE env:NAME is a variable's",
+    )
+
+
+def add_parser(subparsers: Any) -> None:
+    parser = subparsers.add_parser(
+        "publish",
+        help="write a recorded input into a Kafka topic, as blocks",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=EXAMPLES,
+    )
+    parser.add_argument("pipeline", metavar="PIPELINE", help="a Python file, or 'standard'")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument(
+        "--file", action="append", metavar="FILE", help="as of onetape run; of several NAME=FILE"
+    )
+    source.add_argument("--from-tape", type=Path, metavar="TAPE", help="what a run has recorded")
+    parser.add_argument("--date", type=parse_date, metavar="YYYY-MM-DD", help="trading date")
+    add_kafka_options(parser, required=True)
+    parser.add_argument("--topic", required=True, metavar="TOPIC", help="where to")
+    parser.add_argument("--shards", type=int, default=1, metavar="N", help="(default: 1)")
+    parser.add_argument(
+        "--events", type=int, default=EVENTS, metavar="N", help="of a block (default: %(default)s)"
+    )
+    parser.add_argument("--codec", choices=CODECS, default="lz4", help="(default: %(default)s)")
+    parser.add_argument("--rate", type=float, metavar="N", help="events a second, at most")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.rate is not None and args.rate <= 0:
+        raise OperatorError(f"--rate was {args.rate:g}; expected events a second, more than 0")
+    pipeline = load_pipeline(args.pipeline)
+    options = {"shards": args.shards, "events": args.events, "codec": args.codec}
+    if args.from_tape is not None:
+        blocks = blocks_of_tape(pipeline, args.from_tape, **options)
+    else:
+        blocks = blocks_of(pipeline, inputs_of(pipeline, given(args.file), args.date), **options)
+    progress = Progress(quiet=args.json)
+    try:
+        facts = publish(
+            blocks,
+            settings(args.kafka, args.kafka_options),
+            args.topic,
+            args.shards,
+            rate=args.rate,
+            progress=progress,
+        )
+    finally:
+        progress.close()
+    if args.json:
+        print(json.dumps(facts))
+    else:
+        print(
+            f"{facts['blocks']:,} blocks, {facts['events']:,} events, {facts['bytes'] / 1e6:,.1f} "
+            f"MB in {facts['elapsed_s']:.2f} s to {args.topic}"
+            + (f"; {facts['skipped']:,} blocks were there" if facts["skipped"] else "")
+        )
+    return 0
+
+
+def publish(
+    blocks: Iterable[Block],
+    to: Settings,
+    topic: str,
+    shards: int,
+    *,
+    rate: float | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """All blocks that the topic does not have; returns what was written.
+
+    rate  events a second, at most; each block says when it was sent (`ts_made_ns`)
+
+    OperatorError: the topic holds something else, or the brokers stay away.
+    """
+    Admin(to).make(topic, shards)
+    made = {"blocks": 0, "events": 0, "bytes": 0, "skipped": 0}
+    with Publisher(to, f"onetape-publish.{topic}") as publisher:
+        there = _what_is_there(to, topic, shards)
+        began_s = commit_s = time.perf_counter()
+        open_bytes = 0
+        for shard, block in blocks:
+            header = read_header(block)
+            if header.ordinal <= there[shard][0]:
+                _check_same(topic, block, there[shard])
+                made["skipped"] += 1
+                continue
+            if rate is not None:
+                due_s = began_s + made["events"] / rate
+                if due_s > time.perf_counter():
+                    publisher.commit()
+                    open_bytes = 0
+                    time.sleep(max(0.0, due_s - time.perf_counter()))
+            publisher.block(topic, stamped(block, time.time_ns()))
+            made["blocks"] += 1
+            made["events"] += header.count
+            made["bytes"] += len(block)
+            open_bytes += len(block)
+            now_s = time.perf_counter()
+            if open_bytes >= COMMIT_BYTES or now_s - commit_s >= COMMIT_S:
+                publisher.commit()
+                open_bytes, commit_s = 0, now_s
+            if progress is not None:
+                progress.update(0, 0, made["events"], "events")
+        publisher.commit()
+    elapsed_s = time.perf_counter() - began_s
+    return made | {"topic": topic, "shards": shards, "elapsed_s": round(elapsed_s, 6)}
+
+
+def _what_is_there(to: Settings, topic: str, shards: int) -> list[tuple[int, bytes]]:
+    """(ordinal, block) of the last block of each shard; (-1, nothing) where there is none."""
+    found = []
+    for shard in range(shards):
+        message = last_record(to, topic, shard)
+        block = message.value() if message is not None else b""
+        found.append((read_header(block).ordinal if block else -1, block))
+    return found
+
+
+def _check_same(topic: str, block: bytes, there: tuple[int, bytes]) -> None:
+    """The last block that is there must be the one that would be written."""
+    ours, theirs = read_header(block), read_header(there[1])
+    if ours.ordinal != there[0]:
+        return
+    is_same = replace(ours, ts_made_ns=0, codec="") == replace(theirs, ts_made_ns=0, codec="")
+    if not is_same or bytes(decode(block)[1]) != bytes(decode(there[1])[1]):
+        raise OperatorError(
+            f"topic {topic} holds another input: its {theirs.place} differs from that of this one; "
+            "give another topic, or what it was begun with"
+        )

@@ -1,0 +1,239 @@
+"""Rows of a node into topics, exactly once: in transactions that hold how far they have got.
+
+With each transaction the group `onetape.TOPIC` commits the offsets that the input was read to, and
+beside them a note: how many rows and blocks of each output have been written in all. A node that
+goes on (or takes over, on another machine with a new tape) makes the rows again, which are the same
+rows, and passes over as many as the note says. The transactional id is the group's name, so of two
+nodes that write a topic the newer shuts out the older.
+
+A transaction is committed when the frames that its rows come of are durable on the tape, so readers
+of what is committed never see a row that a power cut takes back.
+"""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from onetape.codecs.block import END, Header, encode_json
+from onetape.connect.kafka.events import Spreader
+from onetape.connect.kafka.publisher import Publisher, Reached, Record
+from onetape.connect.kafka.subscriber import Subscriber
+from onetape.connect.kafka.topics import last_record
+from onetape.engine.blocks import encode_rows
+from onetape.engine.graph import Pipeline
+from onetape.engine.layout import ORIGIN
+from onetape.engine.planner import Plan
+from onetape.records import IntegrityError, OperatorError, empty_block
+from onetape.records.declare import raw_rows
+from onetape.records.types import UNSET
+
+ROWS_MAX = 8192  # of a block
+EVERY_S = 0.05
+DURABLE_S, PAUSE_S = 5.0, 0.0002
+IDLE_S = 1.0  # between transactions that only say how far the input was read
+
+
+def group_of(topic: str) -> str:
+    """The group and the transactional id of the node that writes a topic."""
+    return f"onetape.{topic}"
+
+
+class TopicOutlet:
+    """Give it all rows in order (`take`), tell it what was run (`passed`), and `tend` it.
+
+    incoming   a member of the group, whose offsets are committed
+    spreader   one event a record, to its topics; None: blocks
+    drivers    of the versions of the pipeline that may have written what is there
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        publisher: Publisher,
+        incoming: Subscriber,
+        topic: str,
+        *,
+        driver: str,
+        drivers: Mapping[str, Any],
+        spreader: Spreader | None = None,
+        every_s: float = EVERY_S,
+        codec: str = "lz4",
+    ) -> None:
+        self._pipeline, self._publisher, self._incoming = pipeline, publisher, incoming
+        self._group = incoming.group  # asked for once: another thread reads
+        self._topic, self._driver, self._spreader = topic, driver, spreader
+        self._every_s, self._codec = every_s, codec
+        self._waiting: dict[str, _Waiting] = {}
+        self._committed: dict[int, int] = {}  # offsets of the input
+        self._barrier = 0  # frames before it must be durable: rows come of them
+        self._since_s: float | None = None  # when what is not committed began
+        self._told_s = time.monotonic()
+        self.transactions = 0
+        note = self._note_that_is_there(drivers)
+        self._reached = dict(self._committed)
+        self.rows: dict[str, int] = note["rows"]  # that are committed, or will be by the next one
+        self._blocks: dict[str, int] = note["blocks"]
+        self._ended: bool = note["ended"]
+        self.delivered = dict(self.rows)
+
+    def take(self, name: str, rows: Any, origins: Any, first: int, ts_made_ns: int) -> None:
+        """The next rows of an output; `first` is the number of the first among all of its rows."""
+        written = self.rows.get(name, 0)
+        skip = max(written - first, 0)
+        if skip >= len(rows):
+            return
+        rows, origins = rows[skip:], origins[skip:]
+        self.rows[name] = written + len(rows)
+        self._since_s = self._since_s or time.monotonic()
+        self._barrier = max(self._barrier, int(origins["tape_offset"][-1]) + 1)
+        if self._spreader is not None:
+            for record in self._spreader.records(name, rows):
+                self._publisher.put(record)
+            return
+        waiting = self._waiting.get(name)
+        if waiting is None:
+            waiting = self._waiting[name] = _Waiting(self._pipeline.outputs[name].of)
+        at = 0
+        while at < len(rows):
+            at += waiting.take(rows[at:], origins[at:], ts_made_ns)
+            if waiting.count == ROWS_MAX:
+                self._put(name, waiting)
+
+    def follow(self, planned: Plan) -> None:
+        """Another version of the pipeline goes on."""
+        self._pipeline, self._driver = planned.pipeline, planned.driver
+
+    def passed(self, reached: Mapping[int, int]) -> None:
+        """All rows of the input up to there were given."""
+        self._reached |= reached
+
+    def tend(self, durable: Callable[[], int]) -> None:
+        """Commit, if it is time; the journal is waited for, while the rows are on their way."""
+        now_s = time.monotonic()
+        is_due = self._since_s is not None and now_s - self._since_s >= self._every_s
+        if not is_due and self._reached != self._committed:
+            is_due = now_s - self._told_s >= IDLE_S
+        if not is_due:
+            return
+        self._put_all()
+        while durable() < self._barrier:
+            if time.monotonic() - now_s > DURABLE_S:
+                return  # the node will say what is wrong with its tape
+            time.sleep(PAUSE_S)
+        self.commit()
+
+    def commit(self) -> None:
+        """What was taken, and how far the input has been run, together."""
+        self._put_all()
+        note = json.dumps(
+            {
+                "driver": self._driver,
+                "rows": self.rows,
+                "blocks": self._blocks,
+                "ended": self._ended,
+            },
+            separators=(",", ":"),
+        )
+        topic = self._incoming.topic
+        places = {0: 0} | self._reached
+        reached = [
+            Reached(topic, n, at, note if i == 0 else "")
+            for i, (n, at) in enumerate(sorted(places.items()))
+        ]
+        self._publisher.commit(reached, self._group)
+        self._committed = dict(self._reached)
+        self._since_s, self._told_s = None, time.monotonic()
+        self.transactions += 1
+
+    def finish(self, facts: Mapping[str, Any], *, ended: bool) -> None:
+        """The last transaction. With the end of the input goes the END of the stream of rows."""
+        if ended and not self._ended:
+            self._ended = True
+            if self._spreader is None:
+                self._put_all()
+                told = {
+                    "events": facts["messages"],
+                    "rows": facts["rows"],
+                    "blocks": {name: self._blocks.get(name, 0) for name in facts["rows"]},
+                    "late": facts["late"],
+                    "bad": facts["bad_frames"] + facts["bad_events"],
+                    "state_digest": facts["state_digest"],
+                    "driver": self._driver,
+                }
+                self._publisher.put(Record(self._topic, encode_json(Header(END), told), 0))
+            self.commit()
+        elif self._since_s is not None or self._reached != self._committed:
+            self.commit()
+
+    def _put_all(self) -> None:
+        for name, waiting in self._waiting.items():
+            if waiting.count:
+                self._put(name, waiting)
+
+    def _put(self, name: str, waiting: "_Waiting") -> None:
+        header = Header(
+            END,  # encode_rows sets the kind
+            ordinal=self._blocks.get(name, 0),
+            name=name,
+            ts_made_ns=waiting.ts_made_ns,
+            codec=self._codec,
+        )
+        self._blocks[name] = header.ordinal + 1
+        self._publisher.put(Record(self._topic, waiting.block(header), 0))
+
+    def _note_that_is_there(self, drivers: Mapping[str, Any]) -> dict[str, Any]:
+        """What the last transaction says. OperatorError: somebody else's rows are there."""
+        found = self._incoming.committed(0)
+        if found is None or not found.note:
+            topics = self._spreader.topics() if self._spreader else [self._topic]
+            for topic in topics:
+                if last_record(self._publisher.settings, topic, 0) is not None:
+                    raise OperatorError(
+                        f"topic {topic} holds records, and no note of group "
+                        f"{group_of(self._topic)} says up to where; give another --topic-out (was "
+                        "it filled from another topic, or did the brokers drop the group's "
+                        "offsets: offsets.retention.minutes?)"
+                    )
+            return {"rows": {}, "blocks": {}, "ended": False}
+        try:
+            note: dict[str, Any] = json.loads(found.note)
+            driver = note["driver"]
+        except (ValueError, KeyError, TypeError):
+            raise IntegrityError(
+                f"the note of group {group_of(self._topic)} says {found.note[:60]!r}, which is no "
+                "note of an outlet; give another --topic-out"
+            ) from None
+        if driver not in drivers and driver != self._driver:
+            raise OperatorError(
+                f"topic {self._topic} was written by another pipeline (driver {driver}, this one "
+                f"is {self._driver}); give the one that wrote it, or another --topic-out"
+            )
+        self._committed = {0: found.offset}
+        return note
+
+
+class _Waiting:
+    """Rows of one output on their way into a block."""
+
+    def __init__(self, of: Any) -> None:
+        self.of, self.count, self.ts_made_ns = of, 0, UNSET
+        self.rows, self.origins = empty_block(of, ROWS_MAX), np.zeros(ROWS_MAX, ORIGIN)
+
+    def take(self, rows: Any, origins: Any, ts_made_ns: int) -> int:
+        """Copy as many as there is room for; how many."""
+        if self.count == 0:
+            self.ts_made_ns = ts_made_ns
+        many = min(len(rows), ROWS_MAX - self.count)
+        at = slice(self.count, self.count + many)
+        raw_rows(self.rows)[at] = raw_rows(rows[:many])
+        raw_rows(self.origins)[at] = raw_rows(origins[:many])
+        self.count += many
+        return many
+
+    def block(self, header: Header) -> bytes:
+        made = encode_rows(header, self.of, self.rows[: self.count], self.origins[: self.count])
+        self.count = 0
+        return made
