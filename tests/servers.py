@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 DEPLOY = Path(__file__).resolve().parent.parent / "deploy"
@@ -241,8 +242,11 @@ def _kafka_answers(server: Server) -> bool:
 
 def _http_answers(path: str) -> Callable[[Server], bool]:
     def answers(server: Server) -> bool:
-        with urlopen(f"{server.address}{path}", timeout=5) as answer:  # HTTPError is an OSError
-            return answer.status == 200
+        try:
+            with urlopen(f"{server.address}{path}", timeout=5) as answer:
+                return answer.status == 200
+        except HTTPError as refused:
+            return refused.code == 401  # it is there, and guarded
 
     return answers
 
@@ -253,10 +257,13 @@ def _nats_answers(server: Server) -> bool:
         lines = connection.makefile("rb")
         greeting = lines.readline()
         assert greeting.startswith(b"INFO "), greeting
+        told = json.loads(greeting[5:])
+        if told.get("auth_required") or told.get("tls_required"):  # it is there, and guarded
+            return bool(told.get("jetstream"))
         connection.sendall(b"CONNECT {}\r\nPING\r\n")
         while line := lines.readline():
             if line.startswith(b"PONG"):
-                return bool(json.loads(greeting[5:]).get("jetstream"))
+                return bool(told.get("jetstream"))
     return False
 
 
