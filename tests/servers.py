@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 DEPLOY = Path(__file__).resolve().parent.parent / "deploy"
@@ -244,8 +245,10 @@ def _http_answers(path: str) -> Callable[[Server], bool]:
     def answers(server: Server) -> bool:
         for member in server._processes:
             one = server.kind.address.format(server.ports[member])
-            with urlopen(f"{one}{path}", timeout=5) as answer:  # HTTPError is an OSError
-                if answer.status != 200:
+            try:
+                urlopen(f"{one}{path}", timeout=5).close()
+            except HTTPError as refused:
+                if refused.code != 401:  # it is there, and guarded
                     return False
         return True
 
@@ -258,10 +261,13 @@ def _nats_answers(server: Server) -> bool:
         lines = connection.makefile("rb")
         greeting = lines.readline()
         assert greeting.startswith(b"INFO "), greeting
+        told = json.loads(greeting[5:])
+        if told.get("auth_required") or told.get("tls_required"):  # it is there, and guarded
+            return bool(told.get("jetstream"))
         connection.sendall(b"CONNECT {}\r\nPING\r\n")
         while line := lines.readline():
             if line.startswith(b"PONG"):
-                return bool(json.loads(greeting[5:]).get("jetstream"))
+                return bool(told.get("jetstream"))
     return False
 
 
