@@ -340,7 +340,7 @@ def test_members_that_come_go_and_are_killed_lose_and_double_nothing(kafka, seed
             def come():
                 return len(everything(kafka, out, 6)) >= count
 
-            wait_for(come, "all of them", 120)
+            wait_for(come, "all of them", 240)
         finally:
             stop.set()
             feeder.join()

@@ -34,7 +34,7 @@ _PASSING = (*_AWAY, "NOT_COORDINATOR", "COORDINATOR_LOAD_IN_PROGRESS", "COORDINA
             "_WAIT_COORD", "NETWORK_EXCEPTION", "OFFSET_NOT_AVAILABLE", "FENCED_LEADER_EPOCH",
             "UNKNOWN_LEADER_EPOCH", "KAFKA_STORAGE_ERROR", "REBALANCE_IN_PROGRESS",
             "BROKER_NOT_AVAILABLE", "CONCURRENT_TRANSACTIONS")  # fmt: skip
-_FENCED = ("_FENCED", "PRODUCER_FENCED", "INVALID_PRODUCER_EPOCH", "FENCED_INSTANCE_ID")
+_FENCED = ("_FENCED", "PRODUCER_FENCED", "FENCED_INSTANCE_ID")
 
 
 class Heard:
@@ -73,7 +73,9 @@ def may_pass(why: Any) -> bool:
 
 def is_fenced(why: Any) -> bool:
     """Has another producer with this transactional id taken over?"""
-    return error_of(why).name() in _FENCED
+    error = error_of(why)
+    is_old = error.name() == "INVALID_PRODUCER_EPOCH" and error.fatal()
+    return is_old or error.name() in _FENCED
 
 
 def problem(what: str, why: Any, brokers: str, heard: Heard | None = None) -> OperatorError:

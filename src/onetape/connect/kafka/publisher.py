@@ -18,9 +18,11 @@ from onetape.codecs.block import read_header
 from onetape.connect.kafka.errors import Heard, client, error_of, is_fenced, load, may_pass, problem
 from onetape.connect.kafka.settings import Settings
 
-PATIENCE_S = 60.0  # how long brokers may be away
+PATIENCE_S = 120.0  # how long brokers may be away
 CALL_S, RETRY_S = 5.0, 0.02
-TRANSACTION_MS = 15_000  # after it, the brokers abort what a killed producer left open
+# After it the brokers abort what a killed producer left open; and shut out one that had to wait for
+# them as long, which then looks as if another had taken over. So it is long.
+TRANSACTION_MS = 60_000
 
 
 class Record(NamedTuple):
