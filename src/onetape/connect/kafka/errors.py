@@ -84,7 +84,7 @@ def problem(what: str, why: Any, brokers: str, heard: Heard | None = None) -> Op
     if not hasattr(error, "name"):
         return OperatorError(f"{what}: {error}")
     name, text = error.name(), _plain(error.str())
-    if name in _FENCED:
+    if is_fenced(error):
         return OperatorError(
             f"{what}: another one with the same name has taken over, so this one ends; nothing was "
             "written twice"
