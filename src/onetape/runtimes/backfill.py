@@ -130,7 +130,11 @@ def compared(
             ]
             if told[0] == told[1]:
                 rows = sum(count or 0 for _, count in told[1].values())
-                same = {"rows_before": rows, "rows": rows, **dict.fromkeys(KINDS, 0)}
+                same: dict[str, Any] = {
+                    "rows_before": rows,
+                    "rows": rows,
+                    **dict.fromkeys(KINDS, 0),
+                }
                 made = same | {"instruments": {}, "sample": []}
             else:
                 made = differences(old, new, day, sample)

@@ -155,11 +155,11 @@ def _ls(args: argparse.Namespace) -> Told:
             f"{name:16s} {told['rows']:>14,} rows {told['size_bytes']:>16,} bytes "
             f"{told['files']:>6} files  version {told['version']:<5} {span}"
         )
-    for day, told in days.items():
+    for of_day, told in days.items():
         is_whole = told["complete"] == told["shards"]
         state = "" if is_whole else f", {told['complete']} of {told['shards']} shards complete"
         lines.append(
-            f"  {day}  {told['shards']} shards, {told['blocks']:,} blocks, "
+            f"  {of_day}  {told['shards']} shards, {told['blocks']:,} blocks, "
             f"{told['size_bytes']:,} bytes{state}"
         )
     return {"tables": tables, "days": days}, lines or [f"{args.url}: no tables"]

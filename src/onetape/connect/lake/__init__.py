@@ -24,7 +24,7 @@ Columns of `tape`:
 
 A stream is (day, shard), in the order of `ordinal`: what a `Worker` takes. It is complete when its
 ordinals have no hole and its last one has `ends` = 1; a day is complete when all of its `shards`
-are. Files hold whole runs of a stream, but need not be listed in order: sort by `ordinal`.
+are. Rows stand in no order, least of all after a compaction: sort by `ordinal`.
 
 Columns of an output are those of `connect/arrow.py` in types that Delta has: every time is a long
 of ns, as `..._ns`, and `ts_event` beside `ts_event_ns` is the same as a timestamp of us for people;

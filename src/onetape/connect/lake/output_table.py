@@ -15,6 +15,7 @@ from typing import Any
 from onetape.connect.arrow import arrow_table
 from onetape.connect.lake import store
 from onetape.records import IntegrityError, OperatorError
+from onetape.records.declare import raw_rows
 
 COMMIT_ROWS = 1 << 19
 DAY_NS = 86_400 * 10**9
@@ -138,7 +139,7 @@ class RowsWriter:
         if self._seen <= self._done:
             return
         rows = rows[max(self._done - first, 0) :]
-        self._kept.append(rows.copy())
+        self._kept.append(raw_rows(rows).copy())
         self._kept_rows += len(rows)
         if self._kept_rows >= COMMIT_ROWS:
             self.flush(symbols)
@@ -149,7 +150,7 @@ class RowsWriter:
 
         if not self._kept:
             return
-        rows = np.concatenate(self._kept)
+        rows = np.concatenate(self._kept).view(self._table.of.dtype)
         known = symbols if symbols is None or isinstance(symbols, Mapping) else copy.copy(symbols)
         data = lake_table(self._table.of, rows, known, self._day)
         self._table.append(self._run, data, self._begin)

@@ -13,6 +13,7 @@ conditional put, so the store must refuse to write what is there already (S3 doe
 """
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
@@ -25,6 +26,7 @@ DAY = "day"
 ALL = ""  # the predicate of all rows
 AUDIT_DAYS = 1827  # five years, where nobody says how long: nothing is lost in silence
 TRIES = 20
+COLOURS = re.compile(r"\x1b\[\d*m")
 
 
 class TakenBefore(Exception):
@@ -195,5 +197,5 @@ def heard(what: str) -> Iterator[None]:
     try:
         yield
     except (errors, OSError) as why:
-        said = " ".join(str(why).split("\n\nDebug")[0].split())
-        raise OperatorError(f"{what}: {said[:300]}") from why
+        said = " ".join(COLOURS.sub("", str(why).split("\n\nDebug")[0]).split())
+        raise OperatorError(f"{what}: {said[:500]}") from why

@@ -71,8 +71,8 @@ def swap(url: str, version: str, source: str, names: list[str], days: list[date]
 def undo(url: str) -> Swap:
     """Put back what the last swap replaced. OperatorError: there is none, or a vacuum was there."""
     past = swaps_of(url)
-    if past and not past[-1].is_done and past[-1].action == UNDO:
-        of = applied(past[:-1])[-1]
+    if past and not past[-1].is_done:
+        of = applied(past[:-1])[-1] if past[-1].action == UNDO else past[-1]
     elif stack := applied(past):
         of = stack[-1]
     else:

@@ -11,6 +11,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from onetape.codecs.block import FRAMES, Header, decode, read_header
 from onetape.compiled.frame import END, frame_bytes, frame_kind, frame_length
 from onetape.connect.lake import TAPE, store
@@ -18,14 +20,15 @@ from onetape.records import UNSET, IntegrityError, OperatorError
 
 COMMIT_BYTES = 64 << 20
 GROUP_BLOCKS = 64  # of a row group: what a reader holds at once
-READ_BLOCKS = 16
+GROUPS_HELD = 4
+PLACE = np.dtype([("ordinal", "<i8"), ("group", "<i4"), ("row", "<i4")])
 
 
 @dataclass(frozen=True)
 class Stream:
     """One shard of a day, as far as it is there.
 
-    files  {path: first ordinal}
+    files  {path: lowest ordinal}
     holes  blocks that are missing before the last one
     """
 
@@ -78,37 +81,52 @@ class TapeTable:
     def blocks(self, stream: Stream) -> Iterator[Any]:
         """The blocks of a stream in order, each a buffer; IntegrityError at one that is missing.
 
-        A row group is held at a time. Some GB/s from a warm disk.
+        Compaction, whosever, may put the blocks of a file in another order: their ordinals are read
+        first. A few row groups are held at a time. Some GB/s from a warm disk.
         """
         import pyarrow as pa
 
         which = [("day", "=", stream.day), ("shard", "=", stream.shard)]
         dataset = self.table.to_pyarrow_dataset(file_pruning_predicate=which)
-        fragments = sorted(dataset.get_fragments(), key=lambda each: stream.files[each.path])
-        expected = 0
-        for fragment in fragments:
-            batches = fragment.to_batches(
-                columns=["ordinal", "block"],
-                batch_size=READ_BLOCKS,
-                batch_readahead=2,
-                fragment_readahead=1,
-                use_threads=False,
-            )
-            try:
-                for batch in batches:
-                    for ordinal, block in zip(*(batch.column(i) for i in (0, 1)), strict=True):
-                        if ordinal.as_py() != expected:
-                            raise IntegrityError(
-                                f"{self.url}: block {ordinal} of shard {stream.shard} of "
-                                f"{stream.day} came where block {expected} was expected"
-                            )
-                        expected += 1
-                        yield memoryview(block.as_buffer())
-            except (OSError, pa.ArrowException) as why:
+        try:
+            groups, places = _groups(dataset)
+            ordinals = places["ordinal"]
+            if len(wrong := np.flatnonzero(ordinals != np.arange(len(ordinals)))):
+                at = int(wrong[0])
                 raise IntegrityError(
-                    f"{self.url}: {fragment.path} cannot be read: {str(why)[:200]}; if a vacuum "
-                    "removed it, that version is past its retention"
-                ) from why
+                    f"{self.url}: block {ordinals[at]} of shard {stream.shard} of {stream.day} "
+                    f"came where block {at} was expected"
+                )
+            held: dict[int, Any] = {}
+            for _, group, row in places.tolist():
+                if group not in held:
+                    if len(held) == GROUPS_HELD:
+                        del held[next(iter(held))]
+                    part = groups[group].to_table(columns=["block"], use_threads=False)
+                    held[group] = part.column(0).combine_chunks()
+                yield memoryview(held[group][row].as_buffer())
+        except (OSError, pa.ArrowException) as why:
+            raise IntegrityError(
+                f"{self.url}: {str(why)[:300]}; if a vacuum removed a file, that version is past "
+                "its retention"
+            ) from why
+
+
+def _groups(dataset: Any) -> tuple[list[Any], Any]:
+    """Its row groups, and where each block is: (ordinal, row group, row in it), by ordinal."""
+    groups: list[Any] = []
+    found = []
+    for fragment in dataset.get_fragments():
+        ordinals = fragment.to_table(columns=["ordinal"], use_threads=False)["ordinal"].to_numpy()
+        at = 0
+        for number, info in enumerate(fragment.row_groups):
+            place = np.empty(info.num_rows, PLACE)
+            place["ordinal"] = ordinals[at : at + info.num_rows]
+            place["group"], place["row"] = len(groups), np.arange(info.num_rows)
+            groups.append(fragment.subset(row_group_ids=[number]))
+            found.append(place)
+            at += info.num_rows
+    return groups, np.sort(np.concatenate(found), order="ordinal")
 
 
 def streams_of(table: Any) -> dict[tuple[date, int], Stream]:
