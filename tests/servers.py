@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 DEPLOY = Path(__file__).resolve().parent.parent / "deploy"
@@ -39,6 +40,7 @@ class Kind:
 
     title: str
     needs: str  # a program; "" for none
+    has: str  # what is in its folder when it is installed
     ports: tuple[str, ...]  # options of the start script that take one; the first is the client's
     address: str  # of one, with its port as {}
     answers: Callable[["Server"], bool]
@@ -204,7 +206,7 @@ def missing(name: str) -> str:
             import confluent_kafka  # noqa: F401
         except ImportError:
             return "no Kafka client: pip install 'onetape[kafka]'"
-    if not installed(name).is_dir():
+    if not any(installed(name).glob(kind.has)):
         return f"no {kind.title}: deploy/{name} install $ONETAPE_SERVERS/{name}"
     return ""
 
@@ -241,8 +243,14 @@ def _kafka_answers(server: Server) -> bool:
 
 def _http_answers(path: str) -> Callable[[Server], bool]:
     def answers(server: Server) -> bool:
-        with urlopen(f"{server.address}{path}", timeout=5) as answer:  # HTTPError is an OSError
-            return answer.status == 200
+        for member in server._processes:
+            one = server.kind.address.format(server.ports[member])
+            try:
+                urlopen(f"{one}{path}", timeout=5).close()
+            except HTTPError as refused:
+                if refused.code != 401:  # it is there, and guarded
+                    return False
+        return True
 
     return answers
 
@@ -253,10 +261,13 @@ def _nats_answers(server: Server) -> bool:
         lines = connection.makefile("rb")
         greeting = lines.readline()
         assert greeting.startswith(b"INFO "), greeting
+        told = json.loads(greeting[5:])
+        if told.get("auth_required") or told.get("tls_required"):  # it is there, and guarded
+            return bool(told.get("jetstream"))
         connection.sendall(b"CONNECT {}\r\nPING\r\n")
         while line := lines.readline():
             if line.startswith(b"PONG"):
-                return bool(json.loads(greeting[5:]).get("jetstream"))
+                return bool(told.get("jetstream"))
     return False
 
 
@@ -275,12 +286,29 @@ def _end_all() -> None:
 _running: dict[int, Server] = {}
 HTTP = "http://127.0.0.1:{}"
 KINDS = {
-    "kafka": Kind("Kafka", "java", ("--port", "--controller-port"), "127.0.0.1:{}", _kafka_answers),
+    "kafka": Kind(
+        "Kafka",
+        "java",
+        "kafka_*.jar",
+        ("--port", "--controller-port"),
+        "127.0.0.1:{}",
+        _kafka_answers,
+    ),
     "registry": Kind(
-        "schema registry", "java", ("--port",), HTTP, _http_answers("/apis/ccompat/v7/subjects")
+        "schema registry",
+        "java",
+        "*-runner.jar",
+        ("--port",),
+        HTTP,
+        _http_answers("/apis/ccompat/v7/subjects"),
     ),
     "questdb": Kind(
-        "QuestDB", "java", ("--port", "--pg-port"), HTTP, _http_answers("/exec?query=SELECT%201")
+        "QuestDB",
+        "java",
+        "questdb-*.jar",
+        ("--port", "--pg-port"),
+        HTTP,
+        _http_answers("/exec?query=SELECT%201"),
     ),
-    "nats": Kind("NATS", "", ("--port",), "nats://127.0.0.1:{}", _nats_answers),
+    "nats": Kind("NATS", "", "bin/nats-server", ("--port",), "nats://127.0.0.1:{}", _nats_answers),
 }

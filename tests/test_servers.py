@@ -30,7 +30,9 @@ def page(tmp_path, monkeypatch):
     (tmp_path / "page" / "python").symlink_to(sys.executable)
     monkeypatch.setenv("ONETAPE_SERVERS", str(tmp_path))
     monkeypatch.setattr(servers, "DEPLOY", tmp_path / "deploy")
-    kind = servers.Kind("Page", "", ("--port",), servers.HTTP, servers._http_answers("/starts"))
+    kind = servers.Kind(
+        "Page", "", "python", ("--port",), servers.HTTP, servers._http_answers("/starts")
+    )
     monkeypatch.setitem(servers.KINDS, "page", kind)
     return tmp_path / "page"
 
@@ -87,21 +89,20 @@ def test_what_is_missing_is_named_with_the_way_to_get_it(tmp_path, monkeypatch):
 @pytest.mark.skipif(not servers.WITH_US, reason="needs setpriv(1)")
 def test_it_goes_with_the_process_that_started_it(tmp_path):
     start = "import subprocess, sys, time\nfrom tests import servers\n"
-    start += "subprocess.Popen([*servers.WITH_US, 'sh', '-c', 'exec 9>held; flock 9; sleep 600'])\n"
-    start += "print(flush=True)\ntime.sleep(600)\n"
+    held = "exec 9>held; flock 9; exec sleep 600"
+    start += f"subprocess.Popen([*servers.WITH_US, 'sh', '-c', {held!r}])\ntime.sleep(600)\n"
     root = Path(__file__).resolve().parent.parent
     ours = subprocess.Popen(
         [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(root)!r})\n{start}"],
         cwd=tmp_path,
-        stdout=subprocess.PIPE,
     )
-    assert ours.stdout is not None
-    ours.stdout.readline()
+    end_s = time.monotonic() + 30
+    while not (tmp_path / "held").exists():
+        assert time.monotonic() < end_s, "it does not begin"
+        time.sleep(0.05)
     ours.kill()
     ours.wait()
-    ours.stdout.close()
 
-    end_s = time.monotonic() + 30
     while subprocess.run(["flock", "-n", "held", "true"], cwd=tmp_path, check=False).returncode:
         assert time.monotonic() < end_s, "it lives on"
         time.sleep(0.05)

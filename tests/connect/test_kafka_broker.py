@@ -88,6 +88,7 @@ def test_what_was_aborted_or_is_open_is_not_seen(kafka):
         publisher.put(Record(topic, b"one", 0))
         publisher.commit()
         publisher.put(Record(topic, b"never", 0))
+        publisher.flush()  # it is there by now
         publisher.abort()
         publisher.put(Record(topic, b"two", 0))
         publisher.commit()
@@ -109,12 +110,13 @@ def test_the_last_record_is_found_behind_much_that_was_aborted(kafka):
         publisher.commit()
         for n in range(40):
             publisher.put(Record(topic, b"%d" % n, 0))
+        publisher.flush()
         publisher.abort()
 
     assert last_record(to, topic, 0).value() == b"the one"
 
 
-def test_a_second_producer_of_a_name_shuts_out_the_first(kafka):
+def test_a_second_producer_of_a_name_shuts_out_the_first(kafka, capfd):
     topic, to = made(kafka, "fenced"), settings(kafka.address)
     zombie = Publisher(to, f"{topic}-id")
     zombie.put(Record(topic, b"of the zombie", 0))
@@ -126,6 +128,7 @@ def test_a_second_producer_of_a_name_shuts_out_the_first(kafka):
     zombie.close(False)
 
     assert values(everything(kafka, topic)) == [b"of the second"]
+    assert capfd.readouterr().err == ""
 
 
 def test_offsets_and_a_note_are_committed_with_the_outputs_or_not_at_all(kafka):

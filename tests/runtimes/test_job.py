@@ -172,16 +172,16 @@ def test_a_killed_job_is_seen_and_taken_over(here, capsys):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs setsid(1)")
-def test_what_survives_of_a_killed_job_still_counts_as_running(here):
-    first = start("setsid sh -c 'touch began; while [ ! -e go ]; do sleep 0.05; done' & wait")
+def test_what_a_killed_job_leaves_behind_is_ended_before_the_next(here):
+    first = start("setsid sh -c 'echo $$ > pid; touch began; sleep 600' & wait")
     wait_for((here / "began").exists, "it does not begin")
     first.kill()
     first.wait(WITHIN_S)
+    assert is_alive(int((here / "pid").read_text()))
+    assert last()["state"] == "crashed"
 
-    assert run() == 75
-    (here / "go").touch()
-    wait_for(lambda: last()["state"] == "crashed", "the lease is not let go of")
     assert run() == 0
+    assert not is_alive(int((here / "pid").read_text()))
 
 
 def test_a_signal_is_passed_on_and_ends_the_attempts(here):

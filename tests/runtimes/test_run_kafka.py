@@ -19,6 +19,7 @@ from onetape.connect.kafka.publisher import Publisher, Record
 from onetape.connect.kafka.settings import settings
 from onetape.connect.kafka.subscriber import Subscriber
 from onetape.records import OperatorError
+from onetape.runtimes import batch
 from onetape.runtimes.answer import Answer
 from onetape.runtimes.blocks import blocks_of
 from onetape.runtimes.inputs import inputs_of
@@ -38,14 +39,16 @@ ONETAPE = [sys.executable, "-m", "onetape.cli"]
 @pytest.fixture(scope="module")
 def day(tmp_path_factory):
     path = tmp_path_factory.mktemp("day") / "day.itch"
-    write_file(path, seed=3, seconds=2.0, instruments=20, episodes=1)
+    write_file(path, seed=3, seconds=2.0, instruments=20, episodes=1, messages_per_s=10_000)
     return path
 
 
 @pytest.fixture(scope="module")
 def plain(day):
     """What the day comes to without any topic."""
-    return ot.run(market_watch(), file=day, date=TRADING_DATE)
+    given = inputs_of(market_watch(), day, TRADING_DATE)
+    engine = batch.make_engine(market_watch(), given.framing, given.midnight_ns)
+    return batch.run(engine, given.runs())
 
 
 def stream(day, events=256):

@@ -156,11 +156,15 @@ def test_what_an_engine_spread_over_files_is_one_answer(streams, plain, tmp_path
 
 
 def test_a_block_that_an_engine_lost_is_said(streams, tmp_path):
-    rows = [row for row in rows_of(Work(STANDARD)(batches_of(streams))) if row[0] == ROWS]
-    lost = next(n for n, row in enumerate(rows) if row[3] == 1)
-    folder = written(tmp_path / "blocks", rows[:lost] + rows[lost + 1 :], 3)
-    with pytest.raises(BlockError, match=rf"block 1 of shard {rows[lost][1]} .* lost it"):
+    rows = rows_of(Work(STANDARD)(batches_of(streams)))
+    _, shard, output, *_ = next(row for row in rows if row[0] == ROWS and row[3] == 1)
+    places = [n for n, row in enumerate(rows) if row[:3] == (ROWS, shard, output)]
+    folder = written(tmp_path / "first", rows[: places[0]] + rows[places[0] + 1 :], 3)
+    with pytest.raises(BlockError, match=rf"block 0 of shard {shard} .* lost it"):
         list(blocks_in(folder, {}))
+    folder = written(tmp_path / "last", rows[: places[-1]] + rows[places[-1] + 1 :], 3)
+    with pytest.raises(BlockError, match=rf"shard {shard} made \d+ blocks of {output}"):
+        list(made_in(folder, market_watch()).rows(folder))
 
 
 def test_the_state_table_has_a_day_and_the_one_before(tmp_path, streams):

@@ -66,8 +66,9 @@ def record_of(schema: dict[str, Any], only: Iterable[str] | None = None) -> Any:
     for one in wanted:
         found = readings.get(one, "is none of its fields: it has " + ", ".join(readings))
         if isinstance(found, str):
+            others = [other for other, of in readings.items() if not isinstance(of, str)]
             raise DeclarationError(
-                f"{name}.{one} {found}; name the fields to take: record_of(schema, only=['a', 'b'])"
+                f"{name}.{one} {found}; name the fields to take: record_of(schema, only={others})"
             )
         if one in RESERVED or one.startswith("_"):
             raise DeclarationError(

@@ -18,11 +18,11 @@ The schemas of a pipeline's outputs, for those who read its topics.
   check     may they follow what the registry has? Names each field that may not change so
   register  check them, and put those that are new into the registry
 
-The rule is --compatibility, else what the registry has for the subject or for all, else backward:
-who has the new schema can read what was written with the one before. forward is the other way
-round, full is both, and ..._transitive means all versions before. register --compatibility also
-sets the rule in the registry. An output's subject is its topic with -value behind: TOPIC.output, or
-the output's name without --topic.
+The rule is --compatibility, else what the registry has for the subject or for all; where that is
+nothing or none, backward: who has the new schema can read what was written with the one before.
+forward is the other way round, full is both, and ..._transitive means all versions before. register
+--compatibility also sets the rule in the registry. An output's subject is its topic with -value
+behind: TOPIC.output, or the output's name without --topic.
 
 Who we are: https://USER:PASSWORD@HOST, or ONETAPE_REGISTRY_AUTH=USER:PASSWORD; TLS:
 ONETAPE_REGISTRY_CA=FILE, ONETAPE_REGISTRY_CERT=FILE.

@@ -117,8 +117,8 @@ def check_and_register(
 
 
 def _rule(registry: Registry, subject: str) -> str:
-    own = registry.compatibility(subject)
-    if own is not None:
-        return own
-    common = registry.compatibility()
-    return UNSAID if common in (None, "none") else str(common)
+    """What the registry says; "none" says nothing: Apicurio answers it where no rule was set."""
+    for found in (registry.compatibility(subject), registry.compatibility()):
+        if found not in (None, "none"):
+            return str(found)
+    return UNSAID

@@ -117,14 +117,16 @@ class AvroDecoder(Decoder):
             _, readings = readings_of(writer)
         except DeclarationError as why:
             raise self._because(why) from None
-        takers, defaults, columns = [], {}, {}
+        takers: list[tuple[str, str, Take]] = []
+        defaults: dict[str, Any] = {}
+        columns: dict[str, str] = {}
         for name, field in self.of.fields.items():
             there = [n for n in names_of(self.of, self._columns, name) if n in readings]
             if not there:
                 if name not in self.of._field_defaults:
                     raise self._because("is not in the writer's schema, and has no default", name)
                 defaults[name] = self.of._field_defaults[name]
-                takers.append((name, "", lambda _, value=defaults[name]: value))
+                takers.append((name, "", _always(defaults[name])))
                 continue
             reading = readings[there[0]]
             if isinstance(reading, str):
@@ -180,6 +182,10 @@ def _fits(field: Any, reading: Reading) -> bool:
     return field.length == reading.field.length and (field.code == "<f8" or not is_float)
 
 
+def _always(value: Any) -> Take:
+    return lambda _: value
+
+
 def _taker(field: Any, reading: Reading) -> Take:
     take = taker(field)
     if reading.kind == "time":
@@ -187,10 +193,15 @@ def _taker(field: Any, reading: Reading) -> Take:
     if reading.kind == "decimal":
         return lambda raw: take(None if raw is None else int.from_bytes(raw, "big", signed=True))
     if field.code == "<u8" and reading.kind == "number":
-        if field.length is not None:
-            return lambda values: take([value & _WORD for value in values])
-        return lambda value: take(value & _WORD if isinstance(value, int) else value)
+        return lambda value: take(_bits(value))
     return take
+
+
+def _bits(value: Any) -> Any:
+    """A long as the u64 of the same bits."""
+    if isinstance(value, list):
+        return [_bits(one) for one in value]
+    return value & _WORD if isinstance(value, int) else value
 
 
 def _without_logic(schema: Any) -> Any:

@@ -70,21 +70,22 @@ class JsonDecoder(Decoder):
 
     def __call__(self, message: bytes) -> tuple[Any, ...]:
         try:
-            told = json.loads(
-                self._body(message), parse_float=_decimal, parse_constant=_no_constant
-            )
+            told = READER.decode(self._body(message).decode())
         except (ValueError, RecursionError) as why:
             raise self._because(f"the bytes are no JSON ({why})") from None
         if not isinstance(told, dict):
             raise self._because(f"was {shown(told)}; expected an object")
         values = []
         for name, names, take in self._fields:
-            key = next((one for one in names if one in told), None)
-            if key is None:
-                if name not in self.of._field_defaults:
-                    raise self._because("is missing", names[0])
-                values.append(self.of._field_defaults[name])
-                continue
+            key = names[0]
+            if key not in told:
+                others = [one for one in names[1:] if one in told]
+                if not others and name not in self.of._field_defaults:
+                    raise self._because("is missing", key)
+                if not others:
+                    values.append(self.of._field_defaults[name])
+                    continue
+                key = others[0]
             try:
                 values.append(take(told[key]))
             except ValueError as why:
@@ -175,11 +176,9 @@ def _grid(tick: str) -> _Grid:
 
 def _taker(field: Field, grid: _Grid | None) -> Take:
     """With what JSON has no number for: 64 bits as text, infinite floats, decimals of a tick."""
-    take = taker(field)
+    take = taker(field, _from_digits)
     if grid is not None:
         read: Take = grid.ticks
-    elif field.code in ("<i8", "<u8"):
-        read = _from_digits
     elif field.code == "<f8":
         read = _from_text
     else:
@@ -191,12 +190,10 @@ def _taker(field: Field, grid: _Grid | None) -> Take:
     )
 
 
-def _from_digits(value: Any) -> Any:
-    if isinstance(value, str):
-        if not DIGITS.fullmatch(value):
-            raise ValueError(f"was {shown(value)}; expected a whole number")
-        return int(value)
-    return value
+def _from_digits(text: str) -> int:
+    if not DIGITS.fullmatch(text):
+        raise ValueError(f"was {shown(text)}; expected a whole number")
+    return int(text)
 
 
 def _from_text(value: Any) -> Any:
@@ -212,3 +209,6 @@ def _decimal(value: Any) -> Decimal:
 
 def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON")
+
+
+READER = json.JSONDecoder(parse_float=_decimal, parse_constant=_no_constant)

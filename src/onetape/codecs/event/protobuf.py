@@ -83,7 +83,8 @@ class ProtobufDecoder(Decoder):
 
     def _value(self, told: Any, name: str, field: Any, take: Take) -> Any:
         if field is not None and self.of.fields[name].length is not None:
-            return take(list(getattr(told, field.name)))
+            found = getattr(told, field.name)
+            return take(found if isinstance(found, int | float | str | bytes) else list(found))
         if field is None or (field.has_presence and not told.HasField(field.name)):
             if name not in self.of._field_defaults:
                 raise ValueError("is missing")

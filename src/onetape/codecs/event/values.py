@@ -14,13 +14,14 @@ Take = Callable[[Any], Any]
 SHOWN = 40  # letters of a value in a reason
 
 
-def taker(field: Field) -> Take:
+def taker(field: Field, digits: Callable[[str], int] | None = None) -> Take:
     """What checks a value for this field and returns it as the field has it.
 
     None is UNSET (i64) or NaN (f64). A text is one letter (u8), a name by its CRC-32 as
-    instruments have it (u32), or a word of eight letters (u64).
+    instruments have it (u32), or a word of eight letters (u64); or, for 64 bits, what `digits`
+    makes of it.
     """
-    one = _number if field.code == "<f8" else _whole(field)
+    one = _number if field.code == "<f8" else _whole(field, digits)
     if field.length is None:
         return one
     length = field.length
@@ -45,7 +46,8 @@ def names_of(of: Any, columns: Mapping[str, str], name: str) -> tuple[str, ...]:
     return (columns[name],) if name in columns else (name, *of.fields[name].was)
 
 
-def _whole(field: Field) -> Take:
+def _whole(field: Field, digits: Callable[[str], int] | None) -> Take:
+    reads = digits if field.code in ("<i8", "<u8") else None
     bounds = np.iinfo(field.code)
     low, high = int(bounds.min), int(bounds.max)
 
@@ -56,8 +58,12 @@ def _whole(field: Field) -> Take:
             return UNSET
         if isinstance(value, bool):
             return int(value)
-        if isinstance(value, str):
+        if isinstance(value, str) and reads is None:
             return _text(value, field.code)
+        if isinstance(value, str) and reads is not None:
+            found = reads(value)
+            if low <= found <= high:
+                return found
         raise ValueError(f"was {shown(value)}; expected a whole number from {low} to {high}")
 
     return whole

@@ -20,11 +20,11 @@ CHUNK_BYTES = 1 << 20
 
 
 class Slot(NamedTuple):
-    """One number: of a field (`index`: of an array), of none (`field` empty), or a constant."""
+    """One number: of a field (`place`: in an array), of none (`field` empty), or a constant."""
 
     kind: int
     field: str = ""
-    index: int | None = None
+    place: int | None = None
     constant: int | None = None
 
 
@@ -83,7 +83,7 @@ class Layout:
 
 
 def _target(rows: Any, slot: Slot) -> Any:
-    return rows[slot.field] if slot.index is None else rows[slot.field][:, slot.index]
+    return rows[slot.field] if slot.place is None else rows[slot.field][:, slot.place]
 
 
 def _fill(target: Any, words: Any, kind: int, is_good: Any) -> None:

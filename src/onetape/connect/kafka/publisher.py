@@ -9,6 +9,7 @@ A transaction that the brokers abort (one of them went away at the wrong moment)
 whole: its records are kept until it is through.
 """
 
+import contextlib
 import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -160,8 +161,9 @@ class Publisher:
         except self._kafka.KafkaException:
             pass  # the brokers abort it, after its time
         finally:
-            self._client.purge()
-            self._client.close()
+            with contextlib.suppress(self._kafka.KafkaException):  # as it was shut out
+                self._client.purge()
+                self._client.close()
 
     def _begin_producing(self) -> None:
         """Shut out who had this id before; what it left open is aborted."""

@@ -12,6 +12,7 @@ From a file (`--kafka-options FILE`): lines `name = value` with librdkafka's nam
 value `env:NAME` is that of the variable.
 """
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,9 +26,13 @@ RECORD_MAX_BYTES = 8 << 20
 PREFIX = "ONETAPE_KAFKA_"
 MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 
+# What goes wrong is said in one line (errors.py); the library's own words go nowhere.
+_LOGGER = logging.getLogger("onetape.kafka")
+_LOGGER.addHandler(logging.NullHandler())
+_LOGGER.propagate = False
 _EVERY = {
     "client.id": "onetape",
-    "log_level": 0,  # what goes wrong is said in one line: see errors.py
+    "log_level": 0,
     "reconnect.backoff.ms": 50,
     "reconnect.backoff.max.ms": 500,
     "topic.metadata.refresh.interval.ms": 10_000,
@@ -79,7 +84,8 @@ class Settings:
 
     def _of(self, kind: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
         own = {name.replace("_", "."): value for name, value in more.items()}
-        found = {"bootstrap.servers": self.brokers} | _EVERY | kind | own | dict(self.options)
+        first = {"bootstrap.servers": self.brokers, "logger": _LOGGER}
+        found = {**first, **_EVERY, **kind, **own, **self.options}
         return {name: value for name, value in found.items() if _is_for(name, kind)}
 
 

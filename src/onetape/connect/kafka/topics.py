@@ -40,7 +40,7 @@ class Admin:
     def identity(self, topic: str) -> str:
         """That of this topic, not of another that has its name later."""
         found = self._describe(topic)
-        return str(int(found.topic_id)) if found is not None else ""
+        return str(found.topic_id) if found is not None else ""
 
     def make(
         self, topic: str, partitions: int, settings: Mapping[str, str] = KEPT, *, exact: bool = True

@@ -173,6 +173,11 @@ class EventFeeder(TopicFeeder):
         self._has_ended = False
         incoming.assign({n: self._at.get(n) for n in range(partitions)})
 
+    @property
+    def refused(self) -> int:
+        """Records that could not be read."""
+        return self._gatherer.refused
+
     def turn(self) -> None:
         if self._has_ended:
             self.leave.wait(POLL_S)

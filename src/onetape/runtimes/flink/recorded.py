@@ -52,6 +52,7 @@ def run_recorded(
     environment = find()
     with TemporaryDirectory(prefix="onetape-flink-") as own:
         where = folder or Path(own)
+        where.mkdir(parents=True, exist_ok=True)
         made = blocks_of(pipeline, inputs, shards=shards or parallelism, events=events, codec=codec)
         path, out = where / "input.blocks", where / "output"
         manifests: list[bytes] = []

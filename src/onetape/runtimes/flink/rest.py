@@ -7,7 +7,6 @@ import urllib.request
 from dataclasses import dataclass
 from typing import Any
 
-from onetape.connect.udp import parse_address
 from onetape.records import OperatorError
 from onetape.runtimes.flink.why import is_ours, root_cause
 
@@ -33,9 +32,10 @@ class Cluster:
     """The cluster whose JobManager serves REST at HOST:PORT."""
 
     def __init__(self, address: str) -> None:
-        host, port = parse_address(address)
-        self.host, self.port = host, port
-        self.address = f"{host}:{port}"
+        host, _, port = address.removeprefix("http://").rstrip("/").rpartition(":")
+        if not host or not port.isdecimal():
+            raise OperatorError(f"cluster was {address!r}; expected HOST:PORT, of its REST")
+        self.host, self.port, self.address = host, int(port), f"{host}:{port}"
 
     def get(self, path: str) -> Any:
         return self._call("GET", path, None)

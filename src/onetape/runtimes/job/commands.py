@@ -128,8 +128,11 @@ def _run(args: argparse.Namespace) -> int:
     with Store(_folder(args)) as store, store.lease(job.name, job.key) as lease:
         if not lease.take():
             other = store.last(job.name, job.key)
-            _tell(job, "runs already" if other is None else f"runs already, pid {other['pid']}")
-            return BUSY
+            if other is not None and lease.is_left(other["pid"]):
+                lease.end_remains()
+            if not lease.take():
+                _tell(job, "runs already" if other is None else f"runs already, pid {other['pid']}")
+                return BUSY
         before = store.last(job.name, job.key)
         if before is not None and before["state"] == "done" and not args.again:
             return _already(args, job, before)

@@ -115,8 +115,8 @@ class Execution:
                     preexec_fn=_ending_with_us(),  # noqa: PLW1509 it makes two system calls
                 )
         except OSError as error:
-            code = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_RUNNABLE
-            return "failed", code, f"{job.command[0]}: {error.strerror}"
+            why = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_RUNNABLE
+            return "failed", why, f"{job.command[0]}: {error.strerror}"
         if self._stopped_by:  # it came before there was a process to tell
             self._tell(self._stopped_by)
         end_s = None if job.timeout_s is None else time.monotonic() + job.timeout_s

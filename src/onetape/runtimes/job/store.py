@@ -5,13 +5,15 @@
     FOLDER/leases/NAME@KEY       locked while a process of the run lives
 
 The lease is a file lock which the command inherits: the kernel lets go of it when the last process
-of the run has ended, whoever was killed. So a record that says "running" and whose lease is free
-is of a run that crashed, and pids that come round again deceive nobody.
+of the run has ended, whoever was killed. So a record that says "running" and whose lease is free,
+or held only by what a killed job left behind, is of a run that crashed. Who has the file open is
+who has the lease: pids that come round again deceive nobody.
 """
 
 import fcntl
 import json
 import os
+import signal
 import socket
 import sqlite3
 import time
@@ -133,9 +135,9 @@ class Store:
         if record["state"] != "running":
             return record
         with self.lease(record["name"], record["key"]) as lease:
-            if not lease.take(0):
+            if not lease.take(0) and not lease.is_left(record["pid"]):
                 return record
-        # It is free: the run died, or has just ended and said so.
+        # Its job is gone: the run died, or has just ended and said so.
         again = "SELECT * FROM execution WHERE name = :name AND key = :key AND run = :run"
         now = _read(
             self._db.execute(again, {n: record[n] for n in ("name", "key", "run")}).fetchone()
@@ -147,6 +149,7 @@ class Lease:
     """A lock that goes with the processes that hold it. Closing lets go of this process's part."""
 
     def __init__(self, path: Path) -> None:
+        self.path = path.resolve()
         self.fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
 
     def take(self, within_s: float = LEASE_S) -> bool:
@@ -158,6 +161,26 @@ class Lease:
             if time.monotonic() >= end_s:
                 return False
             time.sleep(0.02)
+
+    def holders(self) -> set[int]:
+        """The processes that have it, beside this one; none where the system does not tell."""
+        found = set()
+        for fd in Path("/proc").glob("[0-9]*/fd/*"):
+            with suppress(OSError):
+                if os.readlink(fd) == str(self.path):
+                    found.add(int(fd.parts[2]))
+        return found - {os.getpid()}
+
+    def is_left(self, pid: int) -> bool:
+        """Is it held by remains of the job `pid`, which is gone itself?"""
+        holders = self.holders()
+        return bool(holders) and pid not in holders
+
+    def end_remains(self) -> None:
+        """Kill what holds it."""
+        for pid in self.holders():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def __enter__(self) -> Self:
         return self

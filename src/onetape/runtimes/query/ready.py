@@ -41,12 +41,13 @@ def question_of(args: argparse.Namespace) -> Question | str | None:
         return str(args.sql) if args.sql is not None else None
     columns = [text.strip() for text in args.columns.split(",")] if args.columns else []
     if args.sample_by:
-        return sample_by(*args.sample_by, columns or BARS, by=args.by)
+        table, every = args.sample_by
+        return sample_by(table, every, columns or BARS, by=args.by)
     if args.latest:
         return latest_on(args.latest, columns, by=args.by)
+    left, right = args.asof
     if not columns:
-        left, right = args.asof
         raise OperatorError(
             f"--asof needs --columns: '{left}.price_ticks, {right}.bid_price_ticks AS bid'"
         )
-    return asof(*args.asof, columns, by=args.by, strictly=args.strictly)
+    return asof(left, right, columns, by=args.by, strictly=args.strictly)

@@ -58,9 +58,10 @@ def made_in(folder: Path, pipeline: Pipeline, since: Kept | None = None) -> Made
     import pyarrow.dataset as ds
 
     begun: Next = {}
-    for shard in since.pieces if since is not None else ():
-        for output, count in since.facts(shard)["made"].items():
-            begun[shard, output] = count
+    if since is not None:
+        for shard in since.pieces:
+            for output, count in since.facts(shard)["made"].items():
+                begun[shard, output] = count
     made = Made(Answer(pipeline, begun), begun=begun)
     pieces: dict[int, dict[int, bytes]] = {}
     rest = ds.dataset(folder, format="parquet").to_table(filter=ds.field("kind") != ROWS)
