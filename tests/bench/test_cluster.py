@@ -36,7 +36,7 @@ def test_blocks_of_any_size_come_to_the_digests_of_the_file(day):
 
     assert of_large == of_small == digests
     assert direct["events"] == large["events"] > 1_000
-    assert small["bytes_in_per_event"] > large["bytes_in_per_event"] > 1
+    assert small["bytes"]["bytes_in_per_event"] > large["bytes"]["bytes_in_per_event"] > 1
     assert cluster_here.saved(worker)["base_bytes"] > 1_000
 
 
