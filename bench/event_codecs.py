@@ -2,8 +2,9 @@
 
     python bench/event_codecs.py [--rows 100000]
 
-Times are of the processor. Rows are of a simulated day's kind: times that grow, prices near each other. Each figure is the best
-of five passes over all rows, in blocks of 4096, and each answer is compared with what was written.
+Times are of the processor. Rows are of a simulated day's kind: times that grow, prices near each
+other. Each figure is the best of five passes over all rows, in blocks of 4096, and each answer is
+compared with what was written.
 """
 
 import argparse

@@ -154,6 +154,13 @@ def kafka(quick: bool, **given: Any) -> dict[str, Any]:
     return kafka.run(**(short if quick else {}) | given)
 
 
+def stores(quick: bool) -> dict[str, Any]:
+    from bench import stores
+
+    short = {"rows": 20_000, "rounds": 1, "messages_per_s": 20_000, "seconds": 2.0}
+    return stores.run(**short) if quick else stores.run()  # type: ignore[arg-type]
+
+
 def cluster(quick: bool, **given: Any) -> dict[str, Any]:
     from bench import cluster
 
@@ -184,11 +191,16 @@ BENCHES: dict[str, Callable[..., dict[str, Any]]] = {
     "soak": soak,
     "swap": swap,
     "kafka": kafka,
+    "stores": stores,
     "cluster": cluster,
 }
 
 
-APART = ("cluster", "kafka")  # not in "all": they start servers, the first takes half an hour
+APART = (
+    "cluster",
+    "kafka",
+    "stores",
+)  # not in "all": they start servers, the first takes half an hour
 
 
 def run(args: argparse.Namespace) -> int:

@@ -127,11 +127,12 @@ class _Writer:
 
         schema_id = None
         if self._sink.registry:
-            kind, schema_of = {
+            kinds: dict[str, tuple[str, Any]] = {
                 "avro": ("AVRO", avro_schema),
                 "json": ("JSON", json_schema),
                 "protobuf": ("PROTOBUF", protobuf_text),
-            }[self._sink.encoding]
+            }
+            kind, schema_of = kinds[self._sink.encoding]
             registry = Registry(self._sink.registry)
             schema_id = registry.register(f"{self._topic}-value", schema_of(self._of), kind)
         return encoder(self._of, self._sink.encoding, schema_id=schema_id)

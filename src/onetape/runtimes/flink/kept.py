@@ -46,7 +46,7 @@ class Kept:
             self._restore(state, json.loads(said))
 
     @property
-    def bytes(self) -> int:
+    def size_bytes(self) -> int:
         """Of the base and the blocks since."""
         return self._base_bytes + self._since_bytes
 
