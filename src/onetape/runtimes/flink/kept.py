@@ -83,7 +83,8 @@ class Kept:
 
     def _restore(self, state: State, facts: list[Any]) -> None:
         self._pieces, name = facts
-        base, since = [self._found(state, n) for n in range(self._pieces)], []
+        base = [self._found(state, n) for n in range(self._pieces)]
+        since: list[bytes] = []
         while (block := state.get(SINCE + len(since))) is not None:
             since.append(block)
         self._blocks = len(since)
