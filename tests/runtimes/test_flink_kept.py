@@ -63,7 +63,7 @@ def test_a_base_takes_the_place_of_the_blocks_before_it(day):  # noqa: F811
         since = [key for key in state if key >= SINCE]
         pieces = [key for key in state if 0 <= key < SINCE]
         assert set(state) == {META, CODE, *since, *pieces}
-        assert sum(len(state[key]) for key in since + pieces) == kept.bytes
+        assert sum(len(state[key]) for key in since + pieces) == kept.size_bytes
     assert 1 <= kept.folds < len(blocks) / 4
     assert pieces
 

@@ -84,8 +84,8 @@ class Settings:
 
     def _of(self, kind: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
         own = {name.replace("_", "."): value for name, value in more.items()}
-        found = {"bootstrap.servers": self.brokers, "logger": _LOGGER} | _EVERY | kind | own
-        found |= self.options
+        first = {"bootstrap.servers": self.brokers, "logger": _LOGGER}
+        found = {**first, **_EVERY, **kind, **own, **self.options}
         return {name: value for name, value in found.items() if _is_for(name, kind)}
 
 

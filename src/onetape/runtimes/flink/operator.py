@@ -75,7 +75,7 @@ class Turn(KeyedProcessFunction):
         made = kept.turn(block, self._state)
         if kept.folds > folds:
             self._counters["folds"].inc(1)
-            self._told["state_bytes"].update(kept.bytes)
+            self._told["state_bytes"].update(kept.size_bytes)
         self._counters["rows"].inc(sum(read_header(one).count for one in made))
         return made
 

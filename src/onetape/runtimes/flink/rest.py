@@ -34,9 +34,7 @@ class Cluster:
     def __init__(self, address: str) -> None:
         host, _, port = address.removeprefix("http://").rstrip("/").rpartition(":")
         if not host or not port.isdecimal():
-            raise OperatorError(
-                f"cluster was {address!r}; expected HOST:PORT of its REST interface"
-            )
+            raise OperatorError(f"cluster was {address!r}; expected HOST:PORT, of its REST")
         self.host, self.port, self.address = host, int(port), f"{host}:{port}"
 
     def get(self, path: str) -> Any:

@@ -61,6 +61,7 @@ def run_job(
         process.wait(END_S)
     finally:
         end(process)
+        process.stdout.close()
     if process.returncode or "job_s" not in told:
         raise OperatorError(f"{engine}: {_why(told, log_path, process.returncode)}")
     return told | {"events": int(done.sum())}
