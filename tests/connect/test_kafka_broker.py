@@ -133,16 +133,45 @@ def test_a_second_producer_of_a_name_shuts_out_the_first(kafka, capfd):
 
 def test_offsets_and_a_note_are_committed_with_the_outputs_or_not_at_all(kafka):
     topic, out, to = made(kafka, "in"), made(kafka, "out"), settings(kafka.address)
-    with Subscriber(to, topic, group=out) as incoming, Publisher(to, out) as publisher:
-        assert incoming.committed(0) is None
+    with Publisher(to, out) as publisher:
+        assert publisher.committed(topic) is None
         publisher.put(Record(out, b"1", 0))
-        publisher.commit([Reached(topic, 0, 7, '{"rows": 1}')], incoming.group)
-        assert incoming.committed(0) == Reached(topic, 0, 7, '{"rows": 1}')
+        publisher.commit([Reached(topic, 0, 7, '{"rows": 1}')])
+        assert publisher.committed(topic) == Reached(topic, 0, 7, '{"rows": 1}')
         publisher.put(Record(out, b"2", 0))
         publisher.abort()
-        assert incoming.committed(0) == Reached(topic, 0, 7, '{"rows": 1}')
-        publisher.commit([Reached(topic, 0, 9, "no rows")], incoming.group)
+        assert publisher.committed(topic) == Reached(topic, 0, 7, '{"rows": 1}')
+        publisher.commit([Reached(topic, 0, 9, "no rows")])
+        assert publisher.committed(topic) == Reached(topic, 0, 9, "no rows")
+    with Subscriber(to, topic, group=out) as incoming:
         assert incoming.committed(0) == Reached(topic, 0, 9, "no rows")
+
+
+@pytest.mark.parametrize("came_through", [False, True])
+def test_a_commit_whose_answer_was_lost_is_looked_up(kafka, came_through):
+    """The client says that all is over; whether the brokers had it, they know."""
+    from confluent_kafka import KafkaError, KafkaException
+
+    topic, to = made(kafka, "lost"), settings(kafka.address)
+    with Publisher(to, f"{topic}-id") as publisher:
+        client, lost = publisher._client, []
+
+        class Losing:
+            def __getattr__(self, name):
+                return getattr(client, name)
+
+            def commit_transaction(self, timeout):
+                lost.append(client.commit_transaction(timeout) if came_through else None)
+                raise KafkaException(KafkaError(KafkaError.INVALID_TXN_STATE, "lost", fatal=True))
+
+        publisher._client = Losing()
+        publisher.put(Record(topic, b"once", 0))
+        publisher.commit([Reached(topic, 0, 1)])
+        publisher.put(Record(topic, b"and on", 0))
+        publisher.commit([Reached(topic, 0, 2)])
+
+    assert len(lost) == 1
+    assert values(everything(kafka, topic)) == [b"once", b"and on"]
 
 
 def test_a_topic_that_is_not_there_is_said_and_not_made(kafka):
@@ -337,12 +366,12 @@ def test_of_three_brokers_any_one_may_be_killed():
             for n in range(300):
                 publisher.put(Record(topic, b"%d" % n, n % 2))
                 if n % 10 == 9:
-                    publisher.commit()
+                    publisher.commit([Reached(topic, 0, n)])
                 if n in (100, 200):
                     member = draw.choice(list(cluster.members))
                     cluster.kill(member)
                     cluster.begin(member)
-            publisher.commit()
+            publisher.commit([Reached(topic, 0, 300)])
         cluster.wait()
 
         records = everything(cluster, topic, 2)

@@ -32,7 +32,8 @@ from onetape.sim.exchange import TRADING_DATE, write_file
 
 ROOT = Path(__file__).resolve().parents[2]
 EVENTS = ROOT / "tests" / "runtimes" / "topic_events.py"
-KILLS = int(os.environ.get("ONETAPE_KILLS", "3"))
+KILLS, KILLS_OF_ONE = int(os.environ.get("ONETAPE_KILLS", "1")), 4
+RATE = 500  # events a second: the stream lasts as long as the kills
 ONETAPE = [sys.executable, "-m", "onetape.cli"]
 
 
@@ -212,32 +213,37 @@ def test_a_node_that_is_killed_anywhere_loses_and_doubles_nothing(
 ):
     draw, tape = random.Random(seed), tmp_path / "tape"
     topic, out = f"day-{time.time_ns()}", f"rows-{time.time_ns()}"
-    rate = 15_000
     feeder = start("publish", "standard", "--file", day, "--date", TRADING_DATE, "--kafka",
-                   kafka.address, "--topic", topic, "--events", "128", "--rate", rate,
+                   kafka.address, "--topic", topic, "--events", "64", "--rate", RATE,
                    cwd=tmp_path)  # fmt: skip
     try:
-        kills = 0
-        while True:
+        wait_for(lambda: topic_is_there(kafka, topic), "the topic")
+        for _ in range(KILLS_OF_ONE):
             running = start(*words_of(kafka, topic, out, tape), *goes_on(tape), cwd=tmp_path)
-            try:
-                said, troubles = running.communicate(timeout=draw.uniform(1.0, 4.0))
-            except subprocess.TimeoutExpired:
-                running.kill()
-                running.communicate()
-                kills += 1
-                assert kills < 60
-                continue
-            if running.returncode == 0:
-                break
-            assert "is empty, waited" in troubles, troubles
+            await_loop(running, tape)
+            time.sleep(draw.uniform(0, 3))
+            running.kill()
+            running.communicate()
+        running = start(*words_of(kafka, topic, out, tape), *goes_on(tape), cwd=tmp_path)
+        said, troubles = running.communicate(timeout=300)
+        assert running.returncode == 0, troubles
     finally:
-        feeder.kill()
-        feeder.communicate()
-    assert kills > 0
+        for process in (feeder, running):
+            process.kill()
+            process.communicate()
     assert json.loads(said)["digests"] == plain.digests
     answer = check(kafka, out, plain)
     assert answer.rows == json.loads(said)["rows"]
+
+
+def await_loop(process, tape):
+    """Until it tells of itself, or has ended."""
+    told, began_s = tape / "live.json", time.time()
+    wait_for(
+        lambda: process.poll() is not None or (told.exists() and told.stat().st_mtime > began_s),
+        "the node's loop",
+        300,
+    )
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from onetape.codecs.block import CODECS, decode, read_header, stamped
-from onetape.connect.kafka.publisher import Publisher
+from onetape.connect.kafka.publisher import Publisher, Reached
 from onetape.connect.kafka.settings import Settings, settings
 from onetape.connect.kafka.topics import Admin, last_record
 from onetape.records import OperatorError
@@ -134,8 +134,17 @@ def publish(
     made = {"blocks": 0, "events": 0, "bytes": 0, "skipped": 0}
     with Publisher(to, f"onetape-publish.{topic}") as publisher:
         there = _what_is_there(to, topic, shards)
+        had = sum(ordinal + 1 for ordinal, _ in there)
         began_s = commit_s = time.perf_counter()
-        open_bytes = 0
+        open_bytes, committed = 0, 0
+
+        def commit() -> None:
+            """The count of blocks tells whether a commit came through whose answer did not."""
+            nonlocal committed
+            if made["blocks"] > committed:
+                committed = made["blocks"]
+                publisher.commit([Reached(topic, 0, had + committed)])
+
         for shard, block in blocks:
             header = read_header(block)
             if header.ordinal <= there[shard][0]:
@@ -145,7 +154,7 @@ def publish(
             if rate is not None:
                 due_s = began_s + made["events"] / rate
                 if due_s > time.perf_counter():
-                    publisher.commit()
+                    commit()
                     open_bytes = 0
                     time.sleep(max(0.0, due_s - time.perf_counter()))
             publisher.block(topic, stamped(block, time.time_ns()))
@@ -155,11 +164,11 @@ def publish(
             open_bytes += len(block)
             now_s = time.perf_counter()
             if open_bytes >= COMMIT_BYTES or now_s - commit_s >= COMMIT_S:
-                publisher.commit()
+                commit()
                 open_bytes, commit_s = 0, now_s
             if progress is not None:
                 progress.update(0, 0, made["events"], "events")
-        publisher.commit()
+        commit()
     elapsed_s = time.perf_counter() - began_s
     return made | {"topic": topic, "shards": shards, "elapsed_s": round(elapsed_s, 6)}
 

@@ -91,14 +91,13 @@ def run_kafka(
         stack.callback(progress.close)
         admin = Admin(topics.settings)
         partitions = admin.existing(topics.topic)
-        group = group_of(topics.topic_out or topics.topic)
-        incoming = stack.enter_context(Subscriber(topics.settings, topics.topic, group=group))
+        incoming = stack.enter_context(Subscriber(topics.settings, topics.topic))
         origin = {"kafka": topics.topic, "topic_id": admin.identity(topics.topic)}
         origin["encoding"] = topics.encoding
         told = _told(pipeline, tape, topics, incoming, partitions, origin, resume)
         driver = plan(pipeline, told["framing"]).driver
         drivers = Versions(tape, told).drivers if resume else {driver: ""}
-        outlet = _outlet(stack, pipeline, topics, admin, incoming, driver, drivers, resume)
+        outlet = _outlet(stack, pipeline, topics, admin, driver, drivers, resume)
         with progress.compiling():
             node = EdgeNode(
                 pipeline,
@@ -264,7 +263,6 @@ def _outlet(
     pipeline: Pipeline,
     topics: Topics,
     admin: Admin,
-    incoming: Subscriber,
     driver: str,
     drivers: Mapping[str, str],
     resume: bool,
@@ -283,7 +281,7 @@ def _outlet(
     outlet = TopicOutlet(
         pipeline,
         publisher,
-        incoming,
+        topics.topic,
         topics.topic_out,
         driver=driver,
         drivers=drivers,

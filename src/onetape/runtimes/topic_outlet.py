@@ -20,7 +20,6 @@ import numpy as np
 from onetape.codecs.block import END, Header, encode_json
 from onetape.connect.kafka.events import Spreader
 from onetape.connect.kafka.publisher import Publisher, Reached, Record
-from onetape.connect.kafka.subscriber import Subscriber
 from onetape.connect.kafka.topics import last_record
 from onetape.engine.blocks import encode_rows
 from onetape.engine.graph import Pipeline
@@ -44,16 +43,16 @@ def group_of(topic: str) -> str:
 class TopicOutlet:
     """Give it all rows in order (`take`), tell it what was run (`passed`), and `tend` it.
 
-    incoming   a member of the group, whose offsets are committed
-    spreader   one event a record, to its topics; None: blocks
-    drivers    of the versions of the pipeline that may have written what is there
+    input_topic   whose offsets are committed
+    spreader      one event a record, to its topics; None: blocks
+    drivers       of the versions of the pipeline that may have written what is there
     """
 
     def __init__(
         self,
         pipeline: Pipeline,
         publisher: Publisher,
-        incoming: Subscriber,
+        input_topic: str,
         topic: str,
         *,
         driver: str,
@@ -62,8 +61,7 @@ class TopicOutlet:
         every_s: float = EVERY_S,
         codec: str = "lz4",
     ) -> None:
-        self._pipeline, self._publisher, self._incoming = pipeline, publisher, incoming
-        self._group = incoming.group  # asked for once: another thread reads
+        self._pipeline, self._publisher, self._input = pipeline, publisher, input_topic
         self._topic, self._driver, self._spreader = topic, driver, spreader
         self._every_s, self._codec = every_s, codec
         self._waiting: dict[str, _Waiting] = {}
@@ -137,13 +135,12 @@ class TopicOutlet:
             },
             separators=(",", ":"),
         )
-        topic = self._incoming.topic
         places = {0: 0} | self._reached
         reached = [
-            Reached(topic, n, at, note if i == 0 else "")
+            Reached(self._input, n, at, note if i == 0 else "")
             for i, (n, at) in enumerate(sorted(places.items()))
         ]
-        self._publisher.commit(reached, self._group)
+        self._publisher.commit(reached)
         self._committed = dict(self._reached)
         self._since_s, self._told_s = None, time.monotonic()
         self.transactions += 1
@@ -186,7 +183,7 @@ class TopicOutlet:
 
     def _note_that_is_there(self, drivers: Mapping[str, Any]) -> dict[str, Any]:
         """What the last transaction says. OperatorError: somebody else's rows are there."""
-        found = self._incoming.committed(0)
+        found = self._publisher.committed(self._input)
         if found is None or not found.note:
             topics = self._spreader.topics() if self._spreader else [self._topic]
             for topic in topics:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from onetape.codecs.block import read_header
-from onetape.connect.kafka.errors import Heard, client, error_of, is_fenced, load, problem
+from onetape.connect.kafka.errors import Heard, client, error_of, is_fenced, load, may_pass, problem
 from onetape.connect.kafka.settings import Settings
 
 PATIENCE_S = 60.0  # how long brokers may be away
@@ -60,8 +60,10 @@ class Publisher:
             "transaction_timeout_ms": TRANSACTION_MS,
             "message_timeout_ms": TRANSACTION_MS,
         }
-        config = settings.producer(**(more if transactional_id else {}))
-        self._client = client("Producer", config | {"error_cb": self.heard})
+        self._config = settings.producer(**(more if transactional_id else {}))
+        self._config |= {"error_cb": self.heard}
+        self._client = client("Producer", self._config)
+        self._asking: Any = None  # the consumer that tells what the own group has committed
         self._open: list[Record] | None = None  # the records of the transaction, if one is open
         self._failure: Any = None
         self.written = 0
@@ -103,41 +105,60 @@ class Publisher:
         self._check("")
 
     def commit(self, reached: Sequence[Reached] = (), group: Any = None) -> None:
-        """Make what was put since the last commit visible, and the offsets of the group with it.
+        """Make what was put since the last commit visible, and the offsets of a group with it.
 
-        group  as `Subscriber.group` gives it
+        reached  places that differ from those committed before: what becomes of a commit whose
+                 answer was lost is told by what the group has
+        group    a member's, as `Subscriber.group` gives it; else that named as the transactional id
         """
         if self._open is None and not reached:
             return
         records, end_s = self._open or [], time.monotonic() + PATIENCE_S
-        is_put, has_offsets = self._open is not None, not reached
+        is_put, has_offsets, is_lost = self._open is not None, not reached, False
         while True:
             try:
+                if is_lost:
+                    self._client.abort_transaction(CALL_S)
+                    is_put = has_offsets = is_lost = False
+                    if self._was_committed(reached, group):
+                        break
                 if not is_put:
                     self._client.begin_transaction()
                     self._open = records
                     for record in records:
                         self._produce(record)
                     is_put = True
-                if not has_offsets:
+                if reached and not has_offsets:
                     places = [self._kafka.TopicPartition(*one) for one in reached]
-                    self._client.send_offsets_to_transaction(places, group, CALL_S)
+                    of = group if group is not None else self._own().consumer_group_metadata()
+                    self._client.send_offsets_to_transaction(places, of, CALL_S)
                     has_offsets = True
                 self._client.commit_transaction(CALL_S)
                 break
             except self._kafka.KafkaException as why:
                 error = error_of(why)
-                if is_fenced(why) or error.fatal() or time.monotonic() > end_s:
+                if is_fenced(why) or time.monotonic() > end_s:
                     raise self._problem(why) from None
-                if error.txn_requires_abort() and error.name() not in _NOT_OURS:
-                    self.abort()
-                    is_put, has_offsets = False, not reached
+                if error.fatal():  # as when the transaction had ended already, one way or the other
+                    if group is not None or not reached:
+                        raise self._problem(why) from None
+                    self._renew()
+                    is_put = has_offsets = is_lost = False
+                    if self._was_committed(reached, group):
+                        break
+                elif error.txn_requires_abort() and error.name() not in _NOT_OURS:
+                    is_lost = True
                 elif not error.retriable():
                     raise self._problem(why) from None
                 time.sleep(RETRY_S)
         self._open = None
         self._failure = None
         self.written += len(records)
+
+    def committed(self, topic: str, partition: int = 0) -> Reached | None:
+        """What the group named as the transactional id has reached; None: it has committed none."""
+        found = self._asked([self._kafka.TopicPartition(topic, partition)])[0]
+        return found if found.offset >= 0 else None
 
     def abort(self) -> None:
         """What was put since the last commit was never said."""
@@ -161,9 +182,48 @@ class Publisher:
         except self._kafka.KafkaException:
             pass  # the brokers abort it, after its time
         finally:
-            with contextlib.suppress(self._kafka.KafkaException):  # as it was shut out
-                self._client.purge()
-                self._client.close()
+            self._leave()
+            if self._asking is not None:
+                self._asking.close()
+
+    def _leave(self) -> None:
+        with contextlib.suppress(self._kafka.KafkaException):  # as it was shut out
+            self._client.purge()
+            self._client.close()
+
+    def _renew(self) -> None:
+        """Another producer of the same name: what this one left is committed or aborted by then."""
+        self._leave()
+        self._client = client("Producer", self._config)
+        self._begin_producing()
+
+    def _own(self) -> Any:
+        """A client that speaks for the group named as the transactional id."""
+        if self._asking is None:
+            config = self.settings.consumer(group_id=self.transactional_id)
+            self._asking = client("Consumer", config | {"error_cb": self.heard})
+        return self._asking
+
+    def _asked(self, places: list[Any]) -> list[Reached]:
+        end_s = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                found = self._own().committed(places, CALL_S)
+                failed = [one.error for one in found if one.error is not None]
+                if failed:
+                    raise self._kafka.KafkaException(failed[0])
+                return [Reached(o.topic, o.partition, o.offset, o.metadata or "") for o in found]
+            except self._kafka.KafkaException as why:
+                if not may_pass(why) or time.monotonic() > end_s:
+                    raise self._problem(why) from None
+                time.sleep(RETRY_S)
+
+    def _was_committed(self, reached: Sequence[Reached], group: Any) -> bool:
+        """Did the commit come through whose answer did not?"""
+        if group is not None or not reached:
+            return False
+        places = [self._kafka.TopicPartition(one.topic, one.partition) for one in reached]
+        return self._asked(places) == list(reached)
 
     def _begin_producing(self) -> None:
         """Shut out who had this id before; what it left open is aborted."""

@@ -67,7 +67,6 @@ class _Writer:
         self._sink, self._of = sink, output.of
         self._brokers, _, self._topic = sink.address.partition("/")
         self._publisher: Any = None
-        self._group: Any = None
         self._encode: Any = None
         self._there = 0  # rows that the topic has
 
@@ -89,7 +88,7 @@ class _Writer:
             for record in self._records(rows):
                 self._publisher.put(record)
             there = batch.first + len(batch)
-            self._publisher.commit([Reached(self._topic, 0, there)], self._group)
+            self._publisher.commit([Reached(self._topic, 0, there)])
         except BaseException:
             publisher, self._publisher = self._publisher, None  # what is there is asked for again
             publisher.close(False)
@@ -100,15 +99,13 @@ class _Writer:
     def _connect(self) -> None:
         from onetape.connect.kafka.publisher import Publisher
         from onetape.connect.kafka.settings import settings
-        from onetape.connect.kafka.subscriber import Subscriber
         from onetape.connect.kafka.topics import Admin, last_record
 
         to, name = settings(self._brokers), f"onetape.{self._topic}"
         Admin(to).make(self._topic, 1, {}, exact=False)
         publisher = Publisher(to, name)
         try:
-            with Subscriber(to, self._topic, group=name) as asks:
-                found, self._group = asks.committed(0), asks.group
+            found = publisher.committed(self._topic)
             if found is None and last_record(to, self._topic, 0) is not None:
                 raise OperatorError(
                     f"topic {self._topic} holds records of somebody else; give another"

@@ -50,7 +50,7 @@ class Admin:
         exact  a topic of another number of partitions is refused
         """
         from confluent_kafka import KafkaException
-        from confluent_kafka.admin import NewTopic
+        from confluent_kafka.cimpl import NewTopic
 
         has = self.partitions(topic)
         if not has:
