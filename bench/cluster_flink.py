@@ -15,7 +15,7 @@ from bench.cluster_topics import Block, Came
 
 from onetape.codecs.block import ROWS, json_of, read_header
 from onetape.runtimes.answer import Answer
-from onetape.runtimes.load import load_pipeline
+from onetape.runtimes.code import code_at
 from onetape.runtimes.standard import market_watch
 
 LIMIT_S = 600
@@ -92,7 +92,7 @@ def flow(
             job = Job(
                 cluster.rest.address,
                 "bench",
-                load_pipeline("standard").code.text(),
+                code_at("standard", {}).text(),
                 str(environment.python),
                 mode=mode,
                 parallelism=shards,

@@ -59,7 +59,8 @@ def by_blocks(
         return {"answer_ok": False}, {}, worker
     count = answer.events
     frames = [read_header(block) for block in stream if read_header(block).kind == FRAMES]
-    figures = _rates(count, best_s, best_cpu_s) | {
+    figures = _rates(count, best_s, best_cpu_s)
+    figures["bytes"] = {
         "divided_events_per_core_s": round(count / made_s),
         "bytes_in_per_event": round(sum(map(len, stream)) / count, 2),
         "raw_bytes_in_per_event": round(sum(one.size_bytes for one in frames) / count, 2),

@@ -30,8 +30,9 @@ def make(address: str, name: str, partitions: int, **config: Any) -> str:
     whole = f"{name}-{time.time_ns()}"
     known = {"message.timestamp.type": "LogAppendTime", "max.message.bytes": str(MAX_BYTES)}
     topic = NewTopic(whole, partitions, config=known | config)
-    (made,) = AdminClient({"bootstrap.servers": address}).create_topics([topic]).values()
-    made.result(30)
+    admin = AdminClient({"bootstrap.servers": address})  # it has to live until the topic does
+    (made,) = admin.create_topics([topic]).values()
+    made.result(60)
     return whole
 
 

@@ -83,7 +83,6 @@ def edge_on_kafka(days: Days) -> dict[str, Any]:
                 topic,
                 "--topic-out",
                 out,
-                "--to-end",
             )
             ran.append(run_once((*words, "--tape", "{out}/tape"), day, broker=broker.pid()))
             answer = Answer(market_watch())

@@ -195,12 +195,8 @@ BENCHES: dict[str, Callable[..., dict[str, Any]]] = {
     "cluster": cluster,
 }
 
-
-APART = (
-    "cluster",
-    "kafka",
-    "stores",
-)  # not in "all": they start servers, the first takes half an hour
+# Not in "all": they start servers, and the first takes half an hour.
+APART = ("cluster", "kafka", "stores")
 
 
 def run(args: argparse.Namespace) -> int:

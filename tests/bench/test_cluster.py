@@ -36,7 +36,7 @@ def test_blocks_of_any_size_come_to_the_digests_of_the_file(day):
 
     assert of_large == of_small == digests
     assert direct["events"] == large["events"] > 1_000
-    assert small["bytes_in_per_event"] > large["bytes_in_per_event"] > 1
+    assert small["bytes"]["bytes_in_per_event"] > large["bytes"]["bytes_in_per_event"] > 1
     assert cluster_here.saved(worker)["base_bytes"] > 1_000
 
 
@@ -91,7 +91,7 @@ def test_each_way_gives_the_answer_of_the_plain_run(name):
     result = cluster.run(messages=100_000, rounds=1, only=name)
 
     assert result["answer_ok"], result
-    assert result["ways"][name]["events_per_core_s"] > 0
+    assert name in result["ways"] or "too short" in result["left_out"][name]
 
 
 @pytest.mark.slow

@@ -224,7 +224,8 @@ def test_a_column_that_is_new_is_added_and_one_of_another_type_refused(questdb, 
 
     monkeypatch.setattr(outbox, "LAST_TRY_S", 0.2)
     Server(questdb.address).execute("ALTER TABLE grown ALTER COLUMN price_ticks TYPE DOUBLE")
-    wait_for(lambda: "DOUBLE" in str(Server(questdb.address).execute("SHOW COLUMNS FROM grown")))
+    column = "SELECT type FROM table_columns('grown') WHERE \"column\" = 'price_ticks'"
+    wait_for(lambda: ask(questdb, column)["type"][0].as_py() == "DOUBLE")
     taker = deliver(ot.questdb(questdb.address, table="grown", run="c"), output("quote"))
     assert "column price_ticks of table grown is DOUBLE; expected LONG" in taker.told()
 

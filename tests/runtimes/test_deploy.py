@@ -10,8 +10,10 @@ from tests.runtimes.swapping import ADDS, BLOCK, BY_NAME, WIDER, Kept, numbers, 
 
 from onetape import cli
 from onetape.compiled import mode
+from onetape.connect.registry import Registry
 from onetape.engine.digest import state_digest
 from onetape.records import OperatorError
+from onetape.records.schemas import avro_schema
 from onetape.runtimes import code, deploy
 from onetape.runtimes.edge.control import Control, ask, facts_of
 from onetape.runtimes.edge.node import EdgeNode
@@ -324,3 +326,27 @@ def test_an_output_that_readers_could_not_read_is_refused_with_the_field_named(
     assert "sum, backward: Sum.total is new and has no default" in said
     assert "if it was called 'sum': @ot.record(was={'total': 'sum'})" in said
     assert facts_of(node.folder)["history"] == [facts_of(node.folder)["version"]]
+
+
+def test_a_registry_is_asked_before_a_deploy_and_has_the_schema_after_it(
+    live, registry, tmp_path, capsys
+):
+    node, kept = live
+    push(node, kept, 0)
+    url = f"{registry.address}/apis/ccompat/v7"
+    known = Registry(url)
+    first = avro_schema(node.plan.pipeline.outputs["sum"].of)
+    narrow = {**first, "fields": first["fields"][:2]}  # who reads this needs no `sum`
+    known.register("sum-value", narrow)
+    (tmp_path / "b").mkdir()
+    path = tmp_path / "b" / "pipeline.py"
+    path.write_text(ADDS.format(times=7))
+    words = ["deploy", str(path), "--to", str(node.folder), "--yes", "--json", "--registry", url]
+
+    assert cli.main(words) == 1
+    assert "sum-value, backward: Sum.sum is new and has no default" in capsys.readouterr().err
+    assert facts_of(node.folder)["history"] == [facts_of(node.folder)["version"]]
+
+    assert cli.main([*words, "--compatibility", "forward"]) == 0
+    assert len(facts_of(node.folder)["history"]) == 2
+    assert [one.schema for one in known.history("sum-value")] == [narrow, first]

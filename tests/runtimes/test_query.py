@@ -333,9 +333,9 @@ def test_a_delta_table_is_a_table(tmp_path):
     from onetape.connect.lake.output_table import OutputTable, lake_table
 
     OutputTable(tmp_path, "odd", Odd).append("run", lake_table(Odd, odd(3), {}, DAY), 0)
-    asked = "SELECT max(ts_event_ns) AS ns, max(ts_event) AS at, count(*) AS n FROM odd"
+    asked = "SELECT max(ts_event_ns) AS ns, max(ts_event)::TEXT AS at, count(*) AS n FROM odd"
     (row,) = ot.query(tmp_path, asked).to_pylist()
 
     assert row["ns"] == DAY_NS * 20_458 + 125
     assert row["n"] == 3
-    assert str(row["at"]) == "2026-01-05 00:00:00.000000125"
+    assert row["at"] == "2026-01-05 00:00:00.000000125"

@@ -52,13 +52,15 @@ def plain(day):
     return batch.run(engine, inputs.runs())
 
 
-def batches_of(streams, size=5, base=None):
-    """The rows of one partition, as an engine hands them over."""
+def batches_of(streams, size=5, base=None, seed=None):
+    """The rows of one partition, as an engine hands them over; with a seed, in any order."""
     rows = []
     for shard, blocks in sorted(streams.items()):
         pieces = (base or {}).get(shard, [])
         rows += [(shard, n - len(pieces), piece) for n, piece in enumerate(pieces)]
         rows += [(shard, read_header(block).ordinal, block) for block in blocks]
+    if seed is not None:
+        random.Random(seed).shuffle(rows)
     types = (pa.int32(), pa.int64(), pa.binary())
     for at in range(0, len(rows), size):
         columns = [
@@ -74,8 +76,9 @@ def rows_of(batches):
     ]
 
 
-def test_a_partition_may_hold_several_shards(streams, plain):
-    made = rows_of(Work(STANDARD)(batches_of(streams)))
+@pytest.mark.parametrize("seed", [None, 1, 2])
+def test_a_partition_may_hold_several_shards_in_any_order(streams, plain, seed):
+    made = rows_of(Work(STANDARD)(batches_of(streams, seed=seed)))
     answer = Answer(market_watch())
     for kind, *_, block in made:
         if kind in (ROWS, ENDED):
@@ -86,13 +89,15 @@ def test_a_partition_may_hold_several_shards(streams, plain):
     assert {row[0] for row in made} == {ROWS, ENDED, "symbols"}
 
 
-def test_state_in_front_of_the_blocks_is_gone_on_with(streams, plain):
+@pytest.mark.parametrize("seed", [None, 3])
+def test_state_in_front_of_the_blocks_is_gone_on_with(streams, plain, seed):
     cut = {shard: len(blocks) // 2 for shard, blocks in streams.items()}
     first = {shard: blocks[: cut[shard]] for shard, blocks in streams.items()}
     second = {shard: blocks[cut[shard] :] for shard, blocks in streams.items()}
     made = rows_of(Work(STANDARD, keeps_state=True)(batches_of(first)))
     base = {shard: [row[4] for row in made if row[:2] == (STATE, shard)] for shard in streams}
-    made += rows_of(Work(STANDARD)(batches_of(second, base=base)))
+    pieces = {shard: len(own) for shard, own in base.items()}
+    made += rows_of(Work(STANDARD, pieces)(batches_of(second, base=base, seed=seed)))
     answer = Answer(market_watch())
     for kind, *_, block in made:
         if kind in (ROWS, ENDED):
@@ -107,10 +112,28 @@ def test_a_shard_of_which_nothing_came_keeps_its_state(streams):
     made = rows_of(Work(STANDARD, keeps_state=True)(batches_of(some)))
     base = {shard: [row[4] for row in made if row[:2] == (STATE, shard)] for shard in streams}
     nothing = {shard: [] for shard in streams}
-    again = rows_of(Work(STANDARD, keeps_state=True)(batches_of(nothing, base=base)))
+    pieces = {shard: len(own) for shard, own in base.items()}
+    work = Work(STANDARD, pieces, keeps_state=True)
+    again = rows_of(work(batches_of(nothing, base=base, seed=4)))
 
     assert {row[0] for row in again} == {STATE}
     assert {s: [row[4] for row in again if row[1] == s] for s in streams} == base
+
+
+def test_a_block_or_a_piece_of_state_that_is_missing_stops_the_job(streams):
+    made = rows_of(Work(STANDARD, keeps_state=True)(batches_of({0: streams[0][:3]})))
+    base = {0: [row[4] for row in made if row[0] == STATE]}
+    for work, batches, what in [
+        (Work(STANDARD), batches_of({0: streams[0][1:]}), "block 1 .* came where block 0"),
+        (Work(STANDARD), batches_of({0: streams[0][:-1][::2]}), "block 2 .* came where block 1"),
+        (
+            Work(STANDARD, {0: len(base[0]) + 1}),
+            batches_of({0: streams[0][3:]}, base={0: base[0][:-1]}),
+            "a base of no pieces|pieces, and",
+        ),
+    ]:
+        with pytest.raises(RuntimeError, match=what):
+            list(work(batches))
 
 
 def test_an_error_can_be_found_in_what_an_engine_makes_of_it(streams):

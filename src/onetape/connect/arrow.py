@@ -17,6 +17,7 @@ from onetape.records.market import FLAG_NAMES
 
 LETTERS = ("side", "action", "kind")
 PRECISION = 38
+SMALL = 1 << 20
 
 
 def arrow_table(of: Any, rows: Any, symbols: Any = None, tick: Decimal | None = None) -> Any:
@@ -72,9 +73,23 @@ def _scalar(field: Any, values: Any) -> Any:
 def _texts(values: Any, text_of: Any) -> Any:
     import pyarrow as pa
 
-    distinct, places = np.unique(values, return_inverse=True)
+    distinct, places = _distinct(values)
     texts = pa.array([text_of(int(value)) for value in distinct], pa.string())
     return pa.DictionaryArray.from_arrays(places.astype(np.int32), texts)
+
+
+def _distinct(values: Any) -> tuple[Any, Any]:
+    """The values there are, in order, and the place of each among them. Some 2 ns a value where
+    they are small numbers, as ids and letters are."""
+    if not len(values) or values.min() < 0 or (most := int(values.max())) >= SMALL:
+        distinct, places = np.unique(values, return_inverse=True)
+        return distinct, places
+    is_there = np.zeros(most + 1, bool)
+    is_there[values] = True
+    distinct = np.flatnonzero(is_there)
+    place = np.zeros(most + 1, np.int32)
+    place[distinct] = np.arange(len(distinct))
+    return distinct, place[values]
 
 
 def _prices(ticks: Any, field: Any, tick: Decimal) -> Any:

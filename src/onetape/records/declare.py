@@ -15,6 +15,7 @@ import json
 from collections import namedtuple
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from typing import Any, TypeVar, cast, dataclass_transform
 
 import numpy as np
@@ -110,6 +111,7 @@ def is_record(thing: Any) -> bool:
     return isinstance(thing, type) and issubclass(thing, tuple) and hasattr(thing, "dtype")
 
 
+@cache
 def schema_id(of: Any) -> int:
     """Eight bytes that tell a record's name and layout from any other's."""
     fields = [[name, field.code, field.length] for name, field in of.fields.items()]

@@ -42,6 +42,7 @@ class Kept:
         said = state.get(META)
         if said is None:
             state.put(CODE, code.text().encode())
+            self._note(state)
         else:
             self._restore(state, json.loads(said))
 
@@ -61,8 +62,6 @@ class Kept:
         self._since_bytes += len(block)
         if self._since_bytes > max(self._base_bytes, SINCE_BYTES):
             self._fold(state)
-        else:
-            self._note(state)
         return made
 
     def _fold(self, state: State) -> None:
@@ -79,13 +78,17 @@ class Kept:
         self._note(state)
 
     def _note(self, state: State) -> None:
-        facts = [self._pieces, self._blocks, self._base_bytes, self._since_bytes, self._code.name]
-        state.put(META, json.dumps(facts).encode())
+        """What the base is. How many blocks there are since is found by looking for them."""
+        state.put(META, json.dumps([self._pieces, self._code.name]).encode())
 
     def _restore(self, state: State, facts: list[Any]) -> None:
-        self._pieces, self._blocks, self._base_bytes, self._since_bytes, name = facts
+        self._pieces, name = facts
         base = [self._found(state, n) for n in range(self._pieces)]
-        since = [self._found(state, SINCE + n) for n in range(self._blocks)]
+        since: list[bytes] = []
+        while (block := state.get(SINCE + len(since))) is not None:
+            since.append(block)
+        self._blocks = len(since)
+        self._base_bytes, self._since_bytes = sum(map(len, base)), sum(map(len, since))
         if name == self._code.name:
             _resume(self.worker, base, since)
             return

@@ -2,9 +2,11 @@
 
     frame.repartition(...).sortWithinPartitions("shard", "ordinal").mapInArrow(Work(...), SCHEMA)
 
-Rows in are (shard, ordinal, block), all of a shard in one partition and in order: nothing else in
-`mapInArrow` outlives a partition. State that another run left stands in front of its shard's
-blocks, numbered -pieces to -1. Rows out are (kind, shard, output, ordinal, block):
+Rows in are (shard, ordinal, block), all of a shard in one partition: nothing in `mapInArrow`
+outlives one. Spark sorts them; Sail (0.7.2) drops the sort, because nothing in its plan asks for
+order, and reads parts of a file side by side. So a block that comes early waits for those before
+it. State that another run left is in front of its shard's blocks: pieces numbered -count to -1.
+Rows out are (kind, shard, output, ordinal, block):
 
     rows      a block of rows of `output`
     end       the block that says what the shard came to
@@ -14,8 +16,8 @@ blocks, numbered -pieces to -1. Rows out are (kind, shard, output, ordinal, bloc
 
 import json
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -40,12 +42,14 @@ class Work:
     """What `mapInArrow` calls; it travels to the machines of a cluster, and the code with it.
 
     code         of the pipeline: `Code.text()`
+    pieces       {shard: of how many pieces the state is that it goes on from}
     keeps_state  hand out the state of each shard behind its rows
     progress     file of int64, the events that each shard has taken; where there is no such file,
                  nobody looks
     """
 
     code: str
+    pieces: Mapping[int, int] = field(default_factory=dict)
     keeps_state: bool = False
     progress: str = ""
 
@@ -57,19 +61,19 @@ class Work:
 
     def _made(self, batches: Iterator[Any]) -> Iterator[list[Row]]:
         """What each batch of blocks makes."""
-        told, shard = self._told(), None
+        told, shards = self._told(), dict[int, Shard]()
         for batch in batches:
             made: list[Row] = []
             columns = (batch.column(name).to_pylist() for name in ("shard", "ordinal", "block"))
-            for of, ordinal, block in zip(*columns, strict=True):
-                if shard is None or of != shard.number:
-                    made += shard.finish(told) if shard is not None else []
-                    shard = Shard(of, self)
-                made += shard.take(ordinal, block)
-            if shard is not None:
+            for number, ordinal, block in zip(*columns, strict=True):
+                if number not in shards:
+                    shards[number] = Shard(number, self)
+                made += shards[number].take(ordinal, block)
+            for shard in shards.values():
                 shard.tell(told)
             yield made
-        yield shard.finish(told) if shard is not None else []
+        for shard in shards.values():
+            yield shard.finish()
 
     def _told(self) -> Any:
         try:
@@ -84,7 +88,8 @@ class Shard:
     def __init__(self, number: int, work: Work) -> None:
         self.number, self._work = number, work
         self._worker = worker_of(work.code)
-        self._base: list[bytes] = []
+        self._base: dict[int, bytes] = {}
+        self._waiting: dict[int, bytes] = {}
         self._has_begun = False
 
     def tell(self, told: Any) -> None:
@@ -93,26 +98,49 @@ class Shard:
             told[self.number] = self._worker.engine.run["events"][0]
 
     def take(self, ordinal: int, block: bytes) -> list[Row]:
-        if ordinal < 0:
-            self._base.append(block)
+        """What can be run now."""
+        (self._base if ordinal < 0 else self._waiting)[ordinal] = block
+        if not self._waiting or len(self._base) < self._work.pieces.get(self.number, 0):
             return []
-        if self._has_begun:
-            return self._rows(self._worker.turn(block))
-        self._has_begun = True
-        with _BUILDING:  # an engine is planned, and compiled if it must be
-            if self._base:
-                self._worker.restore(self._base)
-            return self._rows(self._worker.turn(block))
-
-    def finish(self, told: Any) -> list[Row]:
-        self.tell(told)
         if not self._has_begun:
-            return self._pieces(self._base)  # nothing came: its state is what it was
+            self._begin()
+        made: list[Row] = []
+        while self._worker.next_ordinal in self._waiting:
+            made += self._turn(self._waiting.pop(self._worker.next_ordinal))
+        return made
+
+    def finish(self) -> list[Row]:
+        """What is left to say when no more blocks come. BlockError: one of them is missing."""
+        if not self._has_begun and not self._waiting:
+            return self._pieces(self._in_order())  # nothing came: its state is what it was
+        if not self._has_begun:
+            self._begin()  # says which piece is missing
+        late = [ordinal for ordinal in self._waiting if ordinal > self._worker.next_ordinal]
+        if late:
+            self._worker.turn(self._waiting[min(late)])  # says what is missing
         made: list[Row] = []
         symbols = symbols_of(self._worker.engine) if self._worker.engine is not None else None
         if symbols is not None:
             made.append((SYMBOLS, self.number, "", 0, np.array(symbols).tobytes()))
         return made + (self._pieces(self._worker.save()) if self._work.keeps_state else [])
+
+    def _begin(self) -> None:
+        """An engine is planned, and compiled if it must be: with the first block, or for a base."""
+        if self._base:
+            with _BUILDING:
+                self._worker.restore(self._in_order())
+            self._has_begun = True
+
+    def _turn(self, block: bytes) -> list[Row]:
+        if self._has_begun:
+            return self._rows(self._worker.turn(block))
+        with _BUILDING:
+            made = self._rows(self._worker.turn(block))
+        self._has_begun = True
+        return made
+
+    def _in_order(self) -> list[bytes]:
+        return [self._base[n] for n in sorted(self._base)]
 
     def _rows(self, blocks: list[bytes]) -> list[Row]:
         made = []

@@ -62,7 +62,8 @@ def main() -> int:
 
 def run(spark: Any, job: dict[str, Any]) -> None:
     """Everything that a job does with an engine, on either of them."""
-    work = Work(job["code"], job["keeps_state"], job["progress"])
+    pieces = {int(shard): count for shard, count in job["pieces"].items()}
+    work = Work(job["code"], pieces, job["keeps_state"], job["progress"])
     shards = job["manifest"]["shards"]
     placed = spread(spark, blocks(spark, job["inputs"], job["base"]), shards)
     in_order = placed.sortWithinPartitions("shard", "ordinal").select("shard", "ordinal", "block")

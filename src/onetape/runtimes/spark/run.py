@@ -92,12 +92,14 @@ def run_streams(
             "the pipeline was made in a program, and an engine's workers load it from a file; put "
             "it into one as `pipeline`, and name that file"
         )
+    since = streams.since
     job = {
         "cluster": cluster,
         "code": code.text(),
         "manifest": streams.manifest,
         "inputs": {str(shard): paths for shard, paths in streams.inputs.items()},
-        "base": [str(streams.since.path)] if streams.since else [],
+        "base": [str(since.path)] if since else [],
+        "pieces": {str(s): len(pieces) for s, pieces in since.pieces.items()} if since else {},
         "keeps_state": keeps_state,
         "out": str(folder / BLOCKS),
     }
