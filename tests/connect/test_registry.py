@@ -264,7 +264,7 @@ def written(tmp_path):
 
 def test_the_command_registers_checks_and_refuses_with_the_field_named(written, url, capsys):
     topic = f"desk{next(numbers)}"
-    words = ["--registry", url, "--topic", topic]
+    words = ["--registry", url, "--topic-out", topic]
     subject = f"{topic}.jump-value"
 
     assert cli.main(["schema", "register", written("ticks: ot.i64"), *words, "--json"]) == 0
@@ -293,6 +293,25 @@ def test_the_command_registers_checks_and_refuses_with_the_field_named(written, 
     assert len(Registry(url).history(subject)) == 2
 
 
+def test_protobuf_fields_keep_their_numbers(written, url, capsys):
+    topic = f"desk{next(numbers)}"
+    words = ["--registry", url, "--topic-out", topic]
+    protobuf = [*words, "--encoding-out", "protobuf"]
+    assert cli.main(["schema", "register", written("ticks: ot.i64"), *protobuf]) == 0
+    capsys.readouterr()
+
+    before = written("lots: ot.i64\n    ticks: ot.i64")
+    assert cli.main(["schema", "register", before, *protobuf]) == 1
+    assert "Jump.lots has the number 3, which was ticks (sint64) in v" in capsys.readouterr().out
+
+    behind = written("ticks: ot.i64\n    lots: ot.i64")
+    assert cli.main(["schema", "register", behind, *protobuf]) == 0
+    assert "may follow (backward), id " in capsys.readouterr().out
+    assert len(Registry(url).history(f"{topic}.jump-value")) == 2
+    assert cli.main(["schema", "check", behind, *words]) == 1
+    assert "is PROTOBUF, and no AVRO of a record" in capsys.readouterr().err
+
+
 def test_a_run_is_refused_before_it_begins(written, url, tmp_path, capsys):
     registry, topic = Registry(url), "jump-value"
     path = written("ticks: ot.i64")
@@ -316,7 +335,7 @@ def test_a_run_is_refused_before_it_begins(written, url, tmp_path, capsys):
 def test_show_prints_what_readers_need(capsys):
     assert cli.main(["schema", "show", "standard", "--output", "trade"]) == 0
     assert json.loads(capsys.readouterr().out) == avro_schema(market.Trade)
-    assert cli.main(["schema", "show", "standard", "--format", "protobuf"]) == 0
+    assert cli.main(["schema", "show", "standard", "--encoding-out", "protobuf"]) == 0
     assert "message TopOfBook {" in capsys.readouterr().out
     assert cli.main(["schema", "show", "standard", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["trade"]["name"] == "Trade"

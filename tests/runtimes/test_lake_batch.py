@@ -10,6 +10,7 @@ import pytest
 
 import onetape as ot
 from onetape.cli import main
+from onetape.compiled.mode import running
 from onetape.connect.lake import store
 from onetape.connect.lake.runs import units_at
 from onetape.connect.lake.tape_table import TapeTable
@@ -33,6 +34,13 @@ large = trades.filter(c.qty_lots >= AT_LEAST)
 pipeline = ot.Pipeline(top=feed.top_of_book(), large=large, lots=lots)
 """
 DAYS = ("2026-01-05", "2026-01-06")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def in_plain_python():
+    """Small inputs, several drivers; tests/crash/test_kill_lake.py has the compiled ones."""
+    with running("interpreted"):
+        yield
 
 
 @pytest.fixture(scope="module")

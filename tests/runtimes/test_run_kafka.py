@@ -261,7 +261,7 @@ def test_a_node_that_was_thought_dead_is_shut_out(kafka, day, plain, tmp_path):
         publish(blocks, settings(kafka.address), slow, 1)
         facts = node(kafka, slow, out, tmp_path / "second", seconds=60)
         zombie.send_signal(signal.SIGCONT)
-        _, troubles = zombie.communicate(timeout=120)
+        _, troubles = zombie.communicate(timeout=300)
     finally:
         zombie.kill()
         zombie.communicate()
@@ -288,20 +288,21 @@ def test_a_broker_that_is_killed_changes_nothing(day, plain, tmp_path):
     try:
         topic, out = f"day-{time.time_ns()}", f"rows-{time.time_ns()}"
         feeder = start("publish", "standard", "--file", day, "--date", TRADING_DATE, "--kafka",
-                       cluster.address, "--topic", topic, "--events", "128", "--rate", "4000",
+                       cluster.address, "--topic", topic, "--events", "64", "--rate", RATE,
                        cwd=tmp_path)  # fmt: skip
         wait_for(lambda: topic_is_there(cluster, topic), "the topic")
         running = start(*words_of(cluster, topic, out, tmp_path / "tape"), cwd=tmp_path)
         try:
+            wait_for(lambda: out_has_rows(cluster, out), "rows", 300)
             for _ in range(3):
-                time.sleep(draw.uniform(2, 4))
+                time.sleep(draw.uniform(1, 3))
                 member = draw.choice(list(cluster.members))
                 cluster.kill(member)
                 time.sleep(draw.uniform(1, 3))
                 cluster.begin(member)
-            published, why = feeder.communicate(timeout=120)
+            published, why = feeder.communicate(timeout=300)
             assert feeder.returncode == 0, (published, why)
-            said, troubles = running.communicate(timeout=120)
+            said, troubles = running.communicate(timeout=300)
             assert running.returncode == 0, troubles
         finally:
             for process in (feeder, running):

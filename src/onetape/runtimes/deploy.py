@@ -25,7 +25,7 @@ from onetape.runtimes.edge.swap import check_outputs
 from onetape.runtimes.load import load_pipeline
 from onetape.runtimes.progress import Progress
 from onetape.runtimes.replay import parse_zero_or_more
-from onetape.runtimes.schema import add_registry_options
+from onetape.runtimes.schema import add_registry_options, add_topic_options
 from onetape.runtimes.settings import add_options, given_by
 from onetape.tape.layout import read_facts
 
@@ -76,6 +76,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--rollback", action="store_true", help="the version before takes over")
     add_options(parser)
     add_registry_options(parser)
+    add_topic_options(parser)
     parser.add_argument(
         "--drop-state", action="store_true", help="let state go that nothing takes over"
     )
@@ -124,7 +125,8 @@ def run(args: argparse.Namespace) -> int:
             print(json.dumps(said | {"shadow": seen, "deployed": False}))
         return 0 if args.dry_run else 1
     if args.registry is not None:
-        schemas.register(planned.pipeline, Registry(args.registry))
+        registry = Registry(args.registry)
+        schemas.register(planned.pipeline, registry, args.topic_out, args.encoding_out)
     made = control.ask(folder, {"version": name, **rules})
     if args.json:
         print(json.dumps(said | made | {"shadow": seen, "deployed": True}))
@@ -204,7 +206,9 @@ def _check_schemas(
     args: argparse.Namespace, folder: Path, facts: dict[str, Any], pipeline: Pipeline
 ) -> None:
     if args.registry is not None:
-        schemas.check(schemas.judged(pipeline, Registry(args.registry), args.compatibility))
+        where = (args.topic_out, args.encoding_out)
+        registry = Registry(args.registry)
+        schemas.check(schemas.judged(pipeline, registry, args.compatibility, *where))
     elif args.compatibility is not None:
         before = [stored(folder, name).pipeline() for name in facts["history"]]
         schemas.check(schemas.judged_by(pipeline, before, args.compatibility))

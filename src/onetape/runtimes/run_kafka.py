@@ -42,7 +42,7 @@ from onetape.runtimes.topic_outlet import EVERY_S, TopicOutlet, group_of
 from onetape.tape.layout import read_facts
 
 SNAPSHOT_S = 1.0
-MANIFEST_S = 30.0
+SAID_S = 5.0
 WAIT_MAX_NS = 200_000  # the loop's longest nap: a frame from Python does not wake it
 BLOCKS = "blocks"
 FRAME_BYTES = 1 << 19  # of rows: what was gathered is one frame
@@ -94,7 +94,7 @@ def run_kafka(
         incoming = stack.enter_context(Subscriber(topics.settings, topics.topic))
         origin = {"kafka": topics.topic, "topic_id": admin.identity(topics.topic)}
         origin["encoding"] = topics.encoding
-        told = _told(pipeline, tape, topics, incoming, partitions, origin, resume)
+        told = _told(pipeline, tape, topics, incoming, partitions, origin, resume, seconds)
         driver = plan(pipeline, told["framing"]).driver
         drivers = Versions(tape, told).drivers if resume else {driver: ""}
         outlet = _outlet(stack, pipeline, topics, admin, driver, drivers, resume)
@@ -211,6 +211,7 @@ def _told(
     partitions: int,
     origin: dict[str, Any],
     resume: bool,
+    seconds: float | None,
 ) -> dict[str, Any]:
     """Framing and midnight: as the tape has them, or as the stream's manifest says."""
     if resume:
@@ -231,13 +232,17 @@ def _told(
             "stream: publish with --shards 1, or run the shards on an engine (--on flink)"
         )
     incoming.assign({0: None})
-    end_s = time.monotonic() + MANIFEST_S
-    while time.monotonic() < end_s:
+    began_s, is_said = time.monotonic(), False
+    while seconds is None or time.monotonic() < began_s + seconds:
         for taken in incoming.take(0.2, 1):
             return _manifest(pipeline, topics.topic, taken)
+        if not is_said and time.monotonic() - began_s > SAID_S:
+            is_said = True
+            said = f"topic {topics.topic} is empty; its first record is waited for"
+            print(f"onetape: {said}", file=sys.stderr)
     raise OperatorError(
-        f"topic {topics.topic} is empty, waited {MANIFEST_S:g} s; its first record says how to "
-        "read the others (onetape publish writes it)"
+        f"topic {topics.topic} was empty for {seconds:g} s; its first record says how to read the "
+        "others (onetape publish writes it)"
     )
 
 

@@ -60,7 +60,9 @@ def run_nats(pipeline: Pipeline, args: argparse.Namespace) -> dict[str, Any]:
                 seconds=args.seconds,
                 **saving(args),
             )
-        if out and facts["is_over"]:
+        if not facts["is_over"]:
+            print("onetape: ended; go on with the same command and --resume", file=sys.stderr)
+        elif out:
             _end(link, out, facts)
     return facts
 

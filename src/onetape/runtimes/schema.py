@@ -22,7 +22,8 @@ The rule is --compatibility, else what the registry has for the subject or for a
 nothing or none, backward: who has the new schema can read what was written with the one before.
 forward is the other way round, full is both, and ..._transitive means all versions before. register
 --compatibility also sets the rule in the registry. An output's subject is its topic with -value
-behind: TOPIC.output, or the output's name without --topic.
+behind: TOPIC.output, or the output's name without --topic-out. Of Protobuf there is one rule: no
+field gets another's number.
 
 Who we are: https://USER:PASSWORD@HOST, or ONETAPE_REGISTRY_AUTH=USER:PASSWORD; TLS:
 ONETAPE_REGISTRY_CA=FILE, ONETAPE_REGISTRY_CERT=FILE.
@@ -32,7 +33,7 @@ Exit status: 0 done, 1 a schema may not follow, or the registry refuses.
 EXAMPLES = """\
 examples:
   onetape schema show pipeline.py --output alert
-  onetape schema show pipeline.py --format protobuf
+  onetape schema show pipeline.py --encoding-out protobuf
   onetape schema check pipeline.py --registry http://127.0.0.1:8081
   onetape schema register pipeline.py --registry http://127.0.0.1:8080/apis/ccompat/v7 \\
       --compatibility full
@@ -54,12 +55,20 @@ def add_parser(subparsers: Any) -> None:
         help="show, check or register",
     )
     parser.add_argument("pipeline", metavar="PIPELINE", help="a Python file, or 'standard'")
-    parser.add_argument("--topic", help="that outputs go to, as TOPIC.output")
+    add_topic_options(parser)
     parser.add_argument("--output", metavar="NAME", help="show: only this one")
-    parser.add_argument("--format", choices=KINDS, default="avro", help="show: in which form")
     add_registry_options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=run)
+
+
+def add_topic_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--topic-out", metavar="TOPIC", help="where outputs go, as TOPIC.output: of their subjects"
+    )
+    parser.add_argument(
+        "--encoding-out", choices=KINDS, default="avro", help="of rows there (default: avro)"
+    )
 
 
 def add_registry_options(parser: argparse.ArgumentParser) -> None:
@@ -79,12 +88,13 @@ def run(args: argparse.Namespace) -> int:
     if args.registry is None:
         raise OperatorError(f"which registry? onetape schema {args.action} PIPELINE --registry URL")
     registry = Registry(args.registry)
-    verdicts = judged(pipeline, registry, args.compatibility, args.topic)
+    where = (args.topic_out, args.encoding_out)
+    verdicts = judged(pipeline, registry, args.compatibility, *where)
     is_good = not any(verdict.problems for verdict in verdicts)
     ids: dict[str, int] = {}
     if args.action == "register" and is_good:
         _set_rule(registry, args.compatibility, [v.subject for v in verdicts if v.before])
-        ids = register(pipeline, registry, args.topic)
+        ids = register(pipeline, registry, *where)
         _set_rule(registry, args.compatibility, [v.subject for v in verdicts if not v.before])
     if args.json:
         told = [_told(verdict) | {"id": ids.get(verdict.output)} for verdict in verdicts]
@@ -128,11 +138,11 @@ def _show(pipeline: Pipeline, args: argparse.Namespace) -> int:
             f"no output {args.output!r}; the pipeline has {', '.join(pipeline.outputs)}"
         )
     names = list(pipeline.outputs) if args.output is None else [args.output]
-    schema_of = KINDS[args.format][1]
+    schema_of = KINDS[args.encoding_out][1]
     found = {name: schema_of(pipeline.outputs[name].of) for name in names}
-    if args.json or (args.format != "protobuf" and args.output is None):
+    if args.json or (args.encoding_out != "protobuf" and args.output is None):
         print(json.dumps(found, indent=None if args.json else 2))
-    elif args.format == "protobuf":
+    elif args.encoding_out == "protobuf":
         print("\n".join(f"// {name}\n{text}" for name, text in found.items()))
     else:
         print(json.dumps(found[args.output], indent=2))

@@ -12,6 +12,7 @@ from onetape.connect.registry import Registry
 from onetape.engine.graph import Pipeline
 from onetape.records import OperatorError
 from onetape.records.compatibility import Problem, problems
+from onetape.records.protobuf_places import place_problems
 from onetape.records.schemas import avro_schema, json_schema, protobuf_text
 
 UNSAID = "backward"  # the rule where neither the command line nor the registry has one
@@ -47,22 +48,32 @@ def subjects_of(pipeline: Pipeline, topic: str | None = None) -> dict[str, str]:
 
 
 def judged(
-    pipeline: Pipeline, registry: Registry, mode: str | None = None, topic: str | None = None
+    pipeline: Pipeline,
+    registry: Registry,
+    mode: str | None = None,
+    topic: str | None = None,
+    encoding: str = "avro",
 ) -> list[Verdict]:
-    """Each output beside the versions of its subject, under `mode` or the registry's own rule."""
+    """Each output beside the versions of its subject, under `mode` or the registry's own rule. Of
+    JSON the registry alone judges, when it is given the schema."""
     verdicts = []
+    kind, schema_of = KINDS[encoding]
     for name, subject in subjects_of(pipeline, topic).items():
-        schema = avro_schema(pipeline.outputs[name].of)
+        of = pipeline.outputs[name].of
         rule = mode or _rule(registry, subject)
         known = registry.history(subject)
         for one in known:
-            if one.kind != "AVRO" or one.schema.get("type") != "record":
+            if one.kind != kind or (kind == "AVRO" and one.schema.get("type") != "record"):
                 raise OperatorError(
-                    f"{subject}: version {one.version} is {one.kind} and no Avro record; give the "
-                    f"output {name!r} a topic of its own"
+                    f"{subject}: version {one.version} is {one.kind}, and no {kind} of a record; "
+                    f"give the output {name!r} a topic of its own"
                 )
-        same = registry.lookup(subject, schema) if known else None
-        found = [] if same else problems(schema, [(v.version, v.schema) for v in known], rule)
+        same = registry.lookup(subject, schema_of(of), kind) if known else None
+        before, found = [(v.version, v.schema) for v in known], []
+        if kind == "AVRO" and not same:
+            found = problems(schema_of(of), before, rule)
+        if kind == "PROTOBUF" and not same and rule != "none":
+            found = place_problems(of, before)
         version = same.version if same else None
         verdicts.append(Verdict(name, subject, rule, len(known), version, found))
     return verdicts
@@ -108,11 +119,9 @@ def check_and_register(
     topic: str | None = None,
     encoding: str = "avro",
 ) -> dict[str, int]:
-    """What `onetape run --registry URL` does before it starts; {output: id}. Of Protobuf and JSON
-    the registry alone judges."""
+    """What `onetape run --registry URL` does before it starts; {output: id}."""
     registry = Registry(url)
-    if encoding == "avro":
-        check(judged(pipeline, registry, mode, topic))
+    check(judged(pipeline, registry, mode, topic, encoding))
     return register(pipeline, registry, topic, encoding)
 
 
