@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -119,21 +120,23 @@ def latency(
     def read(committed: bool) -> None:
         came[committed] += _read(address, out, committed=committed)
 
-    with (
-        _command("publish", *at, *source, "--rate", str(rate)),
-        _command("run", *node, "--json"),
-    ):
+    given = inputs_of(market_watch(), day, TRADING_DATE)
+    first = islice(blocks_of(market_watch(), given, events=events), 1)
+    publish(first, settings(address), topic, 1)  # the manifest: the node can begin
+    with _command("run", *node, "--json"):
+        _await(folder / out / "live.json")
         readers = [threading.Thread(target=read, args=(one,), daemon=True) for one in came]
         for reader in readers:
             reader.start()
-        for reader in readers:
-            reader.join(WITHIN_S + seconds)
+        with _command("publish", *at, *source, "--rate", str(rate)):
+            for reader in readers:
+                reader.join(WITHIN_S + seconds)
     answer, figures = Answer(market_watch()), {}
     for block, _ in came[True]:
         answer.take(block)
     for committed, blocks in came.items():
         told = [(read_header(block), now_ns) for block, now_ns in blocks]
-        # The first blocks of a node wait for its start.
+        # The first blocks meet a node that is cold.
         late_ns = [now_ns - one.ts_made_ns for one, now_ns in told if one.kind != END]
         late_ns = late_ns[len(late_ns) // 5 :] or [0]
         word = "committed" if committed else "any"
@@ -147,6 +150,13 @@ def latency(
         **figures,
         "digests": answer.digests if answer.is_complete else {},
     }
+
+
+def _await(path: Path) -> None:
+    end_s = time.monotonic() + WITHIN_S
+    while not path.exists():
+        time.sleep(0.05)
+        assert time.monotonic() < end_s, f"{path} was not made"
 
 
 def _read(address: str, topic: str, *, committed: bool) -> list[tuple[bytes, int]]:
