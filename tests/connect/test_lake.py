@@ -25,6 +25,7 @@ from onetape import market as mk
 from onetape.connect.lake import keep, store
 from onetape.connect.lake.differences import differences
 from onetape.connect.lake.output_table import OutputTable, RowsWriter, lake_table
+from onetape.connect.lake.runs import RunsTable, Unit
 from onetape.connect.lake.swaps import swap, undo
 from onetape.connect.lake.tape_table import TapeTable, TapeWriter
 from onetape.records import IntegrityError, OperatorError
@@ -227,6 +228,25 @@ def test_two_writers_of_the_same_rows_have_them_there_once(tmp_path):
     assert store.open_table(tables[0].url).to_pyarrow_table().num_rows == 40
     with pytest.raises(IntegrityError, match="row 40 of run run is not there"):
         tables[1].append("run", data, 50)
+
+
+def test_of_two_runs_that_begin_a_day_at_once_one_does(tmp_path, monkeypatch):
+    ours, theirs = (Unit(DAY, 0, 1, run, "d", "p", INPUT) for run in ("ours", "theirs"))
+    tables = [RunsTable(tmp_path) for _ in range(2)]
+    open_table, opened = store.open_table, []
+
+    def slow(url, at=None):
+        table = open_table(url, at)
+        if not opened:
+            opened.append(url)
+            tables[1].begin([theirs])  # it begins behind our back
+        return table
+
+    monkeypatch.setattr(store, "open_table", slow)
+    with pytest.raises(OperatorError, match="another run has begun 2026-01-05 there"):
+        tables[0].begin([ours])
+    tables[0].begin([theirs])
+    assert [unit.run for unit in tables[0].units().values()] == ["theirs"]
 
 
 def test_a_table_of_other_columns_is_refused(tmp_path):

@@ -21,6 +21,15 @@ pytestmark = pytest.mark.slow
 STANDARD = Code("standard")
 
 
+@pytest.fixture
+def server():
+    """A broker of its own: the topics have fixed names."""
+    flink_job.environment(kafka=True)
+    started = servers.start("kafka")
+    yield started
+    started.stop()
+
+
 def answer_to(reader, pipeline):
     answer = Answer(pipeline)
     for block in reader.blocks():
@@ -54,9 +63,13 @@ def test_a_recorded_file_gives_the_plain_answer(day, plain, mode, parallelism): 
     assert facts["losses"] == 0
 
 
-def test_across_a_rescale_through_a_savepoint_nothing_is_lost(day, plain, tmp_path):  # noqa: F811
+def test_across_a_rescale_through_a_savepoint_nothing_is_lost(
+    day,  # noqa: F811
+    plain,  # noqa: F811
+    tmp_path,
+    server,
+):
     found = flink_job.environment(kafka=True)
-    server = servers.start("kafka")
     pipeline = STANDARD.pipeline()
     blocks = [b for _, b in blocks_of(pipeline, inputs_of(pipeline, day), shards=2, events=128)]
     flink_job.topics(server, ["in", "out"], 2)
@@ -82,9 +95,8 @@ def test_across_a_rescale_through_a_savepoint_nothing_is_lost(day, plain, tmp_pa
     assert answer.digests == plain.digests
 
 
-def test_another_version_takes_over_through_a_savepoint(day, tmp_path):  # noqa: F811
+def test_another_version_takes_over_through_a_savepoint(day, tmp_path, server):  # noqa: F811
     found = flink_job.environment(kafka=True)
-    server = servers.start("kafka")
     before = version(tmp_path, 1)
     pipeline = before.pipeline()
     blocks = [b for _, b in blocks_of(pipeline, inputs_of(pipeline, day), events=128)]

@@ -140,8 +140,7 @@ def run(todo: LakeRun, threads: int, progress: Progress) -> dict[str, Any]:
     if todo.out is not None and runs is not None:
         for name, stream in todo.pipeline.outputs.items():
             tables[name] = OutputTable(todo.out, name, stream.of)
-        begun = runs.units()
-        runs.begin([unit for unit in left if (unit.day, unit.shard) not in begun])
+        runs.begin(left)
     stop, began_s = threading.Event(), time.perf_counter()
     seen = {(unit.day, unit.shard): (0, 0) for unit in left}  # blocks, events
     total = sum(todo.streams[key].blocks for key in seen)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from onetape.connect.lake import RUNS, store
+from onetape.records import OperatorError
 
 BEGUN, DONE = "begun", "done"
 
@@ -59,9 +60,26 @@ class RunsTable:
         return units_at(self.url)
 
     def begin(self, units: list[Unit]) -> None:
-        if units:
+        """Tell of those that are not told of. OperatorError: another run has begun such a day."""
+        for _ in range(store.TRIES):
             table = store.open_table(self.url)
-            store.write(table, _rows(units), {})
+            there = units_of(table)
+            runs = {day: unit.run for (day, _), unit in there.items()}
+            for unit in units:
+                if runs.get(unit.day, unit.run) != unit.run:
+                    raise OperatorError(
+                        f"{self.url}: another run has begun {unit.day} there ({runs[unit.day]}, "
+                        f"this one is {unit.run}); let one pipeline write a day"
+                    )
+            new = [unit for unit in units if (unit.day, unit.shard) not in there]
+            if not new:
+                return
+            try:
+                store.write(table, _rows(new), {f"begun/{unit.day}": 1 for unit in new})
+                return
+            except store.TakenBefore:
+                continue
+        raise store.busy(self.url)
 
     def finish(self, unit: Unit) -> None:
         """Told once, however often the run is repeated."""
@@ -70,10 +88,12 @@ class RunsTable:
 
 def units_at(url: str) -> dict[tuple[date, int], Unit]:
     table = store.open_table(url)
-    if table is None:
-        return {}
+    return {} if table is None else units_of(table)
+
+
+def units_of(table: Any) -> dict[tuple[date, int], Unit]:
     found: dict[tuple[date, int], Unit] = {}
-    with store.heard(f"{url} cannot be read"):
+    with store.heard(f"{table.table_uri} cannot be read"):
         rows = table.to_pyarrow_dataset().to_table().to_pylist()
     for row in sorted(rows, key=lambda each: each["state"] == DONE):
         row = {name: value for name, value in row.items() if name != "at"}

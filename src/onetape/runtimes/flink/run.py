@@ -110,7 +110,8 @@ def _run_topics(pipeline: Pipeline, args: argparse.Namespace) -> int:
         if args.json:
             print(json.dumps(facts))
         else:
-            print(", ".join(f"{value:,.0f} {n}" for n, value in facts["counters"].items()))
+            shown = ("events", "blocks", "rows")
+            print(", ".join(f"{facts['counters'].get(n, 0):,.0f} {n}" for n in shown))
     return 0
 
 
