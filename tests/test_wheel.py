@@ -59,7 +59,8 @@ def test_the_wheel_has_the_package_its_types_and_its_licence_and_nothing_else(bu
     sources = {str(path.relative_to(ROOT / "src")) for path in (ROOT / "src").rglob("*.py")}
     inside = {name for name in names if name.startswith("onetape/")}
     pins = {str(path.relative_to(ROOT / "src")) for path in (ROOT / "src").rglob("*.txt")}
-    assert inside == sources | pins | {"onetape/py.typed"}
+    made = {"onetape/py.typed", "onetape/runtimes/flink/onetape-flink.jar"}
+    assert inside == sources | pins | made
     others = [name for name in names if name not in inside]
     assert all(".dist-info/" in name for name in others)
     assert any(name.endswith("/licenses/LICENSE") for name in others)

@@ -74,7 +74,7 @@ def test_shards_are_spread_evenly_over_slots(tmp_path):
 
 
 def test_every_source_is_in_the_jar():
-    sources = {path.stem for path in (environment.OWN_JAR.parent / "java").rglob("*.java")}
+    sources = {path.stem for path in (ROOT / "deploy" / "flink" / "java").rglob("*.java")}
     inside = {Path(name).stem for name in _entries(environment.OWN_JAR) if name.endswith(".class")}
     assert inside == sources
 

@@ -20,7 +20,7 @@ CONNECTOR_URL = (
     "https://repo1.maven.org/maven2/org/apache/flink/flink-sql-connector-kafka/5.0.0-2.2/"
     + CONNECTOR
 )
-OWN_JAR = Path(__file__).with_name("onetape-flink.jar")  # built of java/ by `make flink-jar`
+OWN_JAR = Path(__file__).with_name("onetape-flink.jar")  # built of deploy/flink/java
 
 
 @dataclass(frozen=True)
