@@ -98,6 +98,9 @@ def _median(values: list[float]) -> float:
     return sorted(values)[len(values) // 2]
 
 
+WORKERS, WORKER_S = (b"beam_boot", b"beam_sdk_worker"), 60.0  # PyFlink's, and how long to start
+
+
 def _task_manager(job: Flow, draw: random.Random) -> None:
     """One that has a slot in use, or the spare: as it comes."""
     os.kill(draw.choice(job.cluster.task_managers).pid, signal.SIGKILL)
@@ -105,9 +108,13 @@ def _task_manager(job: Flow, draw: random.Random) -> None:
 
 def _python_worker(job: Flow, draw: random.Random) -> None:
     """The process in which the pipeline runs."""
-    of = {process.pid for process in job.cluster.task_managers}
-    workers = [pid for pid in _under(of) if b"sdk_worker" in _words(pid)]
-    assert workers, "there is no Python worker"
+    end_s = time.monotonic() + WORKER_S
+    workers: list[int] = []
+    while not workers:  # a task that begins again has none for a while
+        assert time.monotonic() < end_s, "there is no Python worker"
+        time.sleep(0.05)
+        of = {process.pid for process in job.cluster.task_managers}
+        workers = [pid for pid in _under(of) if any(name in _words(pid) for name in WORKERS)]
     os.kill(draw.choice(workers), signal.SIGKILL)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from onetape.codecs.block import END, read_header, stamped
+from onetape.connect.kafka.settings import Settings
 
 Block = tuple[int, bytes]
 MAX_BYTES = 8 << 20
@@ -40,8 +41,7 @@ def publish(address: str, topic: str, blocks: Iterable[Block], per_s: float | No
     """Each block into the partition of its shard; at so many events a second, and stamped then."""
     from confluent_kafka import Producer
 
-    settings = {"bootstrap.servers": address, "enable.idempotence": True, "linger.ms": 0}
-    producer = Producer(settings | {"message.max.bytes": MAX_BYTES, "log_level": 0})
+    producer = Producer(Settings(address).producer(message_timeout_ms=int(LIMIT_S * 1000)))
     began_s, events = time.perf_counter(), 0
     for shard, block in blocks:
         if per_s is not None:
@@ -57,7 +57,7 @@ def publish(address: str, topic: str, blocks: Iterable[Block], per_s: float | No
             except BufferError:
                 producer.poll(0.05)
         producer.poll(0)
-    assert producer.flush(60) == 0, "the broker does not take the blocks"
+    assert producer.flush(LIMIT_S) == 0, "the broker does not take the blocks"
 
 
 def read(address: str, topic: str, shards: int, *, committed: bool = True) -> Iterator[Came | None]:
