@@ -95,11 +95,13 @@ def test_each_way_gives_the_answer_of_the_plain_run(name):
 
 
 @pytest.mark.slow
-def test_a_killed_task_manager_costs_no_row():
+def test_a_killed_task_manager_costs_no_row(monkeypatch):
     from bench import cluster_recovery
 
     if cluster_recovery.lacks():
         pytest.skip(cluster_recovery.lacks())
+    one = {"taskmanager": cluster_recovery.KINDS["taskmanager"]}  # the rest: test_flink_kills.py
+    monkeypatch.setattr(cluster_recovery, "KINDS", one)
     assert servers.missing("kafka") == ""
     result = cluster.run(messages=200_000, rounds=1, only="recovery", kills=1)
 
