@@ -5,7 +5,6 @@ import sys
 
 import numpy as np
 import pytest
-from tests.s3_server import S3Server
 
 from onetape.compiled.frame import DATA
 from onetape.connect.checkpoint_store import CheckpointStore
@@ -17,21 +16,6 @@ from onetape.tape.tape import Tape
 
 SMALL = {"ring_bytes": 1024, "threads": False}
 KEEP = Retention(2, 0, 0)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    server = S3Server(tmp_path_factory.mktemp("s3"))
-    server.start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-def url(server, monkeypatch, request):
-    for name, value in server.environment().items():
-        monkeypatch.setenv(name, value)
-    return f"s3://bucket/{request.node.name}"
 
 
 @pytest.fixture
@@ -53,14 +37,14 @@ def write(tape, values, offset):
     )
 
 
-def objects(server, url):
+def objects(s3_server, bucket_url):
     """The names of what is there."""
-    base = server.bucket / url.removeprefix("s3://bucket/") / "checkpoints"
+    base = s3_server.bucket / bucket_url.removeprefix("s3://bucket/") / "checkpoints"
     return {path.name: path for path in base.iterdir()}
 
 
-def test_only_what_is_missing_goes_up_and_what_is_not_kept_goes_away(server, url, tape):
-    store, sizes = CheckpointStore(url, KEEP), []
+def test_only_what_is_missing_goes_up_and_what_is_not_kept_goes_away(s3_server, bucket_url, tape):
+    store, sizes = CheckpointStore(bucket_url, KEEP), []
     assert store.upload(tape) is None
     for offset in range(1, 8):
         write(tape, [100 + offset, 5, 6, 7], offset)
@@ -74,26 +58,29 @@ def test_only_what_is_missing_goes_up_and_what_is_not_kept_goes_away(server, url
     assert sum(sizes[2:]) < 2.5 * chunk * len(sizes[2:])  # of 4 chunks, 1 changes
     kept = [read_manifest(folder_of(tape), offset) for offset in (6, 7)]
     names = {pack.name for manifest in kept for pack in manifest.packs}
-    assert set(objects(server, url)) == {*names, *(f"{n:020d}.checkpoint" for n in (6, 7))}
+    assert set(objects(s3_server, bucket_url)) == {
+        *names,
+        *(f"{n:020d}.checkpoint" for n in (6, 7)),
+    }
 
 
-def test_a_store_begun_by_another_process_is_gone_on_with(url, tape):
+def test_a_store_begun_by_another_process_is_gone_on_with(bucket_url, tape):
     same = list(range(100, 140))
     write(tape, [1, *same], 1)
-    CheckpointStore(url, KEEP).upload(tape)
+    CheckpointStore(bucket_url, KEEP).upload(tape)
     write(tape, [2, *same], 2)
-    CheckpointStore(url, KEEP).upload(tape)
+    CheckpointStore(bucket_url, KEEP).upload(tape)
     write(tape, [3, *same], 3)
 
-    assert CheckpointStore(url, KEEP).upload(tape).bytes_done < 10 * checkpoint.CHUNK_BYTES
+    assert CheckpointStore(bucket_url, KEEP).upload(tape).bytes_done < 10 * checkpoint.CHUNK_BYTES
 
 
-def test_a_restored_folder_is_a_tape_that_begins_at_the_checkpoint(url, tape, tmp_path):
+def test_a_restored_folder_is_a_tape_that_begins_at_the_checkpoint(bucket_url, tape, tmp_path):
     for offset in (10, 20):
         write(tape, [offset, 5], offset)
-        CheckpointStore(url).upload(tape)
+        CheckpointStore(bucket_url).upload(tape)
 
-    manifest, problems = CheckpointStore(url).restore(str(tmp_path / "again"))
+    manifest, problems = CheckpointStore(bucket_url).restore(str(tmp_path / "again"))
 
     assert (manifest.offset, problems) == (20, [])
     found = checkpoint.latest_valid(tmp_path / "again").checkpoint
@@ -109,12 +96,16 @@ def test_a_restored_folder_is_a_tape_that_begins_at_the_checkpoint(url, tape, tm
 
 @pytest.mark.parametrize("kind", [".chunks", ".checkpoint"])
 @pytest.mark.parametrize("damage", ["flip", "cut", "remove"])
-def test_a_damaged_object_leads_to_the_one_before(server, url, tape, tmp_path, kind, damage):
+def test_a_damaged_object_leads_to_the_one_before(
+    s3_server, bucket_url, tape, tmp_path, kind, damage
+):
     for offset in (10, 20):
         write(tape, [offset, 5], offset)
-        CheckpointStore(url).upload(tape)
+        CheckpointStore(bucket_url).upload(tape)
     path = next(
-        p for name, p in objects(server, url).items() if f"{20:020d}" in name[:20] and kind in name
+        p
+        for name, p in objects(s3_server, bucket_url).items()
+        if f"{20:020d}" in name[:20] and kind in name
     )
     data = path.read_bytes()
     at = len(data) // 2
@@ -125,35 +116,35 @@ def test_a_damaged_object_leads_to_the_one_before(server, url, tape, tmp_path, k
     else:
         path.unlink()
 
-    manifest, problems = CheckpointStore(url).restore(str(tmp_path / "again"))
+    manifest, problems = CheckpointStore(bucket_url).restore(str(tmp_path / "again"))
 
     assert manifest.offset == 10
     assert len(problems) == (0 if (damage, kind) == ("remove", ".checkpoint") else 1)
     assert checkpoint.read(tmp_path / "again", 10).arrays["a"][0, 7] == 10
 
 
-def test_the_checkpoints_of_two_tapes_are_not_mixed(url, tape, tmp_path):
+def test_the_checkpoints_of_two_tapes_are_not_mixed(bucket_url, tape, tmp_path):
     write(tape, [1], 1)
-    CheckpointStore(url).upload(tape)
+    CheckpointStore(bucket_url).upload(tape)
     Tape.create(tmp_path / "other", {}, segment_bytes=2048, **SMALL).close()
     write(str(tmp_path / "other"), [1], 1)
 
     with pytest.raises(OperatorError, match="holds the checkpoints of another tape"):
-        CheckpointStore(url).upload(str(tmp_path / "other"))
+        CheckpointStore(bucket_url).upload(str(tmp_path / "other"))
 
 
-def test_what_the_store_refuses_is_said(server, url, tape, tmp_path, monkeypatch):
+def test_what_the_store_refuses_is_said(s3_server, bucket_url, tape, tmp_path, monkeypatch):
     with pytest.raises(OperatorError, match=r"holds no checkpoints; give what --checkpoints was"):
-        CheckpointStore(url).restore(str(tmp_path / "again"))
+        CheckpointStore(bucket_url).restore(str(tmp_path / "again"))
     write(tape, [1], 1)
-    CheckpointStore(url).upload(tape)
+    CheckpointStore(bucket_url).upload(tape)
     with pytest.raises(OperatorError, match="is not empty; a tape is restored to a folder of"):
-        CheckpointStore(url).restore(tape)
+        CheckpointStore(bucket_url).restore(tape)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
     with pytest.raises(OperatorError, match=r"cannot be listed: .*403"):
-        CheckpointStore(url).upload(tape)
+        CheckpointStore(bucket_url).upload(tape)
     with pytest.raises(OperatorError, match=r"did not give manifest: .*403"):
-        CheckpointStore(url).restore(str(tmp_path / "again"))
+        CheckpointStore(bucket_url).restore(str(tmp_path / "again"))
     assert os.listdir(tmp_path) == ["tape"]
 
 
@@ -169,12 +160,12 @@ def test_an_address_that_is_none_is_refused():
         CheckpointStore("bucket/x")
 
 
-def test_every_checkpoint_damaged_is_an_integrity_error(server, url, tape, tmp_path):
+def test_every_checkpoint_damaged_is_an_integrity_error(s3_server, bucket_url, tape, tmp_path):
     write(tape, [1], 1)
-    CheckpointStore(url).upload(tape)
-    for name, path in objects(server, url).items():
+    CheckpointStore(bucket_url).upload(tape)
+    for name, path in objects(s3_server, bucket_url).items():
         if name.endswith(".chunks"):
             path.write_bytes(path.read_bytes()[:-1])
 
     with pytest.raises(IntegrityError, match="every checkpoint there is damaged"):
-        CheckpointStore(url).restore(str(tmp_path / "again"))
+        CheckpointStore(bucket_url).restore(str(tmp_path / "again"))

@@ -5,7 +5,6 @@ from datetime import date
 
 import pytest
 from tests.lake_tables import DAY, INPUT, Odd, both, by_shard, odd, read
-from tests.s3_server import S3Server
 
 from onetape.connect.lake import keep, store
 from onetape.connect.lake.output_table import OutputTable, lake_table
@@ -15,41 +14,26 @@ from onetape.records import OperatorError
 pytest.importorskip("deltalake", reason='pip install "onetape[lake]"')
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    server = S3Server(tmp_path_factory.mktemp("s3"))
-    server.start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-def url(server, monkeypatch, request):
-    for name, value in server.environment().items():
-        monkeypatch.setenv(name, value)
-    return f"s3://bucket/{request.node.name}"
-
-
-def test_a_tape_in_a_bucket_is_that_in_a_folder(url, monkeypatch):
+def test_a_tape_in_a_bucket_is_that_in_a_folder(bucket_url, monkeypatch):
     monkeypatch.setattr("onetape.connect.lake.tape_table.COMMIT_BYTES", 1000)
-    assert not TapeWriter(url, DAY, INPUT).write(both()[:15])
-    assert TapeWriter(url, DAY, INPUT).write(both())
+    assert not TapeWriter(bucket_url, DAY, INPUT).write(both()[:15])
+    assert TapeWriter(bucket_url, DAY, INPUT).write(both())
 
-    assert read(url) == by_shard(both())
-    assert keep.names_of(url) == ["tape"]
-    assert keep.compact(TapeTable(url).url)["files"] == 2
-    assert read(url) == by_shard(both())
+    assert read(bucket_url) == by_shard(both())
+    assert keep.names_of(bucket_url) == ["tape"]
+    assert keep.compact(TapeTable(bucket_url).url)["files"] == 2
+    assert read(bucket_url) == by_shard(both())
 
 
-def test_of_two_commits_of_one_version_the_store_takes_one(url):
+def test_of_two_commits_of_one_version_the_store_takes_one(bucket_url):
     """Conditional put: without it the second would write over the first, and rows were lost."""
-    table = OutputTable(url, "odd", Odd)
+    table = OutputTable(bucket_url, "odd", Odd)
     data = lake_table(Odd, odd(10), {}, DAY)
     writers, faults = 6, []
 
     def write(n):
         try:
-            table_of = OutputTable(url, "odd", Odd)
+            table_of = OutputTable(bucket_url, "odd", Odd)
             for k in range(4):
                 table_of.append(f"run {n}", data, 10 * k)
         except Exception as why:
@@ -67,9 +51,9 @@ def test_of_two_commits_of_one_version_the_store_takes_one(url):
     assert found.version() == 4 * writers
 
 
-def test_what_the_store_says_is_said(url, monkeypatch):
-    TapeWriter(url, date(2026, 1, 5), INPUT).write(both())
+def test_what_the_store_says_is_said(bucket_url, monkeypatch):
+    TapeWriter(bucket_url, date(2026, 1, 5), INPUT).write(both())
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
 
     with pytest.raises(OperatorError, match=r"/tape cannot be opened: .*403"):
-        TapeTable(url)
+        TapeTable(bucket_url)

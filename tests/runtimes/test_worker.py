@@ -8,7 +8,15 @@ from tests.runtimes.counted import Number
 from tests.runtimes.counted import pipeline as counted
 
 import onetape as ot
-from onetape.codecs.block import FRAMES, MANIFEST, BlockError, decode, encode_json, read_header
+from onetape.codecs.block import (
+    FRAMES,
+    MANIFEST,
+    BlockError,
+    Header,
+    decode,
+    encode_json,
+    read_header,
+)
 from onetape.codecs.sharding import owner
 from onetape.connect.itch_file import open_itch
 from onetape.engine.engine import Engine
@@ -242,13 +250,7 @@ def test_the_owner_is_the_one_of_parts():
 
 def test_a_manifest_that_lacks_something_is_refused():
     with pytest.raises(BlockError, match="lacks"):
-        Worker(counted()).turn(encode_json(decode_header(), {"framing": {}, "shards": 1}))
-
-
-def decode_header():
-    from onetape.codecs.block import Header
-
-    return Header(MANIFEST)
+        Worker(counted()).turn(encode_json(Header(MANIFEST), {"framing": {}, "shards": 1}))
 
 
 def test_an_engine_is_made_once_per_stream(day):

@@ -10,7 +10,7 @@ whole or refused.
           6  shard            u16   of `shards`: a stream each
           8  shards           u16
          10  reserved         u16
-         12  count            u32   events or rows in it
+         12  count            u32   events or rows in it; frames, where events are not counted
          16  ordinal          u64   0, 1, 2 ... in its stream: a reader sees what is lost or doubled
          24  schema_id        u64   of the record of ROWS; else 0
          32  first_sequence   i64
@@ -81,7 +81,7 @@ class Header:
 
 
 def encode(header: Header, payload: Any) -> bytes:
-    """The bytes of a block; `size_bytes` is set here. Some 1 GB/s with lz4."""
+    """The bytes of a block; `size_bytes` is set here."""
     raw = memoryview(payload).cast("B") if len(payload) else b""
     if len(raw) > PAYLOAD_MAX_BYTES:
         raise OperatorError(

@@ -56,7 +56,7 @@ def split(feeds, events, buffer, at, end, out, fill, most):
     most    events of a shard at which it counts as full
 
     Returns (at, shard, why): FULL before a message that `shard` has no room for; AT_END; or the
-    message at `at` cannot be divided. About 20 ns a message.
+    message at `at` cannot be divided. O(bytes).
     """
     shards = out.shape[0]
     feed, whole = row(feeds, 0), row(fill, shards)

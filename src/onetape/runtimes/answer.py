@@ -14,13 +14,6 @@ from onetape.engine.digest import digests_of
 from onetape.engine.graph import Pipeline
 
 
-class _Outputs:
-    """What `digests_of` asks of a plan."""
-
-    def __init__(self, pipeline: Pipeline) -> None:
-        self.pipeline = pipeline
-
-
 class Answer:
     """Give it every block that came out: `take(block)`; BlockError at loss, doubles or damage.
 
@@ -33,7 +26,7 @@ class Answer:
         self.pipeline = pipeline
         self.ends: dict[int, dict[str, Any]] = {}  # of each shard that has ended: what it counted
         self.shards = 0
-        self._digests = digests_of(_Outputs(pipeline))
+        self._digests = digests_of(self)
         self._next: dict[tuple[int, str], int] = dict(begun or {})
 
     def take(self, block: Any) -> tuple[str, Any, Any] | None:

@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from onetape.engine.partition import PARTS_MAX
 from onetape.records import OperatorError
 
 ENGINES = {
@@ -16,7 +17,6 @@ ENGINES = {
     "sail": "onetape.runtimes.spark.run:run_on",
     "spark": "onetape.runtimes.spark.run:run_on",
 }
-SHARDS_MAX = 1024
 # What `onetape run` takes besides, which an engine has no use for.
 OF_THE_EDGE: dict[str, Any] = {
     "tape": None, "udp": None, "simulate": False, "speed": None, "resume": False,
@@ -57,8 +57,8 @@ def run_on(args: argparse.Namespace) -> int:
         if getattr(args, name) != default:
             option = f"--{name.replace('_', '-')}"
             raise OperatorError(f"{option} is of a run at the edge; leave it out with --on")
-    if not 1 <= args.shards <= SHARDS_MAX:
-        raise OperatorError(f"--shards was {args.shards}; expected 1 to {SHARDS_MAX}")
+    if not 1 <= args.shards <= PARTS_MAX:
+        raise OperatorError(f"--shards was {args.shards}; expected 1 to {PARTS_MAX}")
     module, _, function = ENGINES[args.on].partition(":")
     return int(getattr(import_module(module), function)(args))
 

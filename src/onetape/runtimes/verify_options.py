@@ -3,11 +3,11 @@
 import argparse
 from typing import Any
 
+from onetape.engine.partition import PARTS_MAX
 from onetape.records import OperatorError
 from onetape.runtimes.replay import parse_date
 
 RUNTIMES = ("edge", "batch", "flink", "sail", "spark")
-SHARDS_MAX = 256
 DEFAULTS: dict[str, Any] = {"file": None, "date": None, "shards": 1, "skip_absent": False}
 
 
@@ -52,8 +52,8 @@ def check_runtimes(args: argparse.Namespace) -> None:
         raise OperatorError("give a tape, or what it was made of (--file FILE), not both")
     if args.tape is not None and not args.tape.is_dir():
         raise OperatorError(f"no such tape: {args.tape}; give a folder that `onetape run` made")
-    if not 1 <= args.shards <= SHARDS_MAX:
-        raise OperatorError(f"--shards was {args.shards}; expected 1 to {SHARDS_MAX}")
+    if not 1 <= args.shards <= PARTS_MAX:
+        raise OperatorError(f"--shards was {args.shards}; expected 1 to {PARTS_MAX}")
 
 
 def check_no_runtimes(args: argparse.Namespace) -> None:

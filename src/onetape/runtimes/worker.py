@@ -103,7 +103,7 @@ class Worker:
     def save(self) -> list[bytes]:
         """All that the stream has come to, as pieces of at most a MiB: for `restore`.
 
-        O(bytes of state that were ever touched); some 1 GB/s.
+        O(bytes of state that were ever touched).
         """
         facts = {
             "manifest": self.manifest,
