@@ -1,6 +1,7 @@
 """Workers over streams of blocks come to the answer of a plain run: any shards, any split."""
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,8 +19,10 @@ from onetape.codecs.block import (
     read_header,
 )
 from onetape.codecs.sharding import owner
+from onetape.compiled.frame import END, frame_kind
 from onetape.connect.itch_file import open_itch
 from onetape.engine.engine import Engine
+from onetape.engine.frames import FramePacker
 from onetape.records import DeclarationError, IntegrityError, OperatorError, PeerError
 from onetape.runtimes import batch
 from onetape.runtimes.answer import Answer
@@ -240,6 +243,28 @@ def test_blocks_of_a_tape_are_its_frames(tmp_path):
         for made in worker.turn(block):
             answer.take(made)
     assert answer.rows == expected
+
+
+def test_ticks_of_a_tape_are_kept_in_one_shard_and_refused_in_two(day):
+    pipeline, inputs = market_watch(), inputs_of(market_watch(), day)
+    late_ns = inputs.midnight_ns + 20 * 3_600 * 10**9
+
+    def runs():  # good until the next, each of them
+        for buffer, begin, end in inputs.runs():
+            if frame_kind(buffer, begin) == END:
+                yield FramePacker().tick(late_ns)
+            yield buffer, begin, end
+
+    taped = replace(inputs, runs=runs, is_taped=True)
+    engine = batch.make_engine(pipeline, inputs.framing, inputs.midnight_ns)
+    plain = batch.run(engine, runs())
+    assert plain.counts.ticks == 1
+    worker = Worker(market_watch())
+    made = [made for _, block in blocks_of(pipeline, taped) for made in worker.turn(block)]
+    assert answered(made).digests == plain.digests
+    assert worker.counts().ticks == 1
+    with pytest.raises(OperatorError, match="use one shard"):
+        list(blocks_of(pipeline, taped, shards=2))
 
 
 def test_the_owner_is_the_one_of_parts():

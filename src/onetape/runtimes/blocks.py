@@ -30,9 +30,7 @@ from onetape.engine.partition import BY, PARTS_MAX, partitioned
 from onetape.engine.planner import plan
 from onetape.records import OperatorError, empty_block
 from onetape.records.market import MarketEvent
-from onetape.runtimes.inputs import Inputs
-from onetape.tape.layout import read_facts
-from onetape.tape.reader import read_segments
+from onetape.runtimes.inputs import Inputs, inputs_of_tape
 
 EVENTS = 4096
 EVENTS_MAX = 16384
@@ -50,12 +48,10 @@ def blocks_of(
     by: str = BY,
     events: int = EVENTS,
     codec: str = "lz4",
-    is_taped: bool = False,
 ) -> Iterator[Block]:
     """All of the input as (shard, block), blocks of a shard in order: MANIFEST, then FRAMES.
 
-    events    of a block, at most
-    is_taped  the input is a tape's: in one shard its frames stay as they are, the clock's too
+    events  of a block, at most; a tape in one shard keeps its frames as they are, the clock's too
 
     DeclarationError: the pipeline does not divide by that key. OperatorError: its input does not.
     PeerError: a message of the input stands in the way. Some 7 M messages/s a core.
@@ -67,7 +63,7 @@ def blocks_of(
     framing = plan(pipeline, inputs.framing).framing
     is_one_feed = len(pipeline.sources) == 1 and pipeline.sources[0].feed == "itch"
     divides = is_one_feed and framing[pipeline.sources[0].name] == "length_prefixed"
-    divides = divides and (shards > 1 or not is_taped)
+    divides = divides and (shards > 1 or not inputs.is_taped)
     if shards > 1:
         partitioned(pipeline, by)
         if not divides or by != BY:
@@ -94,15 +90,7 @@ def blocks_of(
 
 def blocks_of_tape(pipeline: Pipeline, folder: str | Path, **options: Any) -> Iterator[Block]:
     """The frames of a tape as blocks: `blocks_of`, of what a run has recorded."""
-    manifest = read_facts(str(folder)).manifest
-    inputs = Inputs(
-        runs=lambda: read_segments(folder),
-        symbols=lambda _: None,
-        ticks={},
-        framing=manifest["framing"],
-        midnight_ns=manifest["midnight_ns"],
-    )
-    return blocks_of(pipeline, inputs, is_taped=True, **options)
+    return blocks_of(pipeline, inputs_of_tape(folder), **options)
 
 
 def runs_of(blocks: Iterable[Any]) -> Iterator[Run]:

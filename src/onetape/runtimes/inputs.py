@@ -17,6 +17,8 @@ from onetape.engine.graph import Node, Pipeline, Source
 from onetape.records import OperatorError
 from onetape.runtimes.tables_first import TablesFirst, items_first, one_feed
 from onetape.runtimes.twin import Twin, check_no_venue
+from onetape.tape.layout import read_facts
+from onetape.tape.reader import read_segments
 
 
 @dataclass
@@ -29,6 +31,7 @@ class Inputs:
     rows: int | None = None
     framing: dict[str, str] = field(default_factory=dict)
     midnight_ns: int = 0
+    is_taped: bool = False  # frames may be the clock's, not only data
 
 
 def has_tables(pipeline: Pipeline) -> bool:
@@ -54,6 +57,19 @@ def _ticks_of(node: Node) -> set[Any]:
     if node.tick is not None or isinstance(node, Source):
         return {node.tick}
     return {tick for _, stream in node.inputs for tick in _ticks_of(stream.node)}
+
+
+def inputs_of_tape(folder: str | Path) -> Inputs:
+    """What a run has recorded."""
+    manifest = read_facts(str(folder)).manifest
+    return Inputs(
+        runs=lambda: read_segments(folder),
+        symbols=lambda _: None,
+        ticks={},
+        framing=manifest["framing"],
+        midnight_ns=manifest["midnight_ns"],
+        is_taped=True,
+    )
 
 
 def simulated(pipeline: Pipeline, *, seed: int, milliseconds: int) -> Inputs:

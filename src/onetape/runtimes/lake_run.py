@@ -174,7 +174,7 @@ def _unit(
 ) -> Unit:
     """Run one shard of one day, in a thread of its own."""
     began_s = time.perf_counter()
-    digests = digests_of(todo.warm.engine.plan)  # type: ignore[union-attr]
+    digests = digests_of(todo)
     writers = {n: RowsWriter(t, f"{unit.mark}/{n}", unit.day) for n, t in tables.items()}
     symbols: Any = None
 

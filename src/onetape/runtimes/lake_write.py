@@ -40,7 +40,7 @@ def write(
 
     OperatorError: nothing tells the day; the day is there from another input.
     """
-    how = {"shards": shards, "events": events, "codec": "lz4"}
+    how: dict[str, Any] = {"shards": shards, "events": events, "codec": "lz4"}
     if file is not None:
         inputs = inputs_of(pipeline, file, day)
         midnight_ns, size = inputs.midnight_ns, file.stat().st_size
@@ -54,7 +54,7 @@ def write(
                 read[0] += run[2] - run[1]
                 yield run
 
-        blocks = blocks_of(pipeline, replace(inputs, runs=watched), **how)  # type: ignore[arg-type]
+        blocks = blocks_of(pipeline, replace(inputs, runs=watched), **how)
     elif tape is not None:
         facts, size, read = read_facts(str(tape)), 0, [0]
         midnight_ns, told = facts.manifest["midnight_ns"], {"tape": f"{facts.tape_id:016x}"}

@@ -18,7 +18,7 @@ from onetape.engine.graph import Pipeline
 from onetape.records import OperatorError
 from onetape.runtimes import batch, course, verify
 from onetape.runtimes.answer import Answer
-from onetape.runtimes.inputs import Inputs, has_several_feeds, has_tables, inputs_of
+from onetape.runtimes.inputs import Inputs, has_several_feeds, has_tables, inputs_of, inputs_of_tape
 from onetape.runtimes.progress import Progress
 from onetape.runtimes.run_feeds import run_feeds
 from onetape.runtimes.run_file import CHUNK_BYTES, run_file
@@ -69,14 +69,7 @@ class Recorded:
     def inputs(self) -> Inputs:
         if self.tape is None:
             return inputs_of(self.pipeline, self.named, self.day)
-        manifest, tape = read_facts(str(self.tape)).manifest, self.tape
-        return Inputs(
-            runs=lambda: read_segments(tape),
-            symbols=lambda _: None,
-            ticks={},
-            framing=manifest["framing"],
-            midnight_ns=manifest["midnight_ns"],
-        )
+        return inputs_of_tape(self.tape)
 
     def streams(self) -> Streams:
         """As files of blocks, made once for all engines."""
