@@ -34,15 +34,18 @@ help: ## this list
 demo: $(RUN) ## see it work: make demo [FILE=your.pcap] [ARGS="--seconds 10 --seed 7 --json"]
 	@$(BIN)/onetape demo $(if $(FILE),--file "$(FILE)") $(ARGS)
 
+# A test that hangs is ended, with where it hung, and the others go on.
+PYTEST := $(BIN)/pytest -n $(WORKERS) -q --timeout 400
+
 # The modes come first because they are short, and so that the last line counts the whole suite.
 test: modes ## the fast tests, and tests/modes again as plain Python and with bounds checks
-	@$(BIN)/pytest -n $(WORKERS) -q -m "not slow" $(ARGS)
+	@$(PYTEST) -m "not slow" $(ARGS)
 
 test-all: modes ## every test, the slow ones too
-	@$(BIN)/pytest -n $(WORKERS) -q $(ARGS)
+	@$(PYTEST) $(ARGS)
 
 test-cluster: $(CLIENTS) ## the tests with Kafka, Flink, Spark and the like; what is absent is named
-	@$(BIN)/pytest -n $(WORKERS) -q -m cluster $(ARGS)
+	@$(PYTEST) -m cluster $(ARGS)
 
 servers: $(CLIENTS) ## install Kafka, registry, QuestDB, NATS, and Flink, Sail, Spark: some 4 GB
 	@ONETAPE=$(BIN)/onetape deploy/servers "$(SERVERS)" $(ARGS) || \
