@@ -70,3 +70,16 @@ def test_the_manifest_is_of_a_cluster_that_runs_our_jobs():
 
     assert settings["classloader.parent-first-patterns.additional"] == PARENT_FIRST
     assert settings["high-availability.type"] == "kubernetes"
+
+
+def test_clusters_that_begin_at_the_same_moment_have_ports_of_their_own():
+    from onetape.runtimes.flink.cluster import REST_PORT, _rest_port
+
+    found = [_rest_port() for _ in range(4)]
+    try:
+        ports = [port for _, port in found]
+        assert len(set(ports)) == 4
+        assert ports.count(REST_PORT) <= 1
+    finally:
+        for lock, _ in found:
+            lock.close()

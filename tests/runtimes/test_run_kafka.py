@@ -1,5 +1,6 @@
 """A node between two topics: the same rows as a plain run, each once, whoever is killed."""
 
+import itertools
 import json
 import os
 import random
@@ -63,8 +64,8 @@ def put(server, day, **options):
     return topic
 
 
-def node(server, topic, topic_out, tape, **options):
-    topics = Topics(settings(server.address), topic, topic_out, transaction_s=0.02)
+def node(server, topic, topic_out, tape, transaction_s=0.02, **options):
+    topics = Topics(settings(server.address), topic, topic_out, transaction_s=transaction_s)
     return run_kafka(market_watch(), tape, topics, progress=Progress(quiet=True), **options)
 
 
@@ -83,10 +84,14 @@ def check(server, topic_out, plain):
     return answer
 
 
-def test_rows_on_the_topic_are_those_of_a_plain_run(kafka, day, plain, tmp_path):
+WAYS = pytest.mark.parametrize("transaction_s", [0.02, 0.0])
+
+
+@WAYS
+def test_rows_on_the_topic_are_those_of_a_plain_run(kafka, day, plain, tmp_path, transaction_s):
     topic, out = put(kafka, day), f"rows-{time.time_ns()}"
 
-    facts = node(kafka, topic, out, tmp_path / "tape", seconds=60)
+    facts = node(kafka, topic, out, tmp_path / "tape", transaction_s, seconds=60)
 
     assert facts["ended"]
     assert facts["digests"] == plain.digests
@@ -106,32 +111,35 @@ def test_a_complete_run_that_is_resumed_adds_nothing(kafka, day, plain, tmp_path
     assert everything(kafka, out) == before
 
 
-def test_runs_that_are_ended_early_add_up(kafka, day, plain, tmp_path):
+@pytest.mark.parametrize("ways", [[0.02], [0.0], [0.0, 0.02]])
+def test_runs_that_are_ended_early_add_up(kafka, day, plain, tmp_path, ways):
     """The stream comes slowly, and the node is ended again and again in the middle of it."""
+    ways = itertools.cycle(ways)
     topic, out = f"day-{time.time_ns()}", f"rows-{time.time_ns()}"
     blocks, facts = list(stream(day)), {"ended": False}
     tape = tmp_path / "tape"
 
     for have in range(3, len(blocks) + 3, len(blocks) // 4):
         publish(blocks[:have], settings(kafka.address), topic, 1)
-        facts = node(kafka, topic, out, tape, seconds=1.0, resume=tape.exists())
+        facts = node(kafka, topic, out, tape, next(ways), seconds=1.0, resume=tape.exists())
 
     publish(blocks, settings(kafka.address), topic, 1)
     if not facts["ended"]:
-        facts = node(kafka, topic, out, tape, seconds=60, resume=True)
+        facts = node(kafka, topic, out, tape, next(ways), seconds=60, resume=True)
     assert facts["digests"] == plain.digests
     check(kafka, out, plain)
 
 
-def test_another_machine_takes_over_with_a_new_tape(kafka, day, plain, tmp_path):
+@WAYS
+def test_another_machine_takes_over_with_a_new_tape(kafka, day, plain, tmp_path, transaction_s):
     topic, out = f"day-{time.time_ns()}", f"rows-{time.time_ns()}"
     blocks = list(stream(day))
     publish(blocks[: len(blocks) // 2], settings(kafka.address), topic, 1)
-    node(kafka, topic, out, tmp_path / "lost", seconds=2.0)
+    node(kafka, topic, out, tmp_path / "lost", transaction_s, seconds=2.0)
     assert answered(kafka, out).rows["top_of_book"] > 0
 
     publish(blocks, settings(kafka.address), topic, 1)
-    facts = node(kafka, topic, out, tmp_path / "new", seconds=60)
+    facts = node(kafka, topic, out, tmp_path / "new", transaction_s, seconds=60)
 
     assert facts["digests"] == plain.digests
     check(kafka, out, plain)
@@ -196,9 +204,10 @@ def start(*words, cwd):
     )
 
 
-def words_of(server, topic, out, tape):
+def words_of(server, topic, out, tape, transaction_s=0.02):
     return ["run", "standard", "--kafka", server.address, "--topic", topic, "--topic-out", out,
-            "--tape", tape, "--checkpoint", "0.3", "--transaction", "20", "--json"]  # fmt: skip
+            "--tape", tape, "--checkpoint", "0.3", "--transaction", transaction_s * 1000,
+            "--json"]  # fmt: skip
 
 
 def goes_on(tape):
@@ -207,9 +216,10 @@ def goes_on(tape):
 
 @pytest.mark.slow
 @pytest.mark.crash
+@WAYS
 @pytest.mark.parametrize("seed", range(KILLS))
 def test_a_node_that_is_killed_anywhere_loses_and_doubles_nothing(
-    kafka, day, plain, tmp_path, seed
+    kafka, day, plain, tmp_path, seed, transaction_s
 ):
     draw, tape = random.Random(seed), tmp_path / "tape"
     topic, out = f"day-{time.time_ns()}", f"rows-{time.time_ns()}"
@@ -219,12 +229,13 @@ def test_a_node_that_is_killed_anywhere_loses_and_doubles_nothing(
     try:
         wait_for(lambda: topic_is_there(kafka, topic), "the topic")
         for _ in range(KILLS_OF_ONE):
-            running = start(*words_of(kafka, topic, out, tape), *goes_on(tape), cwd=tmp_path)
+            words = words_of(kafka, topic, out, tape, transaction_s)
+            running = start(*words, *goes_on(tape), cwd=tmp_path)
             await_loop(running, tape)
             time.sleep(draw.uniform(0, 3))
             running.kill()
             running.communicate()
-        running = start(*words_of(kafka, topic, out, tape), *goes_on(tape), cwd=tmp_path)
+        running = start(*words, *goes_on(tape), cwd=tmp_path)
         said, troubles = running.communicate(timeout=300)
         assert running.returncode == 0, troubles
     finally:
@@ -248,18 +259,26 @@ def await_loop(process, tape):
 
 @pytest.mark.slow
 @pytest.mark.crash
-def test_a_node_that_was_thought_dead_is_shut_out(kafka, day, plain, tmp_path):
+@pytest.mark.parametrize(
+    ("transaction_s", "why"),
+    [
+        (0.02, "another one with the same name has taken over"),
+        (0.0, "another node has taken over; this one's rows do not count any more"),
+    ],
+)
+def test_a_node_that_was_thought_dead_is_shut_out(kafka, day, plain, tmp_path, transaction_s, why):
     """It is stopped (as by a long pause), another takes over, and it wakes up again."""
     topic, out = put(kafka, day), f"rows-{time.time_ns()}"
     blocks = list(stream(day))
     slow = f"day-{time.time_ns()}"
     publish(blocks[: len(blocks) // 2], settings(kafka.address), slow, 1)
-    zombie = start(*words_of(kafka, slow, out, tmp_path / "zombie"), cwd=tmp_path)
+    words = words_of(kafka, slow, out, tmp_path / "zombie", transaction_s)
+    zombie = start(*words, cwd=tmp_path)
     try:
         wait_for(lambda: out_has_rows(kafka, out), "rows of the first")
         zombie.send_signal(signal.SIGSTOP)
         publish(blocks, settings(kafka.address), slow, 1)
-        facts = node(kafka, slow, out, tmp_path / "second", seconds=60)
+        facts = node(kafka, slow, out, tmp_path / "second", transaction_s, seconds=60)
         zombie.send_signal(signal.SIGCONT)
         _, troubles = zombie.communicate(timeout=300)
     finally:
@@ -267,7 +286,7 @@ def test_a_node_that_was_thought_dead_is_shut_out(kafka, day, plain, tmp_path):
         zombie.communicate()
 
     assert zombie.returncode == 1
-    assert "another one with the same name has taken over" in troubles
+    assert why in troubles
     assert facts["digests"] == plain.digests
     check(kafka, out, plain)
     assert topic != slow
@@ -388,7 +407,11 @@ def test_a_record_that_cannot_be_read_ends_the_run_where_there_are_no_dead_lette
         (["--kafka", "a:1"], "say what to read: --topic TOPIC"),
         (["--kafka", "a:1", "--topic", "t", "--speed", "2"], "--speed does not go with --kafka"),
         (["--kafka", "a:1", "--topic", "t", "--to-end"], "--to-end are of topics with one event"),
-        (["--kafka", "a:1", "--topic", "t", "--transaction", "0"], "--transaction was 0 ms"),
+        (["--kafka", "a:1", "--topic", "t", "--transaction", "-1"], "--transaction was -1 ms"),
+        (
+            ["--kafka", "a:1", "--topic", "t", "--transaction", "0", "--encoding-out", "json"],
+            "--transaction 0 is for blocks in and out",
+        ),
         (["--kafka", "here", "--topic", "t"], "brokers were 'here'; expected HOST:PORT"),
         (["--kafka", "a:1", "--topic", "t", "--encoding", "json"], "a pipeline of one source of"),
     ],

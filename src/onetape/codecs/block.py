@@ -5,7 +5,7 @@ per record, so many events share one. A block says of itself what it is and wher
 whole or refused.
 
     byte  0  magic            "OTB1"
-          4  kind             u8    MANIFEST, FRAMES, ROWS, END
+          4  kind             u8    MANIFEST, FRAMES, ROWS, END, WRITER
           5  codec            u8    of the payload: none, lz4, zstd
           6  shard            u16   of `shards`: a stream each
           8  shards           u16
@@ -21,11 +21,15 @@ whole or refused.
          72  size_bytes       u32   of the payload, decompressed
          76  crc32c           u32   of all that is not itself, begun with the header
          80  name             32 bytes of UTF-8, filled with zeros: the output of ROWS
-        112  reserved         16 bytes
+        112  writer           u64   of those that wrote the stream one after the other; else 0
+        120  reserved         8 bytes
         128  the payload
 
 A stream is MANIFEST (JSON: how to read the rest), then FRAMES as they stand on a tape. What is made
 of it is ROWS (rows, then their origins) of each output, and one END (JSON) behind the last.
+
+Where nothing else shuts out a writer that was thought dead, WRITER (JSON) says that another begins:
+blocks of a writer with a lower number that come behind it are not of the stream.
 """
 
 import json
@@ -41,11 +45,11 @@ from onetape.records import UNSET, OperatorError, PeerError
 HEADER_BYTES = 128
 PAYLOAD_MAX_BYTES = 64 << 20
 NAME_BYTES = 32
-MANIFEST, FRAMES, ROWS, END = 1, 2, 3, 4
-KINDS = {MANIFEST: "manifest", FRAMES: "frames", ROWS: "rows", END: "end"}
+MANIFEST, FRAMES, ROWS, END, WRITER = 1, 2, 3, 4, 5
+KINDS = {MANIFEST: "manifest", FRAMES: "frames", ROWS: "rows", END: "end", WRITER: "writer"}
 CODECS = ("none", "lz4", "zstd")
 _MAGIC = b"OTB1"
-_HEADER = struct.Struct("<4sBBHHHIQQqqqqqII32s16x")
+_HEADER = struct.Struct("<4sBBHHHIQQqqqqqII32sQ8x")
 _MADE_AT, _CRC_AT = 64, 76
 assert _HEADER.size == HEADER_BYTES
 
@@ -72,6 +76,7 @@ class Header:
     ts_made_ns: int = UNSET
     codec: str = "none"
     size_bytes: int = 0
+    writer: int = 0
 
     @property
     def place(self) -> str:
@@ -115,6 +120,7 @@ def encode(header: Header, payload: Any) -> bytes:
         len(raw),
         0,
         name,
+        header.writer,
     )
     block[HEADER_BYTES:] = stored
     struct.pack_into("<I", block, _CRC_AT, _checksum(np.frombuffer(block, np.uint8)))
@@ -128,7 +134,7 @@ def read_header(block: Any) -> Header:
             f"a record of {len(block)} bytes is no block: it has {HEADER_BYTES} or more"
         )
     magic, kind, codec, shard, shards, _, count, *rest = _HEADER.unpack_from(block)
-    ordinal, schema_id, first, last, min_ts, max_ts, made, size, _, name = rest
+    ordinal, schema_id, first, last, min_ts, max_ts, made, size, _, name, writer = rest
     if magic != _MAGIC or kind not in KINDS or codec >= len(CODECS) or shard >= shards:
         raise BlockError(
             f"a record begins with {bytes(block[:12]).hex(' ')}, and a block with {_MAGIC!r}, its "
@@ -149,6 +155,7 @@ def read_header(block: Any) -> Header:
         ts_made_ns=made,
         codec=CODECS[codec],
         size_bytes=size,
+        writer=writer,
     )
 
 
@@ -183,7 +190,7 @@ def stamped(block: bytes, ts_made_ns: int) -> bytes:
 
 
 def encode_json(header: Header, facts: dict[str, Any]) -> bytes:
-    """A block whose payload is JSON: MANIFEST and END."""
+    """A block whose payload is JSON: MANIFEST, END and WRITER."""
     return encode(replace(header, codec="none"), json.dumps(facts, sort_keys=True).encode())
 
 

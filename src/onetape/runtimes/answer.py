@@ -8,10 +8,27 @@ instrument its rows are one chain: such a stream has one shard.
 from collections.abc import Mapping
 from typing import Any
 
-from onetape.codecs.block import END, ROWS, BlockError, json_of, read_header
+from onetape.codecs.block import END, ROWS, WRITER, BlockError, Header, json_of, read_header
 from onetape.engine.blocks import rows_of
 from onetape.engine.digest import digests_of
 from onetape.engine.graph import Pipeline
+
+
+class Writers:
+    """Which blocks of a stream count: those of a writer until a newer one begins (WRITER).
+
+    newest  {shard: number of its writer}
+    """
+
+    def __init__(self) -> None:
+        self.newest: dict[int, int] = {}
+
+    def counts(self, header: Header) -> bool:
+        """Is the block, which comes next in its topic, of the stream?"""
+        if header.writer < self.newest.get(header.shard, 0):
+            return False
+        self.newest[header.shard] = header.writer
+        return header.kind != WRITER
 
 
 class Answer:
@@ -28,10 +45,13 @@ class Answer:
         self.shards = 0
         self._digests = digests_of(self)
         self._next: dict[tuple[int, str], int] = dict(begun or {})
+        self._writers = Writers()
 
     def take(self, block: Any) -> tuple[str, Any, Any] | None:
-        """(output, rows, origins) of a block of ROWS; None of an END."""
+        """(output, rows, origins) of a block of ROWS; None of an END or what does not count."""
         header = read_header(block)
+        if not self._writers.counts(header):
+            return None
         if header.shard in self.ends:
             raise BlockError(f"{header.place} comes behind the end of its shard")
         if self.shards not in (0, header.shards):

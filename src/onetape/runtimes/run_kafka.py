@@ -38,6 +38,7 @@ from onetape.runtimes.edge.topic_place import Place, place_on
 from onetape.runtimes.ending import end_run, follow_swaps
 from onetape.runtimes.inputs import symbols_of, ticks_of
 from onetape.runtimes.progress import Progress
+from onetape.runtimes.topic_direct import DirectOutlet
 from onetape.runtimes.topic_outlet import EVERY_S, TopicOutlet, group_of
 from onetape.tape.layout import read_facts
 
@@ -57,7 +58,7 @@ class Topics:
     decode, encoders         of one event a record: as `onetape.codecs.event` makes them
     dead_letters             a topic for records that cannot be read; "": the run ends at the first
     to_end                   events of others end where the topic ends now; blocks say so themselves
-    transaction_s            between commits
+    transaction_s            between commits; 0: none, blocks go out as they are made
     """
 
     settings: Settings
@@ -281,9 +282,13 @@ def _outlet(
         spreader = Spreader(topics.topic_out, topics.encoders or {})
         for topic in spreader.topics():
             admin.make(topic, 1, exact=False)
-    publisher = Publisher(topics.settings, group_of(topics.topic_out))
+    group, kind = group_of(topics.topic_out), TopicOutlet
+    publisher = Publisher(topics.settings, group)  # shuts out who wrote in transactions before
+    if topics.transaction_s == 0:
+        publisher.close()
+        publisher, kind = Publisher(topics.settings, group=group), DirectOutlet
     stack.push(publisher)
-    outlet = TopicOutlet(
+    outlet = kind(
         pipeline,
         publisher,
         topics.topic,

@@ -213,7 +213,8 @@ def add_topic_options(group: Any) -> None:
         type=float,
         default=50,
         metavar="MS",
-        help="between commits of the rows (default: %(default)s)",
+        help="between commits of the rows (default: %(default)s); 0: blocks go out as soon as they "
+        "are made, without transactions",
     )
     group.add_argument(
         "--kafka-options", type=Path, metavar="FILE", help="lines NAME = VALUE for librdkafka"
@@ -270,8 +271,13 @@ def check_topic_options(args: argparse.Namespace) -> None:
             "--dead-letters and --to-end are of topics with one event a record (--encoding json, "
             "avro, protobuf): a block is whole or an error, and a stream of blocks says its end"
         )
-    if not 0 < args.transaction <= 60_000:
-        raise OperatorError(f"--transaction was {args.transaction:g} ms; expected up to 60000")
+    if not 0 <= args.transaction <= 60_000:
+        raise OperatorError(f"--transaction was {args.transaction:g} ms; expected 0 to 60000")
+    if args.transaction == 0 and (args.encoding, args.encoding_out) != ("blocks", "blocks"):
+        raise OperatorError(
+            "--transaction 0 is for blocks in and out: they are numbered, so rows that come again "
+            "are known; one event a record needs a transaction (50 ms, if it is left out)"
+        )
 
 
 def check_options(args: argparse.Namespace, *, is_live: bool) -> None:

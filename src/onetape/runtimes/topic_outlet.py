@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from onetape.codecs.block import END, Header, encode_json
+from onetape.codecs.block import END, WRITER, Header, encode_json, read_header
 from onetape.connect.kafka.events import Spreader
 from onetape.connect.kafka.publisher import Publisher, Reached, Record
-from onetape.connect.kafka.topics import last_record
+from onetape.connect.kafka.topics import last_record, records_behind
 from onetape.engine.blocks import encode_rows
 from onetape.engine.graph import Pipeline
 from onetape.engine.layout import ORIGIN
@@ -28,6 +28,7 @@ from onetape.engine.planner import Plan
 from onetape.records import IntegrityError, OperatorError, empty_block
 from onetape.records.declare import raw_rows
 from onetape.records.types import UNSET
+from onetape.runtimes.answer import Writers
 
 ROWS_MAX = 8192  # of a block
 EVERY_S = 0.05
@@ -75,6 +76,8 @@ class TopicOutlet:
         self.rows: dict[str, int] = note["rows"]  # that are committed, or will be by the next one
         self._blocks: dict[str, int] = note["blocks"]
         self._ended: bool = note["ended"]
+        self.writer: int = note.get("writer", 0)
+        self._begin(note)
         self.delivered = dict(self.rows)
 
     def take(self, name: str, rows: Any, origins: Any, first: int, ts_made_ns: int) -> None:
@@ -117,33 +120,36 @@ class TopicOutlet:
         if not is_due:
             return
         self._put_all()
+        if self._is_durable(durable):
+            self.commit()
+
+    def _is_durable(self, durable: Callable[[], int]) -> bool:
+        """Wait for the journal. If it takes too long the node will say what is wrong with it."""
+        end_s = time.monotonic() + DURABLE_S
         while durable() < self._barrier:
-            if time.monotonic() - now_s > DURABLE_S:
-                return  # the node will say what is wrong with its tape
+            if time.monotonic() > end_s:
+                return False
             time.sleep(PAUSE_S)
-        self.commit()
+        return True
 
     def commit(self) -> None:
         """What was taken, and how far the input has been run, together."""
         self._put_all()
-        note = json.dumps(
-            {
-                "driver": self._driver,
-                "rows": self.rows,
-                "blocks": self._blocks,
-                "ended": self._ended,
-            },
-            separators=(",", ":"),
-        )
-        places = {0: 0} | self._reached
-        reached = [
-            Reached(self._input, n, at, note if i == 0 else "")
-            for i, (n, at) in enumerate(sorted(places.items()))
-        ]
-        self._publisher.commit(reached)
+        self._publisher.commit(self._places())
         self._committed = dict(self._reached)
         self._since_s, self._told_s = None, time.monotonic()
         self.transactions += 1
+
+    def _places(self, **more: Any) -> list[Reached]:
+        """How far the input has been run, and the note, with what more it is to say."""
+        said = {"driver": self._driver, "rows": self.rows, "blocks": self._blocks}
+        said |= {"ended": self._ended, "writer": self.writer} | more
+        note = json.dumps(said, separators=(",", ":"))
+        places = {0: 0} | self._reached
+        return [
+            Reached(self._input, n, at, note if i == 0 else "")
+            for i, (n, at) in enumerate(sorted(places.items()))
+        ]
 
     def finish(self, facts: Mapping[str, Any], *, ended: bool) -> None:
         """The last transaction. With the end of the input goes the END of the stream of rows."""
@@ -160,7 +166,9 @@ class TopicOutlet:
                     "state_digest": facts["state_digest"],
                     "driver": self._driver,
                 }
-                self._publisher.put(Record(self._topic, encode_json(Header(END), told), 0))
+                self._publisher.put(
+                    Record(self._topic, encode_json(Header(END, writer=self.writer), told), 0)
+                )
             self.commit()
         elif self._since_s is not None or self._reached != self._committed:
             self.commit()
@@ -173,6 +181,7 @@ class TopicOutlet:
     def _put(self, name: str, waiting: "_Waiting") -> None:
         header = Header(
             END,  # encode_rows sets the kind
+            writer=self.writer,
             ordinal=self._blocks.get(name, 0),
             name=name,
             ts_made_ns=waiting.ts_made_ns,
@@ -210,6 +219,44 @@ class TopicOutlet:
             )
         self._committed = {0: found.offset}
         return note
+
+    def _begin(self, note: Mapping[str, Any]) -> None:
+        """Go on behind a node that wrote without transactions, if the last one did."""
+        if "out" in note:
+            self._take_over(note["out"], self._publisher.commit)
+
+    def _take_over(self, behind: int, send: Callable[[], None]) -> None:
+        """Shut out who wrote before, by a WRITER block, and count what stands before it.
+
+        behind  offset behind what the note counts
+        """
+        number, writers = max(time.time_ns(), self.writer + 1), Writers()
+        told = encode_json(Header(WRITER, writer=number), {"driver": self._driver})
+        self._publisher.put(Record(self._topic, told, 0))
+        send()
+        writers.newest[0] = self.writer
+        for block in records_behind(self._publisher.settings, self._topic, behind):
+            header = read_header(block)
+            if writers.counts(header):
+                self._count(header)
+        self.writer = writers.newest[0]
+        if self.writer != number:
+            raise OperatorError(
+                f"topic {self._topic}: another node began to write to it at the same moment"
+            )
+
+    def _count(self, header: Header) -> None:
+        if header.kind == END:
+            self._ended = True
+            return
+        expected = self._blocks.get(header.name, 0)
+        if header.ordinal != expected:
+            raise IntegrityError(
+                f"topic {self._topic}: {header.place} comes where block {expected} was expected; "
+                "its rows are not whole, so give another --topic-out"
+            )
+        self._blocks[header.name] = expected + 1
+        self.rows[header.name] = self.rows.get(header.name, 0) + header.count
 
 
 class _Waiting:

@@ -48,14 +48,18 @@ class Publisher:
     """Writes records. One thread; use as a context manager.
 
     transactional_id   of all producers with this one, one writes: the newest
+    group              whose offsets say how far an input was read; the transactional id
     written            records that the brokers have confirmed (in transactions: put)
+    next_offsets       {(topic, partition): behind the last one confirmed}, without transactions
 
     Calls raise OperatorError: one line of what went wrong.
     """
 
-    def __init__(self, settings: Settings, transactional_id: str = "") -> None:
+    def __init__(self, settings: Settings, transactional_id: str = "", group: str = "") -> None:
         self._kafka = load()
         self.settings, self.transactional_id = settings, transactional_id
+        self.group = group or transactional_id
+        self.next_offsets: dict[tuple[str, int], int] = {}
         self.heard = Heard()
         more = {
             "transactional_id": transactional_id,
@@ -111,7 +115,7 @@ class Publisher:
 
         reached  places that differ from those committed before: what becomes of a commit whose
                  answer was lost is told by what the group has
-        group    a member's, as `Subscriber.group` gives it; else that named as the transactional id
+        group    a member's, as `Subscriber.group` gives it; else the own one
         """
         if self._open is None and not reached:
             return
@@ -157,8 +161,24 @@ class Publisher:
         self._failure = None
         self.written += len(records)
 
+    def note(self, reached: Sequence[Reached], *, wait: bool = True) -> None:
+        """Commit offsets of the own group by themselves, without a transaction.
+
+        wait  until the brokers have them; else they are told when they can be
+        """
+        places = [self._kafka.TopicPartition(*one) for one in reached]
+        end_s = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                self._own().commit(offsets=places, asynchronous=not wait)
+                return
+            except self._kafka.KafkaException as why:
+                if not may_pass(why) or time.monotonic() > end_s:
+                    raise self._problem(why) from None
+                time.sleep(RETRY_S)
+
     def committed(self, topic: str, partition: int = 0) -> Reached | None:
-        """What the group named as the transactional id has reached; None: it has committed none."""
+        """What the own group has reached; None: it has committed none."""
         found = self._asked([self._kafka.TopicPartition(topic, partition)])[0]
         return found if found.offset >= 0 else None
 
@@ -200,9 +220,9 @@ class Publisher:
         self._begin_producing()
 
     def _own(self) -> Any:
-        """A client that speaks for the group named as the transactional id."""
+        """A client that speaks for the own group."""
         if self._asking is None:
-            config = self.settings.consumer(group_id=self.transactional_id)
+            config = self.settings.consumer(group_id=self.group)
             self._asking = client("Consumer", config | {"error_cb": self.heard})
         return self._asking
 
@@ -261,6 +281,7 @@ class Publisher:
             self._failure = self._failure or error
         elif not self.transactional_id:
             self.written += 1
+            self.next_offsets[message.topic(), message.partition()] = message.offset() + 1
 
     def _check(self, topic: str) -> None:
         """In a transaction what failed is the commit's affair: it puts all of it again."""

@@ -1,11 +1,12 @@
 """Topics: made with the partitions a stream needs, and what stands at the end of each."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from onetape.connect.kafka.errors import Heard, client, error_of, load, may_pass, problem
 from onetape.connect.kafka.settings import RECORD_MAX_BYTES, Settings
+from onetape.connect.kafka.subscriber import Subscriber
 from onetape.records import OperatorError
 
 WITHIN_S = 10.0
@@ -122,6 +123,32 @@ def last_record(settings: Settings, topic: str, partition: int) -> Any:
         raise problem(f"topic {topic}", why, settings.brokers, heard) from None
     finally:
         consumer.close()
+
+
+def end_of(settings: Settings, topic: str) -> int:
+    """The offset behind the last record of partition 0."""
+    kafka, heard = load(), Heard()
+    consumer = client("Consumer", settings.consumer(group_id="onetape") | {"error_cb": heard})
+    try:
+        at = kafka.TopicPartition(topic, 0)
+        return int(consumer.get_watermark_offsets(at, timeout=WITHIN_S)[1])
+    except kafka.KafkaException as why:
+        raise problem(f"topic {topic}", why, settings.brokers, heard) from None
+    finally:
+        consumer.close()
+
+
+def records_behind(settings: Settings, topic: str, offset: int) -> Iterator[bytes]:
+    """The committed records of partition 0 from an offset to its end as it is now."""
+    with Subscriber(settings, topic) as incoming:
+        incoming.assign({0: offset})
+        end_s = time.monotonic() + WITHIN_S
+        while 0 not in incoming.at_end:
+            for taken in incoming.take(0.2):
+                end_s = time.monotonic() + WITHIN_S
+                yield taken.value
+            if time.monotonic() > end_s:
+                raise OperatorError(f"topic {topic}: its end is not found within {WITHIN_S:g} s")
 
 
 def _last_since(kafka: Any, consumer: Any, at: Any) -> Any:

@@ -6,15 +6,17 @@ is where the job was. The scripts that come with Flink start two more Java proce
 work out what stands in `memory` here.
 """
 
+import fcntl
 import os
 import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from onetape.records import OperatorError
 from onetape.runtimes.flink.environment import Environment, java
@@ -63,7 +65,9 @@ class LocalCluster:
     ) -> None:
         self.environment, self.folder, self.slots = environment, folder.resolve(), slots
         self.variables = environment.variables()
-        self.rest = Cluster(f"{HOST}:{_free_port(REST_PORT)}")
+        self._lock, port = _rest_port()
+        self.rest = Cluster(f"{HOST}:{port}")
+        self._rpc_port = str(_free_port())
         self.job_manager: subprocess.Popen[bytes] | None = None
         self.task_managers: list[subprocess.Popen[bytes]] = []
         self._count = slots + spares
@@ -88,7 +92,7 @@ class LocalCluster:
     def wait_for_slots(self, *, tends: bool = False) -> None:
         """tends: what dies meanwhile is started again; else it is an error."""
         end_s = time.monotonic() + START_S
-        while not self.rest.is_there() or self.rest.slots() < self.slots:
+        while not self._is_there() or self.rest.slots() < self.slots:
             if tends:
                 self.tend()
             for process in (self.job_manager, *self.task_managers):
@@ -135,6 +139,17 @@ class LocalCluster:
                 process.wait()
             _end_group(process)
         self.job_manager, self.task_managers = None, []
+        self._lock.close()
+
+    def _is_there(self) -> bool:
+        """Does our own JobManager answer, and not another that has the port?"""
+        try:
+            told = self.rest.get("/jobmanager/config")
+        except OperatorError:
+            return False
+        return any(
+            one["key"] == "jobmanager.rpc.port" and one["value"] == self._rpc_port for one in told
+        )
 
     def __enter__(self) -> "LocalCluster":
         return self
@@ -153,7 +168,7 @@ class LocalCluster:
         command = [
             *WITH_US,
             *(java(), f"-Xmx{heap}", "-Xss8m", f"-XX:MaxDirectMemorySize={DIRECT + NETWORK}"),
-            *("-XX:MaxMetaspaceSize=256m", "-XX:+UseG1GC", "-XX:TieredStopAtLevel=4"),
+            *("-XX:MaxMetaspaceSize=256m", "-XX:+UseG1GC", "-XX:TieredStopAtLevel=1"),
             *java_options(self.environment),
             f"-Dlog.file={log}",
             f"-Dlog4j.configurationFile=file:{self.folder / 'conf' / 'log4j.properties'}",
@@ -184,7 +199,7 @@ class LocalCluster:
         tmp = str(self.folder / "tmp")
         return {
             "jobmanager.rpc.address": HOST,
-            "jobmanager.rpc.port": str(_free_port(0)),
+            "jobmanager.rpc.port": self._rpc_port,
             "jobmanager.bind-host": HOST,
             "rest.address": HOST,
             "rest.bind-address": HOST,
@@ -247,11 +262,22 @@ def _yaml(value: str) -> str:
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def _free_port(wanted: int) -> int:
+def _rest_port() -> tuple[IO[str], int]:
+    """8081, where `onetape flink` looks, or a free one; the file is locked while 8081 is ours.
+
+    Two clusters that begin at the same moment would both find the port free.
+    """
+    lock = open(Path(tempfile.gettempdir()) / f"onetape-flink-{os.getuid()}-{REST_PORT}.lock", "a")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return lock, _free_port(REST_PORT)
+    except OSError:  # another cluster of ours, or somebody else's server
+        return lock, _free_port()
+
+
+def _free_port(port: int = 0) -> int:
+    """That one, or any. OSError: it is taken."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, wanted))
-        except OSError:
-            probe.bind((HOST, 0))
+        probe.bind((HOST, port))
         return int(probe.getsockname()[1])
