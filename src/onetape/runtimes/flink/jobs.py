@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from onetape.records import OperatorError
-from onetape.runtimes.flink.cluster import LocalCluster, java_options
+from onetape.runtimes.flink.cluster import QUICK_START, LocalCluster, java_options
 from onetape.runtimes.flink.environment import Environment
 from onetape.runtimes.flink.rest import ENDED, Cluster
 from onetape.runtimes.flink.submit import Job
@@ -29,7 +29,7 @@ def submit(environment: Environment, folder: Path, job: Job) -> str:
     variables = environment.variables() | {
         "FLINK_LIB_DIR": str(environment.lib(folder / "lib")),
         "FLINK_LOG_DIR": str(log),
-        "FLINK_ENV_JAVA_OPTS": " ".join(java_options(environment)),
+        "FLINK_ENV_JAVA_OPTS": " ".join([*java_options(environment), QUICK_START]),
     }
     try:
         done = subprocess.run(

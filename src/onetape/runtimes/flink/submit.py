@@ -208,7 +208,7 @@ def _to_kafka(job: Job) -> Any:
     own = {
         "transaction.timeout.ms": str(TRANSACTION_MS),
         "max.request.size": str(16 << 20),
-        "linger.ms": "0",
+        "linger.ms": "5",
         "batch.size": str(256 << 10),
         "acks": "all",
     }
