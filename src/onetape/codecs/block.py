@@ -85,12 +85,16 @@ class Header:
         return f"block {self.ordinal} of shard {self.shard}{of}"
 
 
-def encode(header: Header, payload: Any) -> bytes:
-    """The bytes of a block; `size_bytes` is set here."""
-    raw = memoryview(payload).cast("B") if len(payload) else b""
-    if len(raw) > PAYLOAD_MAX_BYTES:
+def encode(header: Header, *payload: Any) -> bytes:
+    """The bytes of a block; `size_bytes` is set here.
+
+    payload  one behind the other: contiguous arrays, or bytes
+    """
+    parts = [memoryview(part).cast("B") for part in payload if len(part)]
+    size = sum(map(len, parts))
+    if size > PAYLOAD_MAX_BYTES:
         raise OperatorError(
-            f"a payload of {len(raw)} bytes; a block holds at most {PAYLOAD_MAX_BYTES}: put fewer "
+            f"a payload of {size} bytes; a block holds at most {PAYLOAD_MAX_BYTES}: put fewer "
             "events into it"
         )
     if header.codec not in CODECS:
@@ -98,10 +102,12 @@ def encode(header: Header, payload: Any) -> bytes:
     name = header.name.encode()
     if len(name) > NAME_BYTES:
         raise OperatorError(f"output {header.name!r}: its name has more than {NAME_BYTES} bytes")
-    stored = raw if header.codec == "none" or not len(raw) else _codec(header.codec).compress(raw)
-    block = bytearray(HEADER_BYTES + len(stored))
+    stored = np.frombuffer(parts[0] if len(parts) == 1 else b"".join(parts), np.uint8)
+    if header.codec != "none" and size:
+        stored = np.frombuffer(_codec(header.codec).compress(stored), np.uint8)
+    head = np.zeros(HEADER_BYTES, np.uint8)
     _HEADER.pack_into(
-        block,
+        head.data,
         0,
         _MAGIC,
         header.kind,
@@ -117,14 +123,13 @@ def encode(header: Header, payload: Any) -> bytes:
         header.min_ts_event_ns,
         header.max_ts_event_ns,
         header.ts_made_ns,
-        len(raw),
+        size,
         0,
         name,
         header.writer,
     )
-    block[HEADER_BYTES:] = stored
-    struct.pack_into("<I", block, _CRC_AT, _checksum(np.frombuffer(block, np.uint8)))
-    return bytes(block)
+    struct.pack_into("<I", head.data, _CRC_AT, _checksum(head, _writable(stored)))
+    return b"".join((head.data, stored.data))
 
 
 def read_header(block: Any) -> Header:
@@ -162,31 +167,27 @@ def read_header(block: Any) -> Header:
 def decode(block: Any) -> tuple[Header, Any]:
     """(header, payload as writable u8[size_bytes]); BlockError if any bit is not as written."""
     header = read_header(block)
-    data = np.array(np.frombuffer(block, np.uint8))  # writable: the one type kernels know
+    data = _writable(np.frombuffer(block, np.uint8))
     (crc,) = struct.unpack_from("<I", block, _CRC_AT)
-    if _checksum(data) != crc:
+    head, stored = data[:HEADER_BYTES], data[HEADER_BYTES:]
+    if _checksum(head, stored) != crc:
         raise BlockError(f"{header.place} is damaged: its checksum is not that of its bytes")
     if header.size_bytes > PAYLOAD_MAX_BYTES:
         raise BlockError(f"{header.place} says it holds {header.size_bytes} bytes: too many")
-    stored = data[HEADER_BYTES:]
-    payload = np.empty(header.size_bytes, np.uint8)
-    if header.codec == "none" or not header.size_bytes:
-        if len(stored) != header.size_bytes:
-            raise BlockError(
-                f"{header.place} has {len(stored)} bytes, and says {header.size_bytes}"
-            )
-        payload[:] = stored
-    else:
-        _decompress(header, stored, payload)
-    return header, payload
+    if header.codec != "none" and header.size_bytes:
+        return header, _decompressed(header, stored)
+    if len(stored) != header.size_bytes:
+        raise BlockError(f"{header.place} has {len(stored)} bytes, and says {header.size_bytes}")
+    return header, stored.copy()  # where it begins in the block, it is not aligned
 
 
 def stamped(block: bytes, ts_made_ns: int) -> bytes:
     """The same block with another `ts_made_ns`: of the moment it is sent, where latency counts."""
-    made = bytearray(block)
-    struct.pack_into("<q", made, _MADE_AT, ts_made_ns)
-    struct.pack_into("<I", made, _CRC_AT, _checksum(np.frombuffer(made, np.uint8)))
-    return bytes(made)
+    made = np.array(np.frombuffer(block, np.uint8))
+    struct.pack_into("<q", made.data, _MADE_AT, ts_made_ns)
+    crc = _checksum(made[:HEADER_BYTES], made[HEADER_BYTES:])
+    struct.pack_into("<I", made.data, _CRC_AT, crc)
+    return made.tobytes()
 
 
 def encode_json(header: Header, facts: dict[str, Any]) -> bytes:
@@ -206,9 +207,16 @@ def json_of(block: Any) -> dict[str, Any]:
     return facts
 
 
-def _checksum(data: Any) -> int:
-    crc = int(crc32c(0, data, 0, _CRC_AT))
-    return int(crc32c(crc, data, _CRC_AT + 4, len(data) - _CRC_AT - 4))
+def _checksum(head: Any, stored: Any) -> int:
+    """CRC-32C of both but for where it stands in the header."""
+    crc = int(crc32c(0, head, 0, _CRC_AT))
+    crc = int(crc32c(crc, head, _CRC_AT + 4, HEADER_BYTES - _CRC_AT - 4))
+    return int(crc32c(crc, stored, 0, len(stored)))
+
+
+def _writable(data: Any) -> Any:
+    """The one type that kernels know; a copy where it is none."""
+    return data if data.flags.writeable else data.copy()
 
 
 def _codec(name: str) -> Any:
@@ -218,11 +226,11 @@ def _codec(name: str) -> Any:
     return pa.Codec("lz4_raw") if name == "lz4" else pa.Codec("zstd", compression_level=1)
 
 
-def _decompress(header: Header, stored: Any, payload: Any) -> None:
+def _decompressed(header: Header, stored: Any) -> Any:
     try:
         made = _codec(header.codec).decompress(stored, header.size_bytes)
     except (OSError, ValueError) as why:
         raise BlockError(f"{header.place} cannot be decompressed: {why}") from None
     if len(made) != header.size_bytes:
         raise BlockError(f"{header.place} holds {len(made)} bytes, and says {header.size_bytes}")
-    payload[:] = np.frombuffer(made, np.uint8)
+    return _writable(np.frombuffer(made, np.uint8))

@@ -29,8 +29,8 @@ def encode_rows(header: Header, of: Any, rows: Any, origins: Any) -> bytes:
         min_ts_event_ns=UNSET if times is None else int(times.min()),
         max_ts_event_ns=UNSET if times is None else int(times.max()),
     )
-    payload = np.ascontiguousarray(rows).tobytes() + np.ascontiguousarray(origins).tobytes()
-    return encode(header, payload)
+    parts = (np.ascontiguousarray(one).view(np.uint8) for one in (rows, origins))
+    return encode(header, *parts)
 
 
 def rows_of(block: Any, of: Any) -> tuple[Header, Any, Any]:

@@ -2,7 +2,9 @@
 
 Shard k goes to partition k, in transactions of one transactional id: a publisher that was killed
 leaves nothing half-written, one that comes after it shuts it out, looks what each partition has,
-and goes on behind it. So a topic never has a block twice.
+and goes on behind it. So a topic never has a block twice. Without transactions (--transaction 0)
+a block can be read as soon as it is written, which is some milliseconds sooner; what two publishers
+wrote at the same time is there twice, and readers pass over it, for blocks are numbered.
 """
 
 import argparse
@@ -39,7 +41,7 @@ examples:
 Who we are to the brokers is said in the environment (ONETAPE_KAFKA_USER, ...), or in a file of
 librdkafka's options (--kafka-options).
 """
-COMMIT_S = 0.25
+COMMIT_MS = 250.0
 COMMIT_BYTES = 32 << 20
 
 
@@ -79,6 +81,13 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--codec", choices=CODECS, default="lz4", help="(default: %(default)s)")
     parser.add_argument("--rate", type=float, metavar="N", help="events a second, at most")
+    parser.add_argument(
+        "--transaction",
+        type=float,
+        default=COMMIT_MS,
+        metavar="MS",
+        help="between commits, at most (default: %(default)g); 0: without transactions",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=run)
 
@@ -86,6 +95,8 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.rate is not None and args.rate <= 0:
         raise OperatorError(f"--rate was {args.rate:g}; expected events a second, more than 0")
+    if not 0 <= args.transaction <= 60_000:
+        raise OperatorError(f"--transaction was {args.transaction:g} ms; expected 0 to 60000")
     pipeline = load_pipeline(args.pipeline)
     options = {"shards": args.shards, "events": args.events, "codec": args.codec}
     if args.from_tape is not None:
@@ -100,6 +111,7 @@ def run(args: argparse.Namespace) -> int:
             args.topic,
             args.shards,
             rate=args.rate,
+            transaction_ms=args.transaction,
             progress=progress,
         )
     finally:
@@ -122,17 +134,24 @@ def publish(
     shards: int,
     *,
     rate: float | None = None,
+    transaction_ms: float = COMMIT_MS,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """All blocks that the topic does not have; returns what was written.
 
-    rate  events a second, at most; each block says when it was sent (`ts_made_ns`)
+    rate            events a second, at most; each block says when it was sent (`ts_made_ns`)
+    transaction_ms  between commits, at most; sooner where there is nothing to do. 0: none
 
     OperatorError: the topic holds something else, or the brokers stay away.
     """
     Admin(to).make(topic, shards)
     made = {"blocks": 0, "events": 0, "bytes": 0, "skipped": 0}
-    with Publisher(to, f"onetape-publish.{topic}") as publisher:
+    name = f"onetape-publish.{topic}"
+    publisher = Publisher(to, name)  # shuts out who writes in transactions
+    if not transaction_ms:
+        publisher.close()
+        publisher = Publisher(to)
+    with publisher:
         there = _what_is_there(to, topic, shards)
         had = sum(ordinal + 1 for ordinal, _ in there)
         began_s = commit_s = time.perf_counter()
@@ -141,6 +160,8 @@ def publish(
         def commit() -> None:
             """The count of blocks tells whether a commit came through whose answer did not."""
             nonlocal committed
+            if not transaction_ms:
+                return
             if made["blocks"] > committed:
                 committed = made["blocks"]
                 publisher.commit([Reached(topic, 0, had + committed)])
@@ -163,12 +184,13 @@ def publish(
             made["bytes"] += len(block)
             open_bytes += len(block)
             now_s = time.perf_counter()
-            if open_bytes >= COMMIT_BYTES or now_s - commit_s >= COMMIT_S:
+            if open_bytes >= COMMIT_BYTES or now_s - commit_s >= transaction_ms / 1000:
                 commit()
                 open_bytes, commit_s = 0, now_s
             if progress is not None:
                 progress.update(0, 0, made["events"], "events")
         commit()
+        publisher.flush()
     elapsed_s = time.perf_counter() - began_s
     return made | {"topic": topic, "shards": shards, "elapsed_s": round(elapsed_s, 6)}
 

@@ -45,6 +45,8 @@ from onetape.tape.layout import read_facts
 SNAPSHOT_S = 1.0
 SAID_S = 5.0
 WAIT_MAX_NS = 200_000  # the loop's longest nap: a frame from Python does not wake it
+COMMIT_NS = 10_000_000  # of the tape: what a crash takes back is read again from the topic
+SWITCH_S = 0.0005  # how long a thread may have to wait for Python: feeder and drain are two
 BLOCKS = "blocks"
 FRAME_BYTES = 1 << 19  # of rows: what was gathered is one frame
 
@@ -90,6 +92,8 @@ def run_kafka(
     """
     with ExitStack() as stack:
         stack.callback(progress.close)
+        stack.callback(sys.setswitchinterval, sys.getswitchinterval())
+        sys.setswitchinterval(SWITCH_S)
         admin = Admin(topics.settings)
         partitions = admin.existing(topics.topic)
         incoming = stack.enter_context(Subscriber(topics.settings, topics.topic))
@@ -108,6 +112,7 @@ def run_kafka(
                 origin=origin,
                 resume=resume,
                 wait_max_ns=WAIT_MAX_NS,
+                commit_every_ns=COMMIT_NS,
                 **saving,
             )
         delivery = stack.enter_context(

@@ -30,7 +30,7 @@ from onetape.records.declare import raw_rows
 from onetape.records.types import UNSET
 from onetape.runtimes.answer import Writers
 
-ROWS_MAX = 8192  # of a block
+ROWS_MAX = 2048  # of a block
 EVERY_S = 0.05
 DURABLE_S, PAUSE_S = 5.0, 0.0002
 IDLE_S = 1.0  # between transactions that only say how far the input was read
