@@ -150,7 +150,7 @@ def swap(quick: bool, **given: Any) -> dict[str, Any]:
 def kafka(quick: bool, **given: Any) -> dict[str, Any]:
     from bench import kafka
 
-    short = {"messages_per_s": 100_000, "seconds": 3.0, "rate": 50_000, "rounds": 1}
+    short = {"messages": 400_000, "rate": 50_000, "rounds": 1}
     return kafka.run(**(short if quick else {}) | given)
 
 
