@@ -1,6 +1,8 @@
 """The block: what goes in comes out, and damage of any kind is refused."""
 
+import contextlib
 import random
+import struct
 from dataclasses import replace
 
 import numpy as np
@@ -22,13 +24,14 @@ from onetape.codecs.block import (
     json_of,
     read_header,
     stamped,
+    told_of,
 )
 from onetape.records import OperatorError
 
 I64 = st.integers(-(2**63), 2**63 - 1)
 HEADERS = st.builds(
     Header,
-    kind=st.integers(1, 4),
+    kind=st.integers(1, 5),
     shard=st.integers(0, 9),
     shards=st.integers(10, 65535),
     ordinal=st.integers(0, 2**64 - 1),
@@ -41,6 +44,7 @@ HEADERS = st.builds(
     max_ts_event_ns=I64,
     ts_made_ns=I64,
     codec=st.sampled_from(CODECS),
+    writer=st.integers(0, 2**64 - 1),
 )
 
 
@@ -75,6 +79,37 @@ def test_bytes_of_others_are_refused(data):
         decode(data)
 
 
+@pytest.mark.parametrize("codec", ["lz4", "zstd"])
+@pytest.mark.parametrize("size", [0, 1, 15, 16, 19, 255, 256, 270, 4096, 70_000, 300_000])
+@pytest.mark.parametrize("content", ["equal", "random", "rows"])
+def test_the_size_is_known_from_the_bytes(codec, size, content):
+    made = {
+        "equal": lambda: bytes(size),
+        "random": lambda: random.Random(1).randbytes(size),
+        "rows": lambda: (np.arange(size) // 7 % 251).astype(np.uint8).tobytes(),
+    }[content]()
+    assert decode(encode(Header(FRAMES, codec=codec), made))[1].tobytes() == made
+
+
+@pytest.mark.parametrize("codec", ["lz4", "zstd"])
+@pytest.mark.parametrize("says", [1, 99, 101, 5000, 1 << 26])
+def test_a_length_that_lies_is_refused(codec, says):
+    """Else what the memory held before would come out as payload."""
+    block = bytearray(encode(Header(FRAMES, codec=codec), b"payload of a block. " * 5))
+    struct.pack_into("<I", block, 72, says)
+    lying = stamped(bytes(block), 0)  # with a checksum that holds
+    with pytest.raises(BlockError, match=f"holds 100 bytes, and says {says}"):
+        decode(lying)
+
+
+@given(st.binary(min_size=1, max_size=200), st.sampled_from(["lz4", "zstd"]))
+def test_no_bytes_of_a_codec_do_harm(stored, codec):
+    block = bytearray(encode(Header(FRAMES), stored))
+    block[5] = CODECS.index(codec)
+    with contextlib.suppress(BlockError):
+        decode(stamped(bytes(block), 0))
+
+
 def test_it_compresses():
     rows = (np.arange(4096, dtype="<i8") // 64).tobytes()
     sizes = {codec: len(encode(Header(FRAMES, codec=codec), rows)) for codec in CODECS}
@@ -94,6 +129,15 @@ def test_json_is_an_object_or_refused():
     for wrong in (b"[1]", b"{", b"\xff"):
         with pytest.raises(BlockError, match="JSON"):
             json_of(encode(Header(MANIFEST), wrong))
+
+
+def test_a_manifest_that_lacks_something_is_refused():
+    facts = {"framing": {}, "midnight_ns": 0, "sources": [], "shards": 1, "by": ""}
+    assert told_of(encode_json(Header(MANIFEST), facts)) == facts
+    for name in facts:
+        wrong = facts | {name: None}
+        with pytest.raises(BlockError, match=f"has None as '{name}'; expected"):
+            told_of(encode_json(Header(MANIFEST), wrong))
 
 
 def test_what_no_block_can_hold_is_said():

@@ -39,6 +39,7 @@ from typing import Any
 
 import numpy as np
 
+from onetape.codecs.stored_size import UNKNOWN, lz4_size, zstd_size
 from onetape.compiled.crc32c import crc32c
 from onetape.records import UNSET, OperatorError, PeerError
 
@@ -48,6 +49,10 @@ NAME_BYTES = 32
 MANIFEST, FRAMES, ROWS, END, WRITER = 1, 2, 3, 4, 5
 KINDS = {MANIFEST: "manifest", FRAMES: "frames", ROWS: "rows", END: "end", WRITER: "writer"}
 CODECS = ("none", "lz4", "zstd")
+_SAID: dict[int, dict[str, type]] = {
+    MANIFEST: {"framing": dict, "midnight_ns": int, "sources": list, "shards": int, "by": str},
+    END: {"events": int, "blocks": dict, "state_digest": str},
+}
 _MAGIC = b"OTB1"
 _HEADER = struct.Struct("<4sBBHHHIQQqqqqqII32sQ8x")
 _MADE_AT, _CRC_AT = 64, 76
@@ -196,7 +201,7 @@ def encode_json(header: Header, facts: dict[str, Any]) -> bytes:
 
 
 def json_of(block: Any) -> dict[str, Any]:
-    """What a MANIFEST or END block says."""
+    """What a block of JSON says."""
     header, payload = decode(block)
     try:
         facts = json.loads(payload.tobytes())
@@ -204,6 +209,18 @@ def json_of(block: Any) -> dict[str, Any]:
         raise BlockError(f"{header.place} ({KINDS[header.kind]}) holds no JSON: {why}") from None
     if not isinstance(facts, dict):
         raise BlockError(f"{header.place} ({KINDS[header.kind]}) holds no JSON object")
+    return facts
+
+
+def told_of(block: Any) -> dict[str, Any]:
+    """What a MANIFEST or END block says; BlockError: it lacks what all of its kind say."""
+    facts, header = json_of(block), read_header(block)
+    for name, of in _SAID.get(header.kind, {}).items():
+        if not isinstance(facts.get(name), of):
+            raise BlockError(
+                f"{header.place} ({KINDS[header.kind]}) has {facts.get(name)!r} as {name!r}; "
+                f"expected {of.__name__}: was it written by something else?"
+            )
     return facts
 
 
@@ -227,10 +244,13 @@ def _codec(name: str) -> Any:
 
 
 def _decompressed(header: Header, stored: Any) -> Any:
+    size = int(lz4_size(stored)) if header.codec == "lz4" else zstd_size(stored)
+    if size not in (header.size_bytes, UNKNOWN):
+        raise BlockError(f"{header.place} holds {size} bytes, and says {header.size_bytes}")
+    if size == UNKNOWN:
+        raise BlockError(f"{header.place} cannot be decompressed: it is no whole {header.codec}")
     try:
-        made = _codec(header.codec).decompress(stored, header.size_bytes)
+        made = _codec(header.codec).decompress(stored, size)
     except (OSError, ValueError) as why:
         raise BlockError(f"{header.place} cannot be decompressed: {why}") from None
-    if len(made) != header.size_bytes:
-        raise BlockError(f"{header.place} holds {len(made)} bytes, and says {header.size_bytes}")
     return _writable(np.frombuffer(made, np.uint8))

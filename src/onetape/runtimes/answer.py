@@ -8,7 +8,7 @@ instrument its rows are one chain: such a stream has one shard.
 from collections.abc import Mapping
 from typing import Any
 
-from onetape.codecs.block import END, ROWS, WRITER, BlockError, Header, json_of, read_header
+from onetape.codecs.block import END, ROWS, WRITER, BlockError, Header, read_header, told_of
 from onetape.engine.blocks import rows_of
 from onetape.engine.digest import digests_of
 from onetape.engine.graph import Pipeline
@@ -58,7 +58,7 @@ class Answer:
             raise BlockError(f"{header.place} is of {header.shards} shards, not {self.shards}")
         self.shards = header.shards
         if header.kind == END:
-            self._end(header.shard, json_of(block))
+            self._end(header.shard, told_of(block))
             return None
         if header.kind != ROWS or header.name not in self.pipeline.outputs:
             known = ", ".join(self.pipeline.outputs)

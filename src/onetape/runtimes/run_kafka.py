@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from onetape.codecs.block import MANIFEST, json_of, read_header
+from onetape.codecs.block import MANIFEST, read_header, told_of
 from onetape.connect.kafka.events import EVENTS, Gatherer, Spreader, dead_letter
 from onetape.connect.kafka.publisher import Publisher
 from onetape.connect.kafka.settings import Settings
@@ -259,7 +259,7 @@ def _manifest(pipeline: Pipeline, topic: str, taken: Taken) -> dict[str, Any]:
             f"topic {topic} begins with {header.place}, not with a manifest: its beginning was "
             "removed (retention.ms), so it can only be gone on with from a tape (--resume)"
         )
-    told = json_of(taken.value)
+    told = told_of(taken.value)
     names = [source.name for source in pipeline.sources]
     if told["sources"] != names:
         raise OperatorError(
