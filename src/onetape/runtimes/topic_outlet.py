@@ -13,14 +13,16 @@ of what is committed never see a row that a power cut takes back.
 import json
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from typing import Any
 
 import numpy as np
 
-from onetape.codecs.block import END, WRITER, Header, encode_json, read_header
+from onetape.codecs.block import END, WRITER, BlockError, Header, encode_json, read_header
 from onetape.connect.kafka.events import Spreader
 from onetape.connect.kafka.publisher import Publisher, Reached, Record
-from onetape.connect.kafka.topics import last_record, records_behind
+from onetape.connect.kafka.subscriber import Taken
+from onetape.connect.kafka.topics import end_of, last_record, records_behind
 from onetape.engine.blocks import encode_rows
 from onetape.engine.graph import Pipeline
 from onetape.engine.layout import ORIGIN
@@ -142,7 +144,9 @@ class TopicOutlet:
 
     def _places(self, **more: Any) -> list[Reached]:
         """How far the input has been run, and the note, with what more it is to say."""
-        said = {"driver": self._driver, "rows": self.rows, "blocks": self._blocks}
+        waiting = {name: one.count for name, one in self._waiting.items()}
+        there = {name: count - waiting.get(name, 0) for name, count in self.rows.items()}
+        said = {"driver": self._driver, "rows": there, "blocks": self._blocks}
         said |= {"ended": self._ended, "writer": self.writer} | more
         note = json.dumps(said, separators=(",", ":"))
         places = {0: 0} | self._reached
@@ -204,21 +208,37 @@ class TopicOutlet:
                         "offsets: offsets.retention.minutes?)"
                     )
             return {"rows": {}, "blocks": {}, "ended": False}
-        try:
-            note: dict[str, Any] = json.loads(found.note)
-            driver = note["driver"]
-        except (ValueError, KeyError, TypeError):
-            raise IntegrityError(
-                f"the note of group {group_of(self._topic)} says {found.note[:60]!r}, which is no "
-                "note of an outlet; give another --topic-out"
-            ) from None
+        note = self._read_note(found.note)
+        driver = note["driver"]
         if driver not in drivers and driver != self._driver:
             raise OperatorError(
                 f"topic {self._topic} was written by another pipeline (driver {driver}, this one "
                 f"is {self._driver}); give the one that wrote it, or another --topic-out"
             )
+        if note["blocks"] and not end_of(self._publisher.settings, self._topic):
+            raise OperatorError(
+                f"topic {self._topic} is empty, and the note of group {group_of(self._topic)} says "
+                "that rows are there (was the topic made anew?); give another --topic-out, or "
+                "delete the group's offsets and start on a new tape"
+            )
         self._committed = {0: found.offset}
         return note
+
+    def _read_note(self, text: str) -> dict[str, Any]:
+        """IntegrityError: it is none."""
+        try:
+            note: dict[str, Any] = json.loads(text)
+            counts = [*note["rows"].values(), *note["blocks"].values()]
+            counts += [note.get("writer", 0), note.get("out", 0)]
+            is_ours = isinstance(note["driver"], str) and isinstance(note["ended"], bool)
+            if is_ours and all(type(count) is int and count >= 0 for count in counts):
+                return note
+        except (ValueError, KeyError, TypeError, AttributeError):
+            pass
+        raise IntegrityError(
+            f"the note of group {group_of(self._topic)} says {text[:60]!r}, which is no note of an "
+            "outlet; give another --topic-out"
+        )
 
     def _begin(self, note: Mapping[str, Any]) -> None:
         """Go on behind a node that wrote without transactions, if the last one did."""
@@ -230,20 +250,36 @@ class TopicOutlet:
 
         behind  offset behind what the note counts
         """
-        number, writers = max(time.time_ns(), self.writer + 1), Writers()
-        told = encode_json(Header(WRITER, writer=number), {"driver": self._driver})
-        self._publisher.put(Record(self._topic, told, 0))
-        send()
+        number, writers = 0, Writers()
         writers.newest[0] = self.writer
-        for block in records_behind(self._publisher.settings, self._topic, behind):
-            header = read_header(block)
-            if writers.counts(header):
-                self._count(header)
+        with closing(records_behind(self._publisher.settings, self._topic, behind)) as records:
+            for taken in records:
+                if taken is None:  # the end of the topic, as it is now
+                    if not number:
+                        number = max(time.time_ns(), writers.newest[0] + 1)
+                        told = encode_json(Header(WRITER, writer=number), {"driver": self._driver})
+                        self._publisher.put(Record(self._topic, told, 0))
+                        send()
+                    continue
+                header = self._header(taken)
+                if writers.counts(header):
+                    self._count(header)
+                if header.kind == WRITER and header.writer == number:
+                    break
         self.writer = writers.newest[0]
         if self.writer != number:
             raise OperatorError(
-                f"topic {self._topic}: another node began to write to it at the same moment"
+                f"topic {self._topic}: another node began to write to it at the same moment; end "
+                "one of them, and start the other again"
             )
+
+    def _header(self, taken: Taken) -> Header:
+        try:
+            return read_header(taken.value)
+        except BlockError as why:
+            raise IntegrityError(
+                f"topic {self._topic}, offset {taken.offset}: {why}; give another --topic-out"
+            ) from None
 
     def _count(self, header: Header) -> None:
         if header.kind == END:

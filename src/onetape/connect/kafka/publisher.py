@@ -23,6 +23,9 @@ CALL_S, RETRY_S = 5.0, 0.02
 # After it the brokers abort what a killed producer left open; and shut out one that had to wait for
 # them as long, which then looks as if another had taken over. So it is long.
 TRANSACTION_MS = 60_000
+# Without transactions a record that is given up while later ones come through would be a gap. So
+# none is: whoever waits for them has an end.
+ENDLESS = {"message_timeout_ms": 0}
 
 
 class Record(NamedTuple):
@@ -51,6 +54,7 @@ class Publisher:
     group              whose offsets say how far an input was read; the transactional id
     written            records that the brokers have confirmed (in transactions: put)
     next_offsets       {(topic, partition): behind the last one confirmed}, without transactions
+    between            {(topic, partition): offset of somebody else's record between ours}, likewise
 
     Calls raise OperatorError: one line of what went wrong.
     """
@@ -60,13 +64,14 @@ class Publisher:
         self.settings, self.transactional_id = settings, transactional_id
         self.group = group or transactional_id
         self.next_offsets: dict[tuple[str, int], int] = {}
+        self.between: dict[tuple[str, int], int] = {}
         self.heard = Heard()
         more = {
             "transactional_id": transactional_id,
             "transaction_timeout_ms": TRANSACTION_MS,
             "message_timeout_ms": TRANSACTION_MS,
         }
-        self._config = settings.producer(**(more if transactional_id else {}))
+        self._config = settings.producer(**(more if transactional_id else ENDLESS))
         self._config |= {"error_cb": self.heard}
         self._client = client("Producer", self._config)
         self._asking: Any = None  # the consumer that tells what the own group has committed
@@ -260,6 +265,7 @@ class Publisher:
                     raise self._problem(why) from None
 
     def _produce(self, record: Record) -> None:
+        end_s = time.monotonic() + PATIENCE_S
         while True:
             try:
                 self._client.produce(
@@ -274,6 +280,9 @@ class Publisher:
             except BufferError:
                 self._client.poll(0.05)
                 self._check(record.topic)
+                if time.monotonic() > end_s and not self.transactional_id:
+                    error = self._kafka.KafkaError(self._kafka.KafkaError._TIMED_OUT)
+                    raise self._problem(error, record.topic) from None
         self._client.poll(0)
 
     def _delivered(self, error: Any, message: Any) -> None:
@@ -281,7 +290,20 @@ class Publisher:
             self._failure = self._failure or error
         elif not self.transactional_id:
             self.written += 1
-            self.next_offsets[message.topic(), message.partition()] = message.offset() + 1
+            self._confirmed((message.topic(), message.partition()), message.offset())
+
+    def _confirmed(self, where: tuple[str, int], offset: int | None) -> None:
+        """Records of one writer stand side by side, so a gap is somebody else's record."""
+        expected = self.next_offsets.get(where)
+        if (
+            offset is None or offset < 0
+        ):  # it is there; the broker that was asked again forgot where
+            offset = expected
+        if offset is None:
+            return
+        if expected is not None and offset > expected:
+            self.between.setdefault(where, expected)
+        self.next_offsets[where] = offset + 1
 
     def _check(self, topic: str) -> None:
         """In a transaction what failed is the commit's affair: it puts all of it again."""

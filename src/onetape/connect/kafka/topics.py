@@ -6,7 +6,7 @@ from typing import Any
 
 from onetape.connect.kafka.errors import Heard, client, error_of, load, may_pass, problem
 from onetape.connect.kafka.settings import RECORD_MAX_BYTES, Settings
-from onetape.connect.kafka.subscriber import Subscriber
+from onetape.connect.kafka.subscriber import Subscriber, Taken
 from onetape.records import OperatorError
 
 WITHIN_S = 10.0
@@ -138,17 +138,28 @@ def end_of(settings: Settings, topic: str) -> int:
         consumer.close()
 
 
-def records_behind(settings: Settings, topic: str, offset: int) -> Iterator[bytes]:
-    """The committed records of partition 0 from an offset to its end as it is now."""
+def records_behind(settings: Settings, topic: str, offset: int) -> Iterator[Taken | None]:
+    """The committed records of partition 0 from an offset on; None where there are no more now.
+
+    It does not end by itself; if neither a record nor the end comes for long, it raises.
+    """
     with Subscriber(settings, topic) as incoming:
         incoming.assign({0: offset})
         end_s = time.monotonic() + WITHIN_S
-        while 0 not in incoming.at_end:
-            for taken in incoming.take(0.2):
+        while True:
+            found = incoming.take(0.05)
+            yield from found
+            if found:
                 end_s = time.monotonic() + WITHIN_S
-                yield taken.value
+            elif 0 in incoming.at_end:
+                began_s = time.monotonic()
+                yield None
+                end_s += time.monotonic() - began_s  # what the caller did meanwhile
             if time.monotonic() > end_s:
-                raise OperatorError(f"topic {topic}: its end is not found within {WITHIN_S:g} s")
+                raise OperatorError(
+                    f"topic {topic}: no record behind offset {incoming.next_offsets[0]} within "
+                    f"{WITHIN_S:g} s, where one is expected; are its brokers well?"
+                )
 
 
 def _last_since(kafka: Any, consumer: Any, at: Any) -> Any:
