@@ -1,7 +1,7 @@
 """Topics: made with the partitions a stream needs, and what stands at the end of each."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from typing import Any
 
 from onetape.connect.kafka.errors import Heard, client, error_of, load, may_pass, problem
@@ -138,7 +138,9 @@ def end_of(settings: Settings, topic: str) -> int:
         consumer.close()
 
 
-def records_behind(settings: Settings, topic: str, offset: int) -> Iterator[Taken | None]:
+def records_behind(
+    settings: Settings, topic: str, offset: int
+) -> Generator[Taken | None, None, None]:
     """The committed records of partition 0 from an offset on; None where there are no more now.
 
     It does not end by itself; if neither a record nor the end comes for long, it raises.

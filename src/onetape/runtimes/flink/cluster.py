@@ -14,6 +14,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -68,6 +69,7 @@ class LocalCluster:
     ) -> None:
         self.environment, self.folder, self.slots = environment, folder.resolve(), slots
         self.variables = environment.variables()
+        self._own = _alone_in(self.folder)
         self._lock, port = _rest_port()
         self.rest = Cluster(f"{HOST}:{port}")
         self._rpc_port = str(_free_port())
@@ -124,9 +126,9 @@ class LocalCluster:
                 died.append("taskmanager")
         return died
 
-    def newest_checkpoint(self) -> Path | None:
-        """The one that was completed last, of any job of this cluster."""
-        found = list(self.checkpoints.glob("*/chk-*/_metadata"))
+    def newest_checkpoint(self, jobs: Iterable[str]) -> Path | None:
+        """The one that was completed last of these jobs; the folder has those of earlier runs."""
+        found = [f for job in jobs for f in self.checkpoints.glob(f"{job}/chk-*/_metadata")]
         return max(found, key=lambda path: path.stat().st_mtime_ns).parent if found else None
 
     def stop(self) -> None:
@@ -143,6 +145,7 @@ class LocalCluster:
             _end_group(process)
         self.job_manager, self.task_managers = None, []
         self._lock.close()
+        self._own.close()
 
     def _is_there(self) -> bool:
         """Does our own JobManager answer, and not another that has the port?"""
@@ -263,6 +266,21 @@ def _end_group(process: subprocess.Popen[bytes]) -> None:
 
 def _yaml(value: str) -> str:
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _alone_in(folder: Path) -> IO[str]:
+    """Two clusters in one folder would write over each other's settings."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = open(folder / "lock", "a")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise OperatorError(
+            f"another Flink cluster of this machine works in {folder}; end it first, or give this "
+            "one another name (--name) or folder (--state)"
+        ) from None
+    return lock
 
 
 def _rest_port() -> tuple[IO[str], int]:

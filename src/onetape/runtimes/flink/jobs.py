@@ -71,6 +71,7 @@ class Running:
         self._environment, self._folder, self._local, self._say = environment, folder, local, say
         self._told_ms = 0
         self.job = submit(environment, folder, given)
+        self._jobs = [self.job]  # each goes on from a checkpoint of those before
 
     def look(self) -> str:
         """The job's state, in Flink's words. OperatorError: it failed, and why."""
@@ -121,9 +122,10 @@ class Running:
         if "jobmanager" not in died:
             return bool(died)
         local.wait_for_slots(tends=True)
-        newest = local.newest_checkpoint()
+        newest = local.newest_checkpoint(self._jobs)
         start = newest.as_uri() if newest else self.given.start
         self.job = submit(self._environment, self._folder, replace(self.given, start=start))
+        self._jobs.append(self.job)
         self._told_ms = 0
         self._say(f"the job goes on as {self.job}, from {start or 'its beginning'}")
         return True

@@ -127,7 +127,7 @@ def job_of(
     known = settings(args.kafka, args.kafka_options)
     as_java = java_properties(known.options)
     manifest = manifest_in(known, args.topic)
-    make_output(known, args.topic_out, manifest)
+    make_output(known, args.topic_out, manifest, begins=not args.start)
     return Job(
         cluster.address,
         name,

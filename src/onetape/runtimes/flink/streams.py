@@ -3,10 +3,10 @@
 import time
 from typing import Any
 
-from onetape.codecs.block import MANIFEST, json_of, read_header
+from onetape.codecs.block import MANIFEST, read_header, told_of
 from onetape.connect.kafka.settings import Settings
 from onetape.connect.kafka.subscriber import Subscriber
-from onetape.connect.kafka.topics import Admin
+from onetape.connect.kafka.topics import Admin, last_record
 from onetape.records import OperatorError
 
 MANIFEST_S = 5.0
@@ -28,10 +28,25 @@ def manifest_in(known: Settings, topic: str) -> dict[str, Any] | None:
                         f"topic {topic} does not begin with the manifest of a stream; a job reads "
                         "topics of blocks (onetape publish, docs/BLOCKS.md)"
                     )
-                return json_of(taken.value) if taken.offset == 0 else None
+                return told_of(taken.value) if taken.offset == 0 else None
     return None
 
 
-def make_output(known: Settings, topic: str, manifest: dict[str, Any] | None) -> None:
-    """The topic for rows is there, with a partition for each shard if it is new."""
-    Admin(known).make(topic, manifest["shards"] if manifest else 1, exact=False)
+def make_output(
+    known: Settings, topic: str, manifest: dict[str, Any] | None, *, begins: bool
+) -> None:
+    """The topic for rows is there, with a partition for each shard if it is new.
+
+    begins  the job starts from the beginning: OperatorError if rows are there, for they would come
+            twice
+    """
+    admin = Admin(known)
+    if admin.make(topic, manifest["shards"] if manifest else 1, exact=False) or not begins:
+        return
+    for partition in range(admin.partitions(topic)):
+        if last_record(known, topic, partition) is not None:
+            raise OperatorError(
+                f"topic {topic} holds records, and the job would begin anew: what is there would "
+                "come twice; go on with --from SAVEPOINT (or a checkpoint), or give another "
+                "--topic-out"
+            )
