@@ -28,7 +28,7 @@ BLOCKS = (4096, 256)
 
 
 def run(
-    messages: int = 5_000_000,
+    messages: int = 20_000_000,
     rounds: int = 3,
     price: float = PRICE_USD,
     only: str = "",

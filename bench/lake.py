@@ -29,8 +29,10 @@ from onetape.connect.lake import keep
 from onetape.connect.lake.runs import Unit
 from onetape.connect.lake.tape_table import TapeTable
 from onetape.engine.graph import Pipeline
-from onetape.runtimes import batch, lake_run, lake_write, standard
+from onetape.runtimes import batch, standard
 from onetape.runtimes.blocks import check_frames
+from onetape.runtimes.lake import run as lake_run
+from onetape.runtimes.lake import write as lake_write
 from onetape.runtimes.progress import Progress
 from onetape.sim import exchange
 

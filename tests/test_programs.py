@@ -18,8 +18,8 @@ from onetape.codecs.itch50.message import MESSAGE_CLASSES
 from onetape.codecs.itch50.spec import ALPHA, BY_LETTER
 from onetape.compiled import mode
 from onetape.market import TopOfBook
-from onetape.runtimes import run_twin
 from onetape.runtimes.load import load_pipeline
+from onetape.runtimes.run import twin as run_twin
 from onetape.sim.crypto import messages
 from onetape.sim.own_day import OwnDay
 from onetape.testing.engines import records_of

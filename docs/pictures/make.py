@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 from rich.console import Console
 
 from onetape.cli import main as onetape
-from onetape.runtimes import demo
-from onetape.runtimes.demo_view import View
+from onetape.runtimes.demo import command as demo
+from onetape.runtimes.demo.view import View
 
 OUT = Path(__file__).with_name("demo.svg")
 COLUMNS, LINES = 100, 30

@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from onetape.connect.frames.read import read
     from onetape.runtimes.here import run
     from onetape.runtimes.query.query import query
-    from onetape.runtimes.state_at import state_at
+    from onetape.runtimes.state.at import state_at
 
 __version__ = "0.1.0"
 
@@ -126,7 +126,7 @@ def __getattr__(name: str) -> Any:
 
         return run
     if name == "state_at":
-        from onetape.runtimes.state_at import state_at
+        from onetape.runtimes.state.at import state_at
 
         return state_at
     if name == "query":

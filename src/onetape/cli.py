@@ -32,25 +32,25 @@ What runs until somebody ends it (run --udp, listen, exchange, relay, top) is do
 # What it does, as `onetape --help` has it, and what adds its options. A command's module is only
 # imported when it is the one that runs; tests/test_cli.py holds the texts to those in the modules.
 COMMANDS = {
-    "doctor": ("what this machine can do, and what to mend", "runtimes.doctor:add_parser"),
-    "demo": ("a simulated exchange, live in the terminal", "runtimes.demo:add_parser"),
+    "doctor": ("what this machine can do, and what to mend", "runtimes.doctor.command:add_parser"),
+    "demo": ("a simulated exchange, live in the terminal", "runtimes.demo.command:add_parser"),
     "new": ("make a folder with a pipeline and its test", "runtimes.new:add_parser"),
     "replay": (
         "run the standard pipeline over a recorded file, leave Parquet behind",
         "runtimes.replay:add_parser",
     ),
-    "run": ("run a pipeline at the edge, on a tape", "runtimes.run:add_parser"),
+    "run": ("run a pipeline at the edge, on a tape", "runtimes.run.command:add_parser"),
     "lake": (
         "recorded input and outputs as Delta tables: write, ls, compact, retain, versions",
-        "runtimes.lake:add_parser",
+        "runtimes.lake.commands:add_parser",
     ),
     "batch": (
         "run a pipeline over days of a lake, on all cores, resumable",
-        "runtimes.batch_lake:add_parser",
+        "runtimes.lake.batch:add_parser",
     ),
     "backfill": (
         "compute days of a lake anew, show the differences, swap them in",
-        "runtimes.backfill:add_parser",
+        "runtimes.lake.backfill:add_parser",
     ),
     "deploy": ("put another version of a pipeline on a running node", "runtimes.deploy:add_parser"),
     "schema": (
@@ -69,7 +69,7 @@ COMMANDS = {
     "listen": ("print the rows that a running node sends", "runtimes.receive:add_parser"),
     "verify": (
         "check that every runtime gives the same answer on a tape",
-        "runtimes.verify:add_parser",
+        "runtimes.verify.command:add_parser",
     ),
     "explain": (
         "show a pipeline's graph, state, capacities and generated driver",
@@ -90,7 +90,7 @@ COMMANDS = {
     ),
     "state": (
         "show what a pipeline held at a moment of its tape: the book at 10:31:07.2",
-        "runtimes.state:add_parser",
+        "runtimes.state.command:add_parser",
     ),
     "checkpoints": (
         "list the checkpoints of a tape, and check them",

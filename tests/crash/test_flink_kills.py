@@ -62,16 +62,17 @@ class Killed:
         assert self.feeder.is_alive(), "the input is at its end: give it more, or kill less"
         ts_ns = time.time_ns()
         victim()
-        flink_job.run_until(
-            self.running,
-            lambda: self.committed.first_made_after(ts_ns, at[0]) is not None,
-            WITHIN_S,
-        )
-        seen = [
-            reader.first_made_after(ts_ns, n)
-            for reader, n in zip((self.all, self.committed), reversed(at))
-        ]
-        row_s, committed_s = ((one - ts_ns) / 1e9 for one in seen)
+
+        def seen():
+            """Either reader may be the one that has to look for another broker."""
+            found = [
+                reader.first_made_after(ts_ns, n)
+                for reader, n in zip((self.all, self.committed), reversed(at))
+            ]
+            return None if None in found else found
+
+        flink_job.run_until(self.running, lambda: seen() is not None, WITHIN_S)
+        row_s, committed_s = ((one - ts_ns) / 1e9 for one in seen())
         told = {"kind": kind, "row_s": round(row_s, 3), "committed_s": round(committed_s, 3)}
         print(json.dumps(told))
         if out := os.environ.get("ONETAPE_KILLS_OUT"):

@@ -34,7 +34,7 @@ pipeline = ot.Pipeline(top=feed.top_of_book(), trade=feed.trades())
 CHILD = """
 import sys
 from onetape.connect.lake import output_table, tape_table
-from onetape.runtimes import lake_run
+from onetape.runtimes.lake import run as lake_run
 
 tape_table.COMMIT_BYTES, output_table.COMMIT_ROWS = 20_000, 2_000
 from onetape.cli import main
@@ -103,7 +103,7 @@ def test_a_killed_writer_and_a_killed_batch_come_to_the_answer(files, whole, tmp
         assert times == sorted(whole[name].rows["ts_event_ns"].tolist()), f"seed {seed}: {name}"
         assert set(table["day"].to_pylist()) == {DAY}
     from onetape.connect.lake.runs import units_at
-    from onetape.runtimes.lake_run import joined_digest
+    from onetape.runtimes.lake.run import joined_digest
 
     units = [unit for _, unit in sorted(units_at(f"{out}/_runs").items())]
     assert {name: joined_digest(units, name) for name in whole} == whole.digests

@@ -23,7 +23,7 @@ from onetape.connect.itch_file import open_itch
 from onetape.engine.frames import frames_of
 from onetape.runtimes import batch
 from onetape.runtimes.progress import Progress
-from onetape.runtimes.run_file import CHUNK_BYTES, run_file
+from onetape.runtimes.run.file import CHUNK_BYTES, run_file
 from onetape.runtimes.standard import market_watch
 from onetape.sim.exchange import write_file
 from onetape.tape import checkpoint
@@ -38,7 +38,7 @@ import sys
 from pathlib import Path
 from onetape.connect.itch_file import open_itch
 from onetape.runtimes.progress import Progress
-from onetape.runtimes.run_file import CHUNK_BYTES, run_file
+from onetape.runtimes.run.file import CHUNK_BYTES, run_file
 from onetape.runtimes.standard import market_watch
 
 file = open_itch(sys.argv[1], chunk_bytes=CHUNK_BYTES)

@@ -7,8 +7,8 @@ import pytest
 
 from onetape.cli import main
 from onetape.compiled.frame import DATA
-from onetape.runtimes.doctor_disk import disk_checks
-from onetape.runtimes.doctor_finding import BETTER, OK
+from onetape.runtimes.doctor.disk import disk_checks
+from onetape.runtimes.doctor.finding import BETTER, OK
 from onetape.tape import checkpoint
 from onetape.tape.tape import Tape
 

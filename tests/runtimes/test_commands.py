@@ -315,7 +315,8 @@ def test_what_nobody_expected_is_one_line_and_all_of_it_with_traceback(monkeypat
     ],
 )
 def test_an_interrupt_says_what_is_left(tmp_path, monkeypatch, capsys, argv, is_begun, words):
-    from onetape.runtimes import explain, run
+    from onetape.runtimes import explain
+    from onetape.runtimes.run import command as run
 
     monkeypatch.chdir(tmp_path)
     if is_begun:

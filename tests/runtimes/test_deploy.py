@@ -17,8 +17,8 @@ from onetape.records.schemas import avro_schema
 from onetape.runtimes import code, deploy
 from onetape.runtimes.edge.control import Control, ask, facts_of
 from onetape.runtimes.edge.node import EdgeNode
-from onetape.runtimes.ending import follow_swaps
 from onetape.runtimes.manifest import write_result
+from onetape.runtimes.run.ending import follow_swaps
 
 
 @pytest.fixture

@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 
 from onetape import cli
-from onetape.runtimes import doctor, doctor_disk, doctor_machine, doctor_software
-from onetape.runtimes.doctor_finding import BETTER, MISSING, OK, Finding
+from onetape.runtimes.doctor import command as doctor
+from onetape.runtimes.doctor import disk as doctor_disk
+from onetape.runtimes.doctor import machine as doctor_machine
+from onetape.runtimes.doctor import software as doctor_software
+from onetape.runtimes.doctor.finding import BETTER, MISSING, OK, Finding
 
 ROOT = Path(__file__).resolve().parents[2]
 linux = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")

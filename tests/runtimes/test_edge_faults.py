@@ -12,9 +12,9 @@ import pytest
 from tests.runtimes.bad_network import MS, Day, Driver, Line, Server, mark, play, watch
 
 from onetape.records.market import GAP_FILLED, GAP_LOST, GAP_OPENED, STALE
-from onetape.runtimes import verify
 from onetape.runtimes.edge.node import EdgeNode
 from onetape.runtimes.manifest import write_result
+from onetape.runtimes.verify import command as verify
 from onetape.sim.venue.faults import Faults
 from onetape.sim.venue.packets import session_of
 

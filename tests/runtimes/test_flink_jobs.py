@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from datetime import date
 
 import pytest
 from tests import flink_job, servers
@@ -10,6 +11,7 @@ from tests.runtimes.test_flink_kept import version
 from tests.runtimes.test_worker import day, plain  # noqa: F401
 
 from onetape.records import OperatorError
+from onetape.runtimes import batch
 from onetape.runtimes.answer import Answer
 from onetape.runtimes.blocks import blocks_of
 from onetape.runtimes.code import Code
@@ -61,6 +63,27 @@ def test_a_recorded_file_gives_the_plain_answer(day, plain, mode, parallelism): 
     if parallelism == 1:
         assert answer.state_digests == {0: plain.state_digest}
     assert facts["losses"] == 0
+
+
+@pytest.mark.parametrize(
+    ("file", "mode", "parallelism"),
+    [
+        ("itch/ex20101224.TEST_ITCH_50", "thread", 1),
+        ("itch/nasdaq_day_prefix_1000msgs.itch", "process", 2),
+    ],
+)
+def test_a_day_of_a_venue_gives_the_plain_answer(data_file, file, mode, parallelism):
+    flink_job.environment()
+    pipeline = STANDARD.pipeline()
+    pipeline.code = STANDARD
+    inputs = inputs_of(pipeline, data_file(file), date(2010, 12, 24))
+    plain = batch.run(  # noqa: F811
+        batch.make_engine(pipeline, inputs.framing, inputs.midnight_ns), inputs.runs()
+    )
+    answer, _ = run_recorded(pipeline, inputs, parallelism=parallelism, mode=mode, events=256)
+    assert answer.is_complete
+    assert answer.events == plain.counts.events > 500
+    assert answer.digests == plain.digests
 
 
 def test_across_a_rescale_through_a_savepoint_nothing_is_lost(

@@ -15,8 +15,8 @@ from onetape.connect.lake import store
 from onetape.connect.lake.runs import units_at
 from onetape.connect.lake.tape_table import TapeTable
 from onetape.records import OperatorError
-from onetape.runtimes import lake_run
-from onetape.runtimes.lake_run import prepare
+from onetape.runtimes.lake import run as lake_run
+from onetape.runtimes.lake.run import prepare
 from onetape.runtimes.load import load_pipeline
 from onetape.runtimes.progress import Progress
 from onetape.sim import write_file

@@ -19,7 +19,7 @@ from onetape.runtimes.edge import live
 from onetape.runtimes.edge.network import Network
 from onetape.runtimes.edge.node import EdgeNode
 from onetape.runtimes.listen import Requests, gaps_text
-from onetape.runtimes.run_options import check_tape
+from onetape.runtimes.run.options import check_tape
 from onetape.runtimes.top import state_of
 
 DEADLINE_S = 240.0  # a busy machine may compile so long

@@ -12,7 +12,7 @@ from onetape import c
 from onetape import market as mk
 from onetape.cli import main
 from onetape.records import DeclarationError
-from onetape.runtimes.verify import verify
+from onetape.runtimes.verify.command import verify
 from onetape.sim import write_file
 from onetape.surveillance import burst_cancel
 

@@ -19,7 +19,7 @@ from onetape import market as mk
 from onetape.records import UNSET, OperatorError, block_of
 from onetape.records.market import Bar
 from onetape.runtimes.results import Table
-from onetape.runtimes.verify import verify
+from onetape.runtimes.verify.command import verify
 
 MINUTE = 60 * 10**9
 I64 = st.integers(-(2**62), 2**62) | st.just(UNSET)
@@ -215,7 +215,7 @@ def test_a_run_of_tables_that_was_interrupted_goes_on(tmp_path):
     from onetape.runtimes.inputs import tables_of
     from onetape.runtimes.load import load_pipeline
     from onetape.runtimes.progress import Progress
-    from onetape.runtimes.run_tables import run_tables
+    from onetape.runtimes.run.tables import run_tables
 
     write_day(tmp_path)
     program = tmp_path / "program.py"

@@ -26,9 +26,9 @@ from onetape.runtimes.blocks import blocks_of
 from onetape.runtimes.inputs import inputs_of
 from onetape.runtimes.progress import Progress
 from onetape.runtimes.publish import publish
-from onetape.runtimes.run_kafka import Topics, run_kafka
+from onetape.runtimes.run.kafka import Topics, run_kafka
+from onetape.runtimes.run.topic_outlet import group_of
 from onetape.runtimes.standard import market_watch
-from onetape.runtimes.topic_outlet import group_of
 from onetape.sim.exchange import TRADING_DATE, write_file
 
 ROOT = Path(__file__).resolve().parents[2]

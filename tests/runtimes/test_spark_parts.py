@@ -13,7 +13,7 @@ import pytest
 from onetape import cli
 from onetape.codecs.block import BlockError, read_header
 from onetape.records import OperatorError
-from onetape.runtimes import batch, environments, verify_runtimes
+from onetape.runtimes import batch, environments
 from onetape.runtimes.answer import Answer
 from onetape.runtimes.blocks import blocks_of
 from onetape.runtimes.code import Code
@@ -23,7 +23,8 @@ from onetape.runtimes.spark.adapter import COLUMNS, ENDED, MARKS, ROWS, STATE, W
 from onetape.runtimes.spark.job import said
 from onetape.runtimes.spark.made import blocks_in, made_in
 from onetape.runtimes.standard import market_watch
-from onetape.runtimes.verify_ways import Ran
+from onetape.runtimes.verify import runtimes as verify_runtimes
+from onetape.runtimes.verify.ways import Ran
 from onetape.sim.exchange import write_file
 
 STANDARD = Code("standard").text()

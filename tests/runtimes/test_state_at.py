@@ -29,7 +29,7 @@ from onetape.runtimes.course import Course
 from onetape.runtimes.edge.follower import Follower
 from onetape.runtimes.load import load_pipeline
 from onetape.runtimes.manifest import manifest_of
-from onetape.runtimes.state_tables import tables_of
+from onetape.runtimes.state.tables import tables_of
 from onetape.sim.exchange import write_file
 from onetape.sim.own_day import OwnDay
 from onetape.tape import checkpoint

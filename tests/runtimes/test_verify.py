@@ -5,7 +5,7 @@ import pytest
 
 import onetape as ot
 from onetape.runtimes.edge.node import EdgeNode
-from onetape.runtimes.verify import PLAIN_PYTHON_BYTES, verify
+from onetape.runtimes.verify.command import PLAIN_PYTHON_BYTES, verify
 
 
 @ot.record

@@ -15,7 +15,7 @@ from onetape.engine.engine import Engine
 from onetape.engine.frames import Run, frames_of, packed
 from onetape.engine.graph import Node, Pipeline, Source
 from onetape.records import OperatorError
-from onetape.runtimes.tables_first import TablesFirst, items_first, one_feed
+from onetape.runtimes.run.tables_first import TablesFirst, items_first, one_feed
 from onetape.runtimes.twin import Twin, check_no_venue
 from onetape.tape.layout import read_facts
 from onetape.tape.reader import read_segments

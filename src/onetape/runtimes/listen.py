@@ -19,10 +19,10 @@ from onetape.runtimes.edge.control import Control
 from onetape.runtimes.edge.hiccup import HiccupMeter
 from onetape.runtimes.edge.network import ASKED, Network
 from onetape.runtimes.edge.node import EdgeNode
-from onetape.runtimes.ending import follow_swaps
 from onetape.runtimes.manifest import write_result
 from onetape.runtimes.progress import Progress
-from onetape.runtimes.tables_first import begin_with, items_first
+from onetape.runtimes.run.ending import follow_swaps
+from onetape.runtimes.run.tables_first import begin_with, items_first
 
 EVERY_S = 1.0  # between snapshots
 PAUSE_S, IDLE_PAUSE_S = 0.02, 0.1  # between drains; a ring takes 650 000 rows a second meanwhile

@@ -19,7 +19,7 @@ from onetape.runtimes.blocks import EVENTS, blocks_of, blocks_of_tape
 from onetape.runtimes.inputs import inputs_of
 from onetape.runtimes.load import load_pipeline
 from onetape.runtimes.replay import parse_date
-from onetape.runtimes.run_options import given
+from onetape.runtimes.run.options import given
 
 DESCRIPTION = "Streams of NATS JetStream that hold blocks: of an input, or of what was made of one."
 EXAMPLES = """\

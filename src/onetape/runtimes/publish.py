@@ -25,7 +25,7 @@ from onetape.runtimes.inputs import inputs_of
 from onetape.runtimes.load import load_pipeline
 from onetape.runtimes.progress import Progress
 from onetape.runtimes.replay import parse_date
-from onetape.runtimes.run_options import given
+from onetape.runtimes.run.options import given
 
 DESCRIPTION = """\
 Write a recorded input into a topic as blocks: a file, or the tape of a run. The topic is made with

@@ -9,7 +9,7 @@ from onetape.compiled import cache
 from onetape.connect.itch_file import open_itch
 from onetape.engine.frames import Run, frames_of, packed
 from onetape.engine.graph import Pipeline
-from onetape.runtimes.tables_first import items_first, one_feed
+from onetape.runtimes.run.tables_first import items_first, one_feed
 from onetape.runtimes.twin import Twin
 from onetape.sim.exchange import write_file
 from onetape.tape.layout import read_facts

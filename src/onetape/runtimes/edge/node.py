@@ -48,7 +48,7 @@ from onetape.runtimes.edge.lines import Line, new_clocks, new_intake
 from onetape.runtimes.edge.outlet import last_sent, send_again
 from onetape.runtimes.edge.uploader import Uploader
 from onetape.runtimes.manifest import code_of, manifest_of
-from onetape.runtimes.same_run import made_by_another
+from onetape.runtimes.run.same import made_by_another
 from onetape.tape import checkpoint_keep
 from onetape.tape.checkpoint_keep import Retention
 from onetape.tape.layout import read_facts

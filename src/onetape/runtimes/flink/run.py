@@ -24,7 +24,7 @@ from onetape.runtimes.flink.streams import make_output, manifest_in
 from onetape.runtimes.flink.submit import Job
 from onetape.runtimes.inputs import inputs_of
 from onetape.runtimes.progress import Progress
-from onetape.runtimes.run_options import given
+from onetape.runtimes.run.options import given
 from onetape.runtimes.settings import load_with_settings
 
 SHOW_S = 1.0

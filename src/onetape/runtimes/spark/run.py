@@ -23,7 +23,7 @@ from onetape.runtimes.delivery import Delivery
 from onetape.runtimes.inputs import has_tables, inputs_of
 from onetape.runtimes.manifest import write_result
 from onetape.runtimes.progress import Progress
-from onetape.runtimes.run_options import given
+from onetape.runtimes.run.options import given
 from onetape.runtimes.settings import load_with_settings
 from onetape.runtimes.spark import tables
 from onetape.runtimes.spark.made import Made, Rows, made_in

@@ -1,0 +1,1 @@
+"""`onetape demo`: an exchange and a node, live in the terminal."""

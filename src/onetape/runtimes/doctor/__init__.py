@@ -1,0 +1,1 @@
+"""`onetape doctor`: what this machine can do, a file for each part of it."""

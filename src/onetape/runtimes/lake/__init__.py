@@ -1,0 +1,1 @@
+"""Days of a lake: written, run over on all cores, computed anew."""

@@ -1,0 +1,1 @@
+"""State as it was at any offset or time, as tables."""

@@ -1,0 +1,1 @@
+"""`onetape verify`: the same answer, whichever way it is run."""
