@@ -18,10 +18,10 @@ from onetape.connect.kafka.publisher import Publisher, Reached
 from onetape.connect.kafka.subscriber import Taken
 from onetape.engine.layout import ORIGIN
 from onetape.records import IntegrityError, OperatorError, empty_block
-from onetape.runtimes import topic_direct, topic_outlet
 from onetape.runtimes.answer import Answer
-from onetape.runtimes.topic_direct import DirectOutlet
-from onetape.runtimes.topic_outlet import TopicOutlet
+from onetape.runtimes.run import topic_direct, topic_outlet
+from onetape.runtimes.run.topic_direct import DirectOutlet
+from onetape.runtimes.run.topic_outlet import TopicOutlet
 
 ROWS, SEEDS, BLOCK_ROWS = 60, 150, 3
 MS = 1_000_000
