@@ -10,14 +10,17 @@ from tests import flink_job, servers
 from tests.runtimes.test_flink_kept import version
 from tests.runtimes.test_worker import day, plain  # noqa: F401
 
+from onetape.connect.kafka.settings import settings
 from onetape.records import OperatorError
 from onetape.runtimes import batch
 from onetape.runtimes.answer import Answer
 from onetape.runtimes.blocks import blocks_of
 from onetape.runtimes.code import Code
+from onetape.runtimes.consume import taken
 from onetape.runtimes.flink.recorded import run_recorded
 from onetape.runtimes.inputs import inputs_of
 from onetape.runtimes.load import load_pipeline
+from onetape.runtimes.publish import publish
 
 pytestmark = pytest.mark.slow
 STANDARD = Code("standard")
@@ -223,3 +226,26 @@ def test_the_command_prints_the_digests(day, plain):  # noqa: F811
     facts = json.loads(done.stdout)
     assert facts["digests"] == plain.digests
     assert facts["messages"] == plain.counts.events
+
+
+def test_the_command_ends_when_all_shards_have(day, plain, tmp_path, server):  # noqa: F811
+    flink_job.environment(kafka=True)
+    blocks = blocks_of(STANDARD.pipeline(), inputs_of(STANDARD.pipeline(), day), shards=2)
+    publish(blocks, settings(server.address), "day", 2)
+    command = [sys.executable, "-m", "onetape.cli", "run", "standard", "--on", "flink", "--json"]
+    topics = ["--kafka", server.address, "--topic", "day", "--topic-out", "rows"]
+    done = subprocess.run(
+        [*command, *topics, "--state", str(tmp_path / "state")],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "all 2 shards of day have ended; to go on: " in done.stderr
+    assert json.loads(done.stdout)["counters"]["events"] == plain.counts.events
+    answer = Answer(STANDARD.pipeline())
+    for _ in taken(settings(server.address), "rows", answer, to_end=True):
+        pass
+    assert answer.is_complete
+    assert answer.digests == plain.digests

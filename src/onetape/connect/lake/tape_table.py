@@ -71,7 +71,7 @@ class TapeTable:
         if self.table is None:
             raise OperatorError(
                 f"{self.url} is no table of recorded input; make one with onetape lake write "
-                f"PIPELINE --file DAY --to {url}"
+                f"PIPELINE --file FILE --day YYYY-MM-DD --to {url}"
             )
 
     def streams(self) -> dict[tuple[date, int], Stream]:

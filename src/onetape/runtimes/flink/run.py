@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import sys
+import threading
 import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 from onetape.connect.kafka.settings import settings
 from onetape.engine.graph import Pipeline
+from onetape.native.interrupts import noting_interrupts
 from onetape.records import OperatorError
 from onetape.runtimes.blocks import EVENTS
 from onetape.runtimes.flink.cluster import LocalCluster
@@ -97,16 +99,21 @@ def _run_topics(pipeline: Pipeline, args: argparse.Namespace) -> int:
             f"status {name} --cluster {cluster.address}",
             file=sys.stderr,
         )
-        try:
-            facts = _attend(running, Progress(quiet=args.json))
-        except KeyboardInterrupt:
+        shards = job.manifest["shards"] if job.manifest else 0
+        with noting_interrupts() as asked:
+            facts = _attend(running, Progress(quiet=args.json), shards, asked)
+        if not facts["finished"]:
+            why = f"all {shards} shards of {args.topic} have ended"
+            if asked.is_set():
+                why = "stopped, nothing is lost"
             if local is None:
-                print(f"onetape: job {name} runs on at {cluster.address}", file=sys.stderr)
-                return 0
-            saved = running.stop()
-            facts = _facts(running) | {"savepoint": saved}
-            again = f"onetape run {args.pipeline} ... --from {saved}"
-            print(f"onetape: stopped, nothing is lost; go on: {again}", file=sys.stderr)
+                said = "" if asked.is_set() else f"{why}; "
+                print(f"onetape: {said}job {name} runs on at {cluster.address}", file=sys.stderr)
+            else:
+                saved = running.stop()
+                facts |= {"savepoint": saved}
+                again = f"onetape run {args.pipeline} ... --from {saved}"
+                print(f"onetape: {why}; to go on: {again}", file=sys.stderr)
         if args.json:
             print(json.dumps(facts))
         else:
@@ -148,18 +155,27 @@ def job_of(
     )
 
 
-def _attend(running: Running, progress: Progress) -> dict[str, Any]:
-    """Until the job ends by itself, or Ctrl-C; a line of progress a second."""
+def _attend(
+    running: Running, progress: Progress, shards: int, asked: threading.Event
+) -> dict[str, Any]:
+    """Until all shards have ended, the job ends by itself, or Ctrl-C; a line of progress a second.
+
+    shards  of the stream; 0: not known, as its topic was empty at the beginning
+    """
     shown_s = 0.0
     facts = _facts(running)
-    while running.look() != "FINISHED":
+    while not asked.is_set():
+        if running.look() == "FINISHED":
+            return facts | {"finished": True}
+        if 0 < shards <= facts["counters"].get("shards_ended", 0):
+            break
         if time.monotonic() - shown_s > SHOW_S:
             shown_s = time.monotonic()
             with suppress(OperatorError):
                 facts = _facts(running)
             progress.update(0, 0, int(facts["counters"].get("events", 0)), "events")
         time.sleep(LOOK_S)
-    return facts
+    return _facts(running) | {"finished": False}
 
 
 def _facts(running: Running) -> dict[str, Any]:

@@ -51,7 +51,9 @@ def add_parser(subparsers: Any) -> None:
     given.add_argument("--file", type=Path, metavar="FILE", help="a recorded file of ITCH 5.0")
     given.add_argument("--from-tape", type=Path, metavar="DIR", help="a tape that a run made")
     writes.add_argument("--to", required=True, metavar="URL", help="the lake")
-    writes.add_argument("--day", type=parse_date, metavar="YYYY-MM-DD", help="trading date")
+    writes.add_argument(
+        "--day", "--date", type=parse_date, metavar="YYYY-MM-DD", help="trading date"
+    )
     writes.add_argument(
         "--shards", type=parse_count, default=1, metavar="N", help="streams by instrument (ITCH)"
     )
