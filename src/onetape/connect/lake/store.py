@@ -25,6 +25,9 @@ from onetape.records import OperatorError
 DAY = "day"
 ALL = ""  # the predicate of all rows
 AUDIT_DAYS = 1827  # five years, where nobody says how long: nothing is lost in silence
+COMMIT_RETRIES = (
+    100  # of a version that others were quicker with: appends do not disturb each other
+)
 TRIES = 20
 COLOURS = re.compile(r"\x1b\[\d*m")
 
@@ -141,7 +144,9 @@ def write(
                 **how,
                 **about,
                 writer_properties=properties,
-                commit_properties=library.CommitProperties(app_transactions=transactions),
+                commit_properties=library.CommitProperties(
+                    app_transactions=transactions, max_commit_retries=COMMIT_RETRIES
+                ),
             )
         except library.exceptions.CommitFailedError as why:
             if "oncurrent" not in str(why):
@@ -155,7 +160,10 @@ def remove(table: Any, which: str, marks: Mapping[str, int]) -> None:
     transactions = [library.Transaction(name, number) for name, number in marks.items()]
     with heard(f"{table.table_uri} cannot be written"):
         table.delete(
-            which, commit_properties=library.CommitProperties(app_transactions=transactions)
+            which,
+            commit_properties=library.CommitProperties(
+                app_transactions=transactions, max_commit_retries=COMMIT_RETRIES
+            ),
         )
 
 
