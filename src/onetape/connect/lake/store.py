@@ -25,9 +25,7 @@ from onetape.records import OperatorError
 DAY = "day"
 ALL = ""  # the predicate of all rows
 AUDIT_DAYS = 1827  # five years, where nobody says how long: nothing is lost in silence
-COMMIT_RETRIES = (
-    100  # of a version that others were quicker with: appends do not disturb each other
-)
+COMMIT_RETRIES = 100  # of an append, when others were quicker with that version
 TRIES = 20
 COLOURS = re.compile(r"\x1b\[\d*m")
 
