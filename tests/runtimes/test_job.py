@@ -84,6 +84,11 @@ def test_the_wait_doubles_up_to_an_hour():
     assert [job.backoff_s(n) for n in (1, 2, 3, 20)] == [30, 60, 120, 3600]
 
 
+def test_a_signal_without_a_name_is_told_by_its_number():
+    assert run(sh="kill -40 $$") == 128 + 40
+    assert last()["said"] == "killed by signal 40"
+
+
 def test_it_exits_as_the_command_did_and_is_not_done(capsys):
     assert run("--retries", "1", "--backoff", "1ms", sh="exit 3") == 3
     assert (last()["state"], last()["exit_code"], last()["attempts"]) == ("failed", 3, 2)

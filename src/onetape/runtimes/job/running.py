@@ -71,7 +71,7 @@ class Execution:
                     break
             os.fsync(out.fileno())
         if self._stopped_by:
-            name = signal.Signals(self._stopped_by).name
+            name = _name(self._stopped_by)
             outcome.state, outcome.exit_code = "stopped", 128 + self._stopped_by
             outcome.said = f"stopped by {name}"
         return outcome
@@ -130,7 +130,7 @@ class Execution:
         if is_late:
             return "timeout", TIMED_OUT, f"not done within {job.timeout}"
         if code < 0:
-            return "failed", 128 - code, f"killed by {signal.Signals(-code).name}"
+            return "failed", 128 - code, f"killed by {_name(-code)}"
         return ("done", 0, "") if code == 0 else ("failed", code, f"exit status {code}")
 
     def _look(self) -> int | None:
@@ -188,6 +188,14 @@ class Execution:
             self.shown.flush()
         except OSError:  # nobody reads any more; the job goes on
             self.shown = None
+
+
+def _name(number: int) -> str:
+    """Of a signal; those between SIGRTMIN and SIGRTMAX have none."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def _ending_with_us() -> Any:
