@@ -256,6 +256,7 @@ def _options(args: argparse.Namespace, name: str) -> dict[str, Any]:
         "rate": args.rate,
         "price": args.price,
         "only": args.only,
+        "messages": args.messages,
     }
     if args.commit_every is not None:
         given["commit_every_ns"] = int(args.commit_every * 1e6)
@@ -264,8 +265,8 @@ def _options(args: argparse.Namespace, name: str) -> dict[str, Any]:
         "soak": {"wait", "seconds"},
         "checkpoint": {"sizes", "seconds"},
         "swap": {"rate", "wait", "swaps"},
-        "kafka": {"rate"},
-        "cluster": {"price", "only"},
+        "kafka": {"rate", "messages"},
+        "cluster": {"price", "only", "messages"},
     }
     takes = of.get(name, set())
     return {key: given[key] for key in takes if given[key] is not None}

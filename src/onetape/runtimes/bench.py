@@ -46,6 +46,9 @@ def add_parser(subparsers: Any) -> None:
         "--price", type=float, metavar="USD", help="of cluster: what a core costs an hour"
     )
     parser.add_argument("--only", metavar="WAY,WAY", help="of cluster: only these")
+    parser.add_argument(
+        "--messages", type=int, metavar="N", help="of cluster, kafka: the simulated day"
+    )
     parser.set_defaults(run=run)
 
 
