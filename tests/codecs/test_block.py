@@ -16,6 +16,7 @@ from onetape.codecs.block import (
     HEADER_BYTES,
     MANIFEST,
     NAME_BYTES,
+    ROWS,
     BlockError,
     Header,
     decode,
@@ -26,6 +27,7 @@ from onetape.codecs.block import (
     stamped,
     told_of,
 )
+from onetape.codecs.shuffle import apart, together
 from onetape.records import OperatorError
 
 I64 = st.integers(-(2**63), 2**63 - 1)
@@ -115,6 +117,34 @@ def test_it_compresses():
     sizes = {codec: len(encode(Header(FRAMES, codec=codec), rows)) for codec in CODECS}
     assert sizes["none"] == len(rows) + HEADER_BYTES
     assert max(sizes["lz4"], sizes["zstd"]) < sizes["none"] // 2
+
+
+@given(st.integers(1, 50), st.integers(1, 30), st.integers(0, 9), st.randoms())
+def test_rows_whose_bytes_were_put_apart_come_back(count, row_bytes, more, rng):
+    rows, rest = rng.randbytes(count * row_bytes), rng.randbytes(count * more)
+    stored = apart([rows, rest] if more else [rows], count)
+    naive = [x[k::width] for x, width in ((rows, row_bytes), (rest, more)) for k in range(width)]
+    assert stored.tobytes() == b"".join(naive)
+    assert together(stored, count, row_bytes).tobytes() == rows + rest
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_block_of_rows_has_them_shuffled_where_that_helps(codec):
+    rows = np.arange(4096, dtype="<i8").repeat(4).tobytes()
+    header = Header(ROWS, count=4096, codec=codec, row_bytes=32)
+    block = encode(header, rows, rows[:4096])
+    told, payload = decode(block)
+    assert payload.tobytes() == rows + rows[:4096]
+    assert told.row_bytes == (0 if codec == "none" else 32)
+    assert codec == "none" or len(block) < len(encode(replace(header, row_bytes=0), rows)) // 2
+
+
+@pytest.mark.parametrize(("count", "row_bytes"), [(0, 8), (7, 8), (8, 14), (105, 1), (8, 65_535)])
+def test_rows_that_the_block_does_not_hold_are_refused(count, row_bytes):
+    block = bytearray(encode(Header(ROWS, count=8, codec="lz4", row_bytes=8), bytes(104)))
+    struct.pack_into("<HI", block, 10, row_bytes, count)
+    with pytest.raises(BlockError, match=f"{count} rows of {row_bytes} bytes, and holds 104"):
+        decode(stamped(bytes(block), 0))
 
 
 def test_a_stamp_changes_the_time_alone():

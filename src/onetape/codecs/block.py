@@ -6,10 +6,10 @@ whole or refused.
 
     byte  0  magic            "OTB1"
           4  kind             u8    MANIFEST, FRAMES, ROWS, END, WRITER
-          5  codec            u8    of the payload: none, lz4, zstd
+          5  codec            u8    of the payload: none, lz4, zstd; +128: its rows are shuffled
           6  shard            u16   of `shards`: a stream each
           8  shards           u16
-         10  reserved         u16
+         10  row_bytes        u16   where they are: of a row, without what caused it; else 0
          12  count            u32   events or rows in it; frames, where events are not counted
          16  ordinal          u64   0, 1, 2 ... in its stream: a reader sees what is lost or doubled
          24  schema_id        u64   of the record of ROWS; else 0
@@ -39,6 +39,7 @@ from typing import Any
 
 import numpy as np
 
+from onetape.codecs.shuffle import apart, together
 from onetape.codecs.stored_size import UNKNOWN, lz4_size, zstd_size
 from onetape.compiled.crc32c import crc32c
 from onetape.records import UNSET, OperatorError, PeerError
@@ -49,6 +50,8 @@ NAME_BYTES = 32
 MANIFEST, FRAMES, ROWS, END, WRITER = 1, 2, 3, 4, 5
 KINDS = {MANIFEST: "manifest", FRAMES: "frames", ROWS: "rows", END: "end", WRITER: "writer"}
 CODECS = ("none", "lz4", "zstd")
+SHUFFLED = 128
+ROW_MAX_BYTES = (1 << 16) - 1
 _SAID: dict[int, dict[str, type]] = {
     MANIFEST: {"framing": dict, "midnight_ns": int, "sources": list, "shards": int, "by": str},
     END: {"events": int, "blocks": dict, "state_digest": str},
@@ -82,6 +85,7 @@ class Header:
     codec: str = "none"
     size_bytes: int = 0
     writer: int = 0
+    row_bytes: int = 0
 
     @property
     def place(self) -> str:
@@ -93,7 +97,8 @@ class Header:
 def encode(header: Header, *payload: Any) -> bytes:
     """The bytes of a block; `size_bytes` is set here.
 
-    payload  one behind the other: contiguous arrays, or bytes
+    payload  one behind the other: contiguous arrays, or bytes. With `row_bytes` and a codec they
+             are shuffled (`codecs/shuffle.py`): each is of `count` rows, the first of so many bytes
     """
     parts = [memoryview(part).cast("B") for part in payload if len(part)]
     size = sum(map(len, parts))
@@ -107,8 +112,13 @@ def encode(header: Header, *payload: Any) -> bytes:
     name = header.name.encode()
     if len(name) > NAME_BYTES:
         raise OperatorError(f"output {header.name!r}: its name has more than {NAME_BYTES} bytes")
-    stored = np.frombuffer(parts[0] if len(parts) == 1 else b"".join(parts), np.uint8)
-    if header.codec != "none" and size:
+    is_packed = header.codec != "none" and size > 0
+    is_shuffled = is_packed and 0 < header.row_bytes <= ROW_MAX_BYTES
+    if is_shuffled:
+        stored = apart(parts, header.count)
+    else:
+        stored = np.frombuffer(parts[0] if len(parts) == 1 else b"".join(parts), np.uint8)
+    if is_packed:
         stored = np.frombuffer(_codec(header.codec).compress(stored), np.uint8)
     head = np.zeros(HEADER_BYTES, np.uint8)
     _HEADER.pack_into(
@@ -116,10 +126,10 @@ def encode(header: Header, *payload: Any) -> bytes:
         0,
         _MAGIC,
         header.kind,
-        CODECS.index(header.codec),
+        CODECS.index(header.codec) | (SHUFFLED if is_shuffled else 0),
         header.shard,
         header.shards,
-        0,
+        header.row_bytes if is_shuffled else 0,
         header.count,
         header.ordinal,
         header.schema_id,
@@ -143,8 +153,9 @@ def read_header(block: Any) -> Header:
         raise BlockError(
             f"a record of {len(block)} bytes is no block: it has {HEADER_BYTES} or more"
         )
-    magic, kind, codec, shard, shards, _, count, *rest = _HEADER.unpack_from(block)
+    magic, kind, packed, shard, shards, row_bytes, count, *rest = _HEADER.unpack_from(block)
     ordinal, schema_id, first, last, min_ts, max_ts, made, size, _, name, writer = rest
+    codec = packed & ~SHUFFLED
     if magic != _MAGIC or kind not in KINDS or codec >= len(CODECS) or shard >= shards:
         raise BlockError(
             f"a record begins with {bytes(block[:12]).hex(' ')}, and a block with {_MAGIC!r}, its "
@@ -166,6 +177,7 @@ def read_header(block: Any) -> Header:
         codec=CODECS[codec],
         size_bytes=size,
         writer=writer,
+        row_bytes=row_bytes if packed & SHUFFLED else 0,
     )
 
 
@@ -180,7 +192,8 @@ def decode(block: Any) -> tuple[Header, Any]:
     if header.size_bytes > PAYLOAD_MAX_BYTES:
         raise BlockError(f"{header.place} says it holds {header.size_bytes} bytes: too many")
     if header.codec != "none" and header.size_bytes:
-        return header, _decompressed(header, stored)
+        payload = _decompressed(header, stored)
+        return header, _together(header, payload) if header.row_bytes else _writable(payload)
     if len(stored) != header.size_bytes:
         raise BlockError(f"{header.place} has {len(stored)} bytes, and says {header.size_bytes}")
     return header, stored.copy()  # where it begins in the block, it is not aligned
@@ -253,4 +266,14 @@ def _decompressed(header: Header, stored: Any) -> Any:
         made = _codec(header.codec).decompress(stored, size)
     except (OSError, ValueError) as why:
         raise BlockError(f"{header.place} cannot be decompressed: {why}") from None
-    return _writable(np.frombuffer(made, np.uint8))
+    return np.frombuffer(made, np.uint8)
+
+
+def _together(header: Header, payload: Any) -> Any:
+    size, count = len(payload), header.count
+    if not count or size % count or size < count * header.row_bytes:
+        raise BlockError(
+            f"{header.place} says it holds {count} rows of {header.row_bytes} bytes, and holds "
+            f"{size} bytes"
+        )
+    return together(payload, count, header.row_bytes)

@@ -24,6 +24,7 @@ def encode_rows(header: Header, of: Any, rows: Any, origins: Any) -> bytes:
         kind=ROWS,
         count=len(rows),
         schema_id=schema_id(of),
+        row_bytes=of.dtype.itemsize,
         first_sequence=int(origins["sequence"][0]) if len(rows) else 0,
         last_sequence=int(origins["sequence"][-1]) if len(rows) else 0,
         min_ts_event_ns=UNSET if times is None else int(times.min()),
