@@ -4,6 +4,7 @@ Read the message of a failure as documentation: it says where, what, and what to
 """
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -252,3 +253,15 @@ def test_importing_onetape_loads_no_library_but_numpy():
         f"`import onetape` loads {done.stdout.strip()}, which costs up to a second; "
         f"find who with `python -X importtime -c 'import onetape'` and import it inside a function"
     )
+
+
+def test_rows_are_copied_with_their_padding():
+    """Digests and tapes hold it, and NumPy leaves it as the memory was before."""
+    forgetful = re.compile(r"\brows\w*(\[[^]]*\])?\.copy\(\)")
+    found = [
+        f"{path.relative_to(SRC)}:{number}"
+        for path in sorted(SRC.rglob("*.py"))
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if forgetful.search(line)
+    ]
+    assert not found, f"{', '.join(found)}: use `copied(rows)` of records/declare.py"

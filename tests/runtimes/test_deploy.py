@@ -18,7 +18,7 @@ from onetape.runtimes import code, deploy
 from onetape.runtimes.edge.control import Control, ask, facts_of
 from onetape.runtimes.edge.node import EdgeNode
 from onetape.runtimes.manifest import write_result
-from onetape.runtimes.run.ending import follow_swaps
+from onetape.runtimes.run.into_tape import follow_swaps
 
 
 @pytest.fixture

@@ -16,8 +16,10 @@ import onetape as ot
 from onetape.codecs.block import WRITER, Header, encode_json, read_header
 from onetape.connect.kafka.publisher import Publisher, Reached
 from onetape.connect.kafka.subscriber import Taken
+from onetape.engine.blocks import rows_of
 from onetape.engine.layout import ORIGIN
 from onetape.records import IntegrityError, OperatorError, empty_block
+from onetape.records.declare import raw_rows
 from onetape.runtimes.answer import Answer
 from onetape.runtimes.run import topic_direct, topic_outlet
 from onetape.runtimes.run.topic_direct import DirectOutlet
@@ -29,6 +31,7 @@ FACTS = {"messages": ROWS, "rows": {"trade": ROWS}, "late": 0, "bad_frames": 0, 
          "state_digest": "0" * 16}  # fmt: skip
 PIPELINE = ot.Pipeline(trade=ot.source("itch").trades())
 OF = PIPELINE.outputs["trade"].of
+PADDING = 55  # a byte of it that no field has
 
 
 class Killed(Exception):
@@ -322,6 +325,7 @@ def test_rows_behind_a_deploy_wait_until_the_tape_has_it(calm):
     broker, _ = calm
     node, durable = begun(broker), 0
     before = len(broker.records)
+    raw_rows(node.rows).view("u1").reshape(ROWS, -1)[:, PADDING] = 7
     planned = type("Planned", (), {"pipeline": PIPELINE, "driver": "new"})
 
     node.outlet.follow(planned)
@@ -335,6 +339,8 @@ def test_rows_behind_a_deploy_wait_until_the_tape_has_it(calm):
     node.outlet.tend(lambda: durable)
     node.client.flush()
     assert len(broker.records) == before + 4
+    written = b"".join(rows_of(one, OF)[1].tobytes() for one in broker.records[before:])
+    assert written == node.rows[: 4 * BLOCK_ROWS].tobytes()
     assert '"driver":"new"' in broker.note.note
 
 

@@ -22,6 +22,7 @@ import numpy as np
 
 from onetape.connect.arrow import arrow_table
 from onetape.records import OperatorError
+from onetape.records.declare import copied
 
 ROW_GROUP_ROWS = 1 << 18
 QUEUE_BLOCKS = 64
@@ -82,7 +83,7 @@ class ParquetSink:
     def write(self, name: str, rows: Any, symbols: Any) -> None:
         """Take a block of rows (copied); `symbols`: see `onetape.connect.arrow.symbol_at`."""
         self._symbols = symbols
-        self._kept[name].append(rows.copy())
+        self._kept[name].append(copied(rows))
         self._rows[name] += len(rows)
         if self._rows[name] >= ROW_GROUP_ROWS:
             self._flush(name)

@@ -24,6 +24,7 @@ from onetape.compiled.bits import mix, shift_right
 from onetape.compiled.index import COUNT, LIMIT, find, held_slots
 from onetape.compiled.kernel import kernel
 from onetape.engine.keyed import DIRECT, give_back, slot_known, slot_only
+from onetape.records.declare import raw_rows
 
 SPILLED, WANTED, IS_ABSENT, ABSENT = range(4)  # words of a node
 WORDS = 8
@@ -154,7 +155,8 @@ class Spill:
     def saved(self) -> tuple[Any, Any]:
         """All that is put away, as arrays."""
         found = [*self.chunks(), (np.zeros(0, np.int64), self.state[:0])]
-        return np.concatenate([k for k, _ in found]), np.concatenate([s for _, s in found])
+        states = np.concatenate([raw_rows(s) for _, s in found]).view(self.state.dtype)
+        return np.concatenate([k for k, _ in found]), states
 
     def put_back(self, keys: Any, states: Any) -> None:
         """The store has exactly these."""

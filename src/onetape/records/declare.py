@@ -138,6 +138,11 @@ def raw_rows(block: Any) -> Any:
     return block.view(np.dtype((np.void, block.dtype.itemsize)))
 
 
+def copied(block: Any) -> Any:
+    """A copy with the padding, where `copy` has whatever the memory held before."""
+    return raw_rows(block).copy().view(block.dtype)
+
+
 def block_of(of: Any, rows: list[Any]) -> Any:
     """A block from tuples or record instances, padding zeroed. O(rows), for tests and examples."""
     block = empty_block(of, len(rows))

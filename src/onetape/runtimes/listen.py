@@ -21,7 +21,7 @@ from onetape.runtimes.edge.network import ASKED, Network
 from onetape.runtimes.edge.node import EdgeNode
 from onetape.runtimes.manifest import write_result
 from onetape.runtimes.progress import Progress
-from onetape.runtimes.run.ending import follow_swaps
+from onetape.runtimes.run.into_tape import follow_swaps
 from onetape.runtimes.run.tables_first import begin_with, items_first
 
 EVERY_S = 1.0  # between snapshots

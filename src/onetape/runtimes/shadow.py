@@ -17,6 +17,7 @@ from onetape.compiled.frame import frame_bytes, frame_length, frame_offset
 from onetape.engine.engine import Engine
 from onetape.engine.frames import Run
 from onetape.records import OnetapeError, OperatorError
+from onetape.records.declare import raw_rows
 from onetape.runtimes.batch import set_midnight
 from onetape.runtimes.course import Course, Versions
 from onetape.runtimes.edge.follower import newest
@@ -147,11 +148,15 @@ def _until(folder: Path, first: int, stop: int) -> Iterator[Run]:
 
 def _rows(course: Course, buffer: Any, begin: int, end: int) -> dict[str, tuple[Any, Any]]:
     """{output: (rows, origins)} of some frames."""
-    found = defaultdict(list)
+    found, dtypes = defaultdict(list), {}
     for name, rows, origins in course.feed(buffer, begin, end):
-        found[name].append((rows.copy(), origins.copy()))
+        found[name].append((raw_rows(rows).copy(), origins.copy()))
+        dtypes[name] = rows.dtype
     empty: tuple[Any, Any] = (np.zeros(0), np.zeros(0))
-    joined = {n: tuple(map(np.concatenate, zip(*parts))) for n, parts in found.items()}
+    joined = {}
+    for name, parts in found.items():
+        rows, origins = map(np.concatenate, zip(*parts))
+        joined[name] = rows.view(dtypes[name]), origins
     return defaultdict(lambda: empty, joined)  # type: ignore[arg-type]
 
 

@@ -18,6 +18,7 @@ from onetape.engine.engine import Engine
 from onetape.engine.frames import FramePacker
 from onetape.engine.graph import Pipeline
 from onetape.engine.planner import Plan, plan
+from onetape.records.declare import copied
 from onetape.runtimes.batch import set_midnight
 
 ROWS = 1 << 10  # of an output ring, where nothing smaller is asked for
@@ -117,7 +118,7 @@ def answer(engine: Engine, runs: Iterable[list[bytes]], digest_in: str) -> Answe
     caused: dict[str, list[Any]] = {name: [] for name in engine.plan.outputs}
     for frames in runs:
         for name, rows, origins in feed(engine, frames):
-            found[name].append(rows.copy())
+            found[name].append(copied(rows))
             caused[name].append(origins.copy())
     with mode.running(digest_in):
         state = state_digest(engine)

@@ -25,7 +25,7 @@ from onetape.engine.graph import Pipeline, Source
 from onetape.engine.layout import EVENT_ROOT, FAR
 from onetape.engine.planner import plan
 from onetape.market.view import all_levels
-from onetape.records.declare import raw_rows
+from onetape.records.declare import copied, raw_rows
 
 BOOK_LEVELS = 10
 Levels = list[tuple[int, int, int]]  # price_ticks, qty_lots, orders_count; the best first
@@ -118,12 +118,12 @@ class Maker:
         for name, rows, origins in made:
             if name in self._names:
                 source = self._names[name].name
-                block = (raw_rows(rows).copy().view(rows.dtype), origins.copy())
+                block = copied(rows), origins.copy()
                 self._kept[source].append(block[0])
                 self._last[source] = block
         for name, rows, origins in made:
             if name == self._output:
-                for row, origin in zip(rows.copy(), origins.copy(), strict=True):
+                for row, origin in zip(copied(rows), origins.copy(), strict=True):
                     self._open(row, origin)
 
     def _open(self, row: Any, origin: Any) -> None:
@@ -191,7 +191,7 @@ class Maker:
             wanted &= rows["instrument_id"] == instrument
         elif "asset_id" in rows.dtype.names and (asset := told(case, "asset_id")) is not None:
             wanted &= rows["asset_id"] == asset
-        return np.ascontiguousarray(rows[wanted])
+        return raw_rows(rows)[wanted].view(rows.dtype)
 
     def instrument(self, case: Case, source: Source) -> int | None:
         """The case's instrument as a source numbers it; None: not known."""

@@ -12,7 +12,7 @@ import numpy as np
 from onetape.compiled.frame import DATA, END
 from onetape.connect.frames.read import Table
 from onetape.records import DeclarationError
-from onetape.records.declare import raw_rows
+from onetape.records.declare import copied
 
 FRAME_BYTES = 1 << 16
 
@@ -122,7 +122,7 @@ class _Head:
         """A copy of the rows up to `bound_ns`; the head moves behind them."""
         side: Literal["left", "right"] = "right" if closed else "left"
         count = int(np.searchsorted(self.block["ts_event_ns"], bound_ns, side))
-        rows = raw_rows(self.block[:count]).copy().view(self.block.dtype)
+        rows = copied(self.block[:count])
         self.block = self.block[count:]
         if not len(self.block):
             self._go_on()

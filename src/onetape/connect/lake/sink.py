@@ -15,6 +15,7 @@ from typing import Any
 from onetape.connect.lake.output_table import COMMIT_ROWS, OutputTable, RowsWriter
 from onetape.connect.sinks.taking import OpenableSink, Output, Taker
 from onetape.records import DeclarationError, OperatorError
+from onetape.records.declare import copied
 from onetape.tape.layout import read_facts
 
 EVERY_S = 5.0
@@ -68,7 +69,7 @@ class _Delta:
         if self._taken - self._handed > WAITING_MAX_ROWS:
             self._has_ended = True
             return
-        self._waiting.append((int(origins["tape_offset"].max()), rows.copy()))
+        self._waiting.append((int(origins["tape_offset"].max()), copied(rows)))
         self._taken += len(rows)
         if self._taken - self._handed >= COMMIT_ROWS:
             self._begin()

@@ -16,6 +16,7 @@ from onetape.connect.rows_receiver import RowsReceiver
 from onetape.connect.udp import multicast_works, parse_address
 from onetape.engine.digest import digests_of
 from onetape.records import OperatorError
+from onetape.records.declare import copied
 from onetape.records.market import OPEN
 from onetape.runtimes.demo.exchange import DemoExchange
 from onetape.runtimes.demo.view import View
@@ -208,7 +209,7 @@ class _Watch:
         for name, rows, origins in blocks:
             self._digests[name].update(rows, origins)
             if name == "alert":
-                self._alerts += list(rows.copy())
+                self._alerts += list(copied(rows))
             self.view.take(name, rows)
 
 

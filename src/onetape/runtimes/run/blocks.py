@@ -13,20 +13,13 @@ from typing import Any, Protocol
 
 from onetape.codecs.block import MANIFEST, json_of, read_header
 from onetape.connect.sinks.taking import OpenableSink
-from onetape.engine.digest import digests_of
 from onetape.engine.graph import Pipeline
 from onetape.records import OperatorError
-from onetape.runtimes.delivery import Delivery
-from onetape.runtimes.edge import live
 from onetape.runtimes.edge.block_feed import BlockFeed
-from onetape.runtimes.edge.control import Control
-from onetape.runtimes.edge.node import DRAIN_PAUSE_S, EdgeNode
-from onetape.runtimes.inputs import symbols_of, ticks_of
+from onetape.runtimes.edge.node import DRAIN_PAUSE_S
 from onetape.runtimes.progress import Progress
-from onetape.runtimes.run.ending import end_run, follow_swaps
-from onetape.tape.layout import read_facts
+from onetape.runtimes.run.into_tape import TapeRun, check_origin
 
-SNAPSHOT_S = 1.0
 WAIT_S = 0.002  # for blocks, while none is there
 
 
@@ -78,59 +71,37 @@ def run_blocks(
     block is damaged or missing; what came before is on the tape.
     """
     manifest = _manifest(pipeline, blocks)
-    if resume and (was := read_facts(str(tape)).manifest.get("origin")) != blocks.origin:
-        raise OperatorError(
-            f"{tape} was fed from {was}, this run from {blocks.origin}; go on with the same "
-            "stream, or give a new folder"
-        )
+    if resume:
+        check_origin(tape, blocks.origin, "stream")
     with ExitStack() as stack:
-        stack.callback(progress.close)
-        with progress.compiling():
-            node = EdgeNode(
-                pipeline,
-                tape,
-                framing=manifest["framing"],
-                midnight_ns=manifest["midnight_ns"],
-                origin=blocks.origin,
-                resume=resume,
-                **saving,
-            )
-        delivery = stack.enter_context(
-            Delivery(
-                pipeline,
-                out=out,
-                also=also,
-                symbols=symbols_of(node.engine),
-                ticks=ticks_of(pipeline),
-                durable=node.durable_offset,
-                folder=tape,
-            )
+        run = TapeRun(
+            stack,
+            pipeline,
+            tape,
+            progress=progress,
+            out=out,
+            also=also,
+            framing=manifest["framing"],
+            midnight_ns=manifest["midnight_ns"],
+            origin=blocks.origin,
+            resume=resume,
+            **saving,
         )
-        digests = digests_of(node.plan)
-
-        def take(rows: Iterable[Any]) -> None:
-            for name, made, origins in rows:
-                digests[name].update(made, origins)
-                delivery.take(name, made, origins)
-
-        follow_swaps(node, digests, delivery)
-        for line in node.recover(digests, delivery.take if delivery else None) if resume else []:
-            print(f"onetape: {line}", file=sys.stderr)
-        feed = BlockFeed(node)
+        if resume:
+            run.recover()
+        feed = BlockFeed(run.node)
         blocks.begin(feed.place.position, feed.place.next_ordinal)
-        stack.enter_context(node)
-        stack.enter_context(Control(node))
-        before, began_s = int(node.engine.run["events"][0]), time.perf_counter()
-        own: dict[str, Any] = {"messages_before": before}
+        run.begin()
+        own: dict[str, Any] = {}
         try:
-            _feed(node, feed, blocks, take, _Teller(blocks, delivery, progress), seconds)
+            _feed(run, feed, blocks, _Teller(blocks, run, progress), seconds)
         except KeyboardInterrupt:
             own["interrupted"] = True
-        facts = end_run(node, delivery, digests, take, began_s, own)
+        facts = run.end(own)
         if position := feed.settle():
             blocks.keep(position)
     facts |= {"blocks": feed.place.next_ordinal - 1, "is_over": feed.is_over}
-    facts["delivered"] = delivery.told()
+    facts["delivered"] = run.delivery.told()
     return facts
 
 
@@ -152,43 +123,36 @@ def _manifest(pipeline: Pipeline, blocks: Blocks) -> dict[str, Any]:
 
 
 def _feed(
-    node: EdgeNode,
-    feed: BlockFeed,
-    blocks: Blocks,
-    take: Callable[[Iterable[Any]], None],
-    teller: "_Teller",
-    seconds: float | None,
+    run: TapeRun, feed: BlockFeed, blocks: Blocks, teller: "_Teller", seconds: float | None
 ) -> None:
+    node = run.node
     end_s = time.perf_counter() + seconds if seconds is not None else float("inf")
     while not feed.is_over and time.perf_counter() < end_s:
         for position, block in blocks.read(WAIT_S):
             for source, kind, ts_recv_ns, payload in feed.frames(block):
                 while not node.push(payload, source=source, kind=kind, ts_recv_ns=ts_recv_ns):
-                    take(node.drain())
+                    run.take(node.drain())
                     time.sleep(DRAIN_PAUSE_S)
             feed.took(position)
-            take(node.drain())
-        take(node.drain())
+            run.take(node.drain())
+        run.take(node.drain())
         if position := feed.settle():
             blocks.keep(position)
-        teller.tell(node)
+        teller.tell()
 
 
 class _Teller:
     """What is said while it runs, once a second: for `onetape top`, the bar, and what is wrong."""
 
-    def __init__(self, blocks: Blocks, delivery: Delivery, progress: Progress) -> None:
-        self._blocks, self._delivery, self._progress = blocks, delivery, progress
-        self._told_s, self._said = 0.0, list[str]()
+    def __init__(self, blocks: Blocks, run: TapeRun, progress: Progress) -> None:
+        self._blocks, self._run, self._progress = blocks, run, progress
+        self._said = list[str]()
 
-    def tell(self, node: EdgeNode) -> None:
-        if time.perf_counter() - self._told_s < SNAPSHOT_S:
+    def tell(self) -> None:
+        if not self._run.tell():
             return
-        self._told_s = time.perf_counter()
-        live.write(node.folder, live.snapshot(node))
-        events = int(node.engine.run["events"][0])
-        self._progress.update(events, 0, events, "events")
-        said = [*filter(None, [self._blocks.trouble()]), *self._delivery.tend()]
+        self._progress.update(self._run.events, 0, self._run.events, "events")
+        said = [*filter(None, [self._blocks.trouble()]), *self._run.delivery.tend()]
         for line in said:
             if line not in self._said:
                 print(f"onetape: {line}", file=sys.stderr)

@@ -4,7 +4,6 @@ What is on the tape is what a replay reads. A run is resumed by making the frame
 tape has are passed over.
 """
 
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
@@ -13,20 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from onetape.connect.frames.merge import Item
-from onetape.engine.digest import digests_of
 from onetape.engine.graph import Pipeline
-from onetape.records import OperatorError
-from onetape.runtimes.delivery import Delivery
-from onetape.runtimes.edge import live
-from onetape.runtimes.edge.control import Control
-from onetape.runtimes.edge.node import DRAIN_PAUSE_S, EdgeNode
-from onetape.runtimes.inputs import symbols_of, ticks_of
+from onetape.runtimes.edge.node import DRAIN_PAUSE_S
 from onetape.runtimes.progress import Progress
-from onetape.runtimes.run.ending import end_run, follow_swaps
+from onetape.runtimes.run.into_tape import TapeRun, check_origin
 from onetape.runtimes.run.tables_first import not_on_tape
-from onetape.tape.layout import read_facts
 
-SNAPSHOT_S = 1.0
 Pace = Callable[[Iterable[Item]], Iterator[Item | None]]
 
 
@@ -70,73 +61,45 @@ def run_items(
 
     saving: how checkpoints are made, see `EdgeNode`.
     """
-    if resume and (was := read_facts(str(tape)).manifest.get("origin")) != brought.origin:
-        raise OperatorError(
-            f"{tape} was fed from {was}, this run from {brought.origin}; go on with the same "
-            "input, or give a new folder"
-        )
+    if resume:
+        check_origin(tape, brought.origin, "input")
     with ExitStack() as stack:
-        stack.callback(progress.close)
-        with progress.compiling():
-            node = EdgeNode(
-                pipeline,
-                tape,
-                framing=brought.framing,
-                midnight_ns=brought.midnight_ns,
-                origin=brought.origin,
-                resume=resume,
-                **saving,
-                sinks=sinks,
-            )
-        delivery = stack.enter_context(
-            Delivery(
-                pipeline,
-                out=out,
-                symbols=symbols_of(node.engine) if brought.names is None else brought.names,
-                ticks=ticks_of(pipeline),
-                durable=lambda: node.tape.durable_offset,
-                folder=tape,
-            )
+        run = TapeRun(
+            stack,
+            pipeline,
+            tape,
+            progress=progress,
+            out=out,
+            symbols=brought.names,
+            framing=brought.framing,
+            midnight_ns=brought.midnight_ns,
+            origin=brought.origin,
+            resume=resume,
+            sinks=sinks,
+            **saving,
         )
-        digests = digests_of(node.plan)
-
-        def take(blocks: Iterable[Any]) -> None:
-            for name, rows, origins in blocks:
-                digests[name].update(rows, origins)
-                delivery.take(name, rows, origins)
-
-        follow_swaps(node, digests, delivery)
+        node = run.node
         if resume:
-            _recover(node, brought, digests, delivery)
+            if run.delivery and brought.learns:
+                for _ in brought.items:  # the symbols of the rows that are made again
+                    pass
+            run.recover()
         items: Iterator[Item | None] = not_on_tape(node, brought.items)
         if brought.pace is not None:
             items = brought.pace(items)  # type: ignore[arg-type]
-        stack.enter_context(node)
-        stack.enter_context(Control(node))
-        began_s, events, told_s = time.perf_counter(), node.engine.run["events"], 0.0
+        run.begin()
         try:
             for item in items:
                 while item is None or not node.push(item[2], source=item[0], kind=item[1]):
-                    take(node.drain())
-                    progress.update(int(events[0]), brought.rows, int(events[0]), "events")
-                    if time.perf_counter() - told_s > SNAPSHOT_S:
-                        told_s = time.perf_counter()
-                        live.write(tape, live.snapshot(node))
+                    run.take(node.drain())
+                    progress.update(run.events, brought.rows, run.events, "events")
+                    run.tell()
                     time.sleep(DRAIN_PAUSE_S)
                     if item is None:
                         break
         except KeyboardInterrupt:
             if brought.pace is None:
                 raise
-        facts = end_run(node, delivery, digests, take, began_s, brought.facts())
-    facts["delivered"] = delivery.told()
+        facts = run.end(brought.facts())
+    facts["delivered"] = run.delivery.told()
     return facts
-
-
-def _recover(node: EdgeNode, brought: Brought, digests: dict[str, Any], delivery: Delivery) -> None:
-    """Bring the node to the end of its tape."""
-    if delivery and brought.learns:
-        for _ in brought.items:  # the symbols of the rows that are made again
-            pass
-    for line in node.recover(digests, delivery.take if delivery else None):
-        print(f"onetape: {line}", file=sys.stderr)

@@ -9,7 +9,7 @@ to the transaction that wrote it (`run/topic_outlet.py`). So a node that was kil
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,28 +21,22 @@ from onetape.connect.kafka.publisher import Publisher
 from onetape.connect.kafka.settings import Settings
 from onetape.connect.kafka.subscriber import Subscriber, Taken
 from onetape.connect.kafka.topics import Admin
-from onetape.engine.digest import digests_of
 from onetape.engine.graph import Pipeline
 from onetape.engine.planner import plan
 from onetape.native.interrupts import noting_interrupts
 from onetape.records import OperatorError
 from onetape.records.types import UNSET
 from onetape.runtimes.course import Versions
-from onetape.runtimes.delivery import Delivery
-from onetape.runtimes.edge import live
-from onetape.runtimes.edge.control import Control
 from onetape.runtimes.edge.inbox import Passed
 from onetape.runtimes.edge.node import DRAIN_PAUSE_S, EdgeNode
 from onetape.runtimes.edge.topic_feeder import BlockFeeder, EventFeeder, TopicFeeder
 from onetape.runtimes.edge.topic_place import Place, place_on
-from onetape.runtimes.inputs import symbols_of, ticks_of
 from onetape.runtimes.progress import Progress
-from onetape.runtimes.run.ending import end_run, follow_swaps
+from onetape.runtimes.run.into_tape import Taker, TapeRun, check_origin
 from onetape.runtimes.run.topic_direct import DirectOutlet
 from onetape.runtimes.run.topic_outlet import EVERY_S, TopicOutlet, group_of
 from onetape.tape.layout import read_facts
 
-SNAPSHOT_S = 1.0
 SAID_S = 5.0
 WAIT_MAX_NS = 200_000  # the loop's longest nap: a frame from Python does not wake it
 COMMIT_NS = 10_000_000  # of the tape: what a crash takes back is read again from the topic
@@ -91,7 +85,6 @@ def run_kafka(
     saving: how checkpoints are made, see `EdgeNode`.
     """
     with ExitStack() as stack:
-        stack.callback(progress.close)
         stack.callback(sys.setswitchinterval, sys.getswitchinterval())
         sys.setswitchinterval(SWITCH_S)
         admin = Admin(topics.settings)
@@ -103,91 +96,74 @@ def run_kafka(
         driver = plan(pipeline, told["framing"]).driver
         drivers = Versions(tape, told).drivers if resume else {driver: ""}
         outlet = _outlet(stack, pipeline, topics, admin, driver, drivers, resume)
-        with progress.compiling():
-            node = EdgeNode(
-                pipeline,
-                tape,
-                framing=told["framing"],
-                midnight_ns=told["midnight_ns"],
-                origin=origin,
-                resume=resume,
-                wait_max_ns=WAIT_MAX_NS,
-                commit_every_ns=COMMIT_NS,
-                **saving,
-            )
-        delivery = stack.enter_context(
-            Delivery(
-                pipeline,
-                out=out,
-                symbols=symbols_of(node.engine),
-                ticks=ticks_of(pipeline),
-                durable=lambda: node.tape.durable_offset,
-                folder=tape,
-            )
+        run = TapeRun(
+            stack,
+            pipeline,
+            tape,
+            progress=progress,
+            out=out,
+            framing=told["framing"],
+            midnight_ns=told["midnight_ns"],
+            origin=origin,
+            resume=resume,
+            wait_max_ns=WAIT_MAX_NS,
+            commit_every_ns=COMMIT_NS,
+            **saving,
         )
-        digests = digests_of(node.plan)
-        feeder: TopicFeeder | None = None
-
-        def take(blocks: Iterable[Any]) -> bool:
-            taken = False
-            made_ns = feeder.made_ns() if feeder is not None else UNSET
-            for name, rows, origins in blocks:
-                first = digests[name].rows_count
-                digests[name].update(rows, origins)
-                delivery.take(name, rows, origins)
-                if outlet is not None:
-                    outlet.take(name, rows, origins, first, made_ns)
-                taken = True
-            return taken
-
-        follow_swaps(node, digests, delivery)
+        node = run.node
         if outlet is not None:
             node.when_swapped.append(outlet.follow)
-        place = _recover(node, digests, delivery, outlet, take) if resume else None
+        place = _recover(run, outlet) if resume else None
         feeder = _feeder(stack, node, incoming, topics, partitions, place)
-        events_before = int(node.engine.run["events"][0])
-        stack.enter_context(node)
-        stack.enter_context(Control(node))
+        if outlet is not None:
+            run.takers.append(_taker(outlet, feeder))
+        run.begin()
         stack.callback(feeder.stop)
-        began_s = time.perf_counter()
-        if not _has_ended(node):
+        if not run.has_ended:
             feeder.start()
         with noting_interrupts() as asked:  # a live input ends when it is told to
-            _follow(node, feeder, outlet, take, progress, seconds, asked)
+            _follow(run, feeder, outlet, progress, seconds, asked)
         feeder.stop()
-        facts = end_run(node, delivery, digests, take, began_s, {"messages_before": events_before})
-        facts["ended"] = _has_ended(node)
+        facts = run.end({})
+        facts["ended"] = run.has_ended
         if asked.is_set() and not facts["ended"]:
             print("onetape: ended; go on with the same command and --resume", file=sys.stderr)
         if outlet is not None:
             outlet.passed(feeder.fed[-1].behind if feeder.fed else {})
             outlet.finish(facts, ended=facts["ended"])
             facts["transactions"] = outlet.transactions
-            facts["elapsed_s"] = round(time.perf_counter() - began_s, 6)
+            facts["elapsed_s"] = round(run.elapsed_s, 6)
         if isinstance(feeder, EventFeeder):
             facts["dead_letters"] = feeder.refused
-    facts["delivered"] = delivery.told()
+    facts["delivered"] = run.delivery.told()
     return facts
 
 
+def _taker(outlet: TopicOutlet, feeder: TopicFeeder) -> Taker:
+    def take(name: str, rows: Any, origins: Any, first: int) -> None:
+        outlet.take(name, rows, origins, first, feeder.made_ns())
+
+    return take
+
+
 def _follow(
-    node: EdgeNode,
+    run: TapeRun,
     feeder: TopicFeeder,
     outlet: TopicOutlet | None,
-    take: Callable[[Iterable[Any]], bool],
     progress: Progress,
     seconds: float | None,
     asked: threading.Event,
 ) -> None:
     """Drain and commit until the input has ended, the time is over or somebody asks for it."""
-    passed, told_s = Passed(node), 0.0
+    node = run.node
+    passed = Passed(node)
     end_s = time.monotonic() + (float("inf") if seconds is None else seconds)
     while not asked.is_set() and time.monotonic() < end_s:
         feeder.check()
-        if _has_ended(node) and node.is_idle():
+        if run.has_ended and node.is_idle():
             return
-        moved = passed.look()  # before what was made by then is drained
-        taken = take(node.drain())
+        moved, is_still = passed.look(), node.is_idle()  # before what was made by then is drained
+        taken = run.take(node.drain())
         if moved:
             reached: dict[int, int] = {}
             while feeder.fed and feeder.fed[0].position <= passed.position:
@@ -195,18 +171,11 @@ def _follow(
             if outlet is not None:
                 outlet.passed(reached)
         if outlet is not None:
-            outlet.tend(node.durable_offset)
-        now_s = time.perf_counter()
-        if now_s - told_s > SNAPSHOT_S:
-            told_s = now_s
-            live.write(node.folder, live.snapshot(node))
-        progress.update(0, 0, int(node.engine.run["events"][0]), "events")
+            outlet.tend(node.durable_offset, is_still)
+        run.tell()
+        progress.update(0, 0, run.events, "events")
         if not taken:
             time.sleep(DRAIN_PAUSE_S)
-
-
-def _has_ended(node: EdgeNode) -> bool:
-    return bool(node.engine.sources["ended"].all())
 
 
 def _told(
@@ -223,13 +192,7 @@ def _told(
     if resume:
         if not (tape / "manifest").exists():
             raise OperatorError(f"{tape} holds no tape to go on with; leave out --resume")
-        was = read_facts(str(tape)).manifest
-        if was.get("origin") != origin:
-            raise OperatorError(
-                f"{tape} was fed from {was.get('origin')}, this run from {origin}; go on with the "
-                "same topic, or give a new folder as --tape"
-            )
-        return was
+        return check_origin(tape, origin, "topic")
     if topics.encoding != BLOCKS:
         return {"framing": {}, "midnight_ns": 0}
     if partitions != 1:
@@ -312,26 +275,19 @@ def _outlet(
     return outlet
 
 
-def _recover(
-    node: EdgeNode,
-    digests: dict[str, Any],
-    delivery: Delivery,
-    outlet: TopicOutlet | None,
-    take: Callable[[Iterable[Any]], bool],
-) -> Place | None:
+def _recover(run: TapeRun, outlet: TopicOutlet | None) -> Place | None:
     """Bring the node to the end of its tape; where the topic goes on from there."""
+    node = run.node
 
     def again(name: str, rows: Any, origins: Any) -> None:
         """`recover` has counted them already."""
-        delivery.take(name, rows, origins)
+        run.delivery.take(name, rows, origins)
         if outlet is not None:
-            outlet.take(name, rows, origins, digests[name].rows_count - len(rows), UNSET)
+            outlet.take(name, rows, origins, run.digests[name].rows_count - len(rows), UNSET)
             outlet.tend(node.durable_offset)
 
-    delivered = outlet.delivered if outlet is not None and not delivery else None
-    is_wanted = bool(delivery) or outlet is not None
-    for line in node.recover(digests, again if is_wanted else None, delivered):
-        print(f"onetape: {line}", file=sys.stderr)
+    delivered = outlet.delivered if outlet is not None and not run.delivery else None
+    run.recover(again if outlet is not None else None, delivered)
     facts = read_facts(str(node.folder))
     return place_on(node.folder, facts.start_offset, node.durable_offset())
 

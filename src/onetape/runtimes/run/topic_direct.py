@@ -25,9 +25,10 @@ from onetape.connect.kafka.publisher import Reached
 from onetape.connect.kafka.topics import end_of
 from onetape.engine.planner import Plan
 from onetape.records import OperatorError
+from onetape.records.declare import copied
 from onetape.runtimes.run.topic_outlet import TopicOutlet
 
-GATHER_S = 0.001  # rows of a moment go out together: a block each would cost more than they do
+GATHER_S = 0.004  # of a busy node: rows of a moment go out together, since a block wakes others
 NOTE_S = 1.0  # between notes: what a node that goes on has to read is what came since
 
 
@@ -50,15 +51,15 @@ class DirectOutlet(TopicOutlet):
             return
         self._since_s = self._since_s or time.monotonic()
         self._barrier = max(self._barrier, int(origins["tape_offset"][-1]) + 1)
-        self._held.append((name, rows.copy(), origins.copy(), first, ts_made_ns))
+        self._held.append((name, copied(rows), origins.copy(), first, ts_made_ns))
 
-    def tend(self, durable: Callable[[], int]) -> None:
+    def tend(self, durable: Callable[[], int], is_still: bool = False) -> None:
         now_s = time.monotonic()
         if self._must_be_durable and self._since_s is not None:
             if not self._is_durable(durable):
                 return
             self._release()
-        if self._since_s is not None and now_s - self._since_s >= GATHER_S:
+        if self._since_s is not None and (is_still or now_s - self._since_s >= GATHER_S):
             self._put_all()
             self._check_alone()
             self._since_s = None

@@ -32,7 +32,8 @@ from onetape.records.declare import raw_rows
 from onetape.records.types import UNSET
 from onetape.runtimes.answer import Writers
 
-ROWS_MAX = 2048  # of a block
+ROWS_MAX = 4096  # of a block
+BLOCK_BYTES = 1 << 19  # of its rows, as they are: brokers take 1 MiB unless they are told otherwise
 EVERY_S = 0.05
 DURABLE_S, PAUSE_S = 5.0, 0.0002
 IDLE_S = 1.0  # between transactions that only say how far the input was read
@@ -102,7 +103,7 @@ class TopicOutlet:
         at = 0
         while at < len(rows):
             at += waiting.take(rows[at:], origins[at:], ts_made_ns)
-            if waiting.count == ROWS_MAX:
+            if waiting.count == len(waiting.rows):
                 self._put(name, waiting)
 
     def follow(self, planned: Plan) -> None:
@@ -113,8 +114,11 @@ class TopicOutlet:
         """All rows of the input up to there were given."""
         self._reached |= reached
 
-    def tend(self, durable: Callable[[], int]) -> None:
-        """Commit, if it is time; the journal is waited for, while the rows are on their way."""
+    def tend(self, durable: Callable[[], int], is_still: bool = False) -> None:
+        """Commit, if it is time; the journal is waited for, while the rows are on their way.
+
+        is_still  there are no more rows on their way through the node
+        """
         now_s = time.monotonic()
         is_due = self._since_s is not None and now_s - self._since_s >= self._every_s
         if not is_due and self._reached != self._committed:
@@ -300,13 +304,14 @@ class _Waiting:
 
     def __init__(self, of: Any) -> None:
         self.of, self.count, self.ts_made_ns = of, 0, UNSET
-        self.rows, self.origins = empty_block(of, ROWS_MAX), np.zeros(ROWS_MAX, ORIGIN)
+        most = max(1, min(ROWS_MAX, BLOCK_BYTES // (of.dtype.itemsize + ORIGIN.itemsize)))
+        self.rows, self.origins = empty_block(of, most), np.zeros(most, ORIGIN)
 
     def take(self, rows: Any, origins: Any, ts_made_ns: int) -> int:
         """Copy as many as there is room for; how many."""
         if self.count == 0:
             self.ts_made_ns = ts_made_ns
-        many = min(len(rows), ROWS_MAX - self.count)
+        many = min(len(rows), len(self.rows) - self.count)
         at = slice(self.count, self.count + many)
         raw_rows(self.rows)[at] = raw_rows(rows[:many])
         raw_rows(self.origins)[at] = raw_rows(origins[:many])

@@ -39,6 +39,7 @@ from onetape.engine.frames import Run
 from onetape.engine.graph import Pipeline
 from onetape.engine.planner import Plan, plan
 from onetape.records import OperatorError
+from onetape.records.declare import copied
 from onetape.runtimes import course
 from onetape.runtimes.course import Course, Versions
 from onetape.runtimes.edge.follower import follow
@@ -319,6 +320,6 @@ def _collect(name: str, steps: Iterator[Any]) -> tuple[list[Any], list[Any]]:
     origins_all: list[Any] = []
     for step in steps:
         if isinstance(step, tuple) and step[0] == name:
-            rows_all += list(step[1].copy())
+            rows_all += list(copied(step[1]))
             origins_all += list(step[2].copy())
     return rows_all, origins_all

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from onetape.records import OperatorError
+from onetape.records.declare import copied, raw_rows
 from onetape.runtimes import environments
 from onetape.runtimes.progress import Progress
 from onetape.runtimes.run.options import given
@@ -175,17 +176,19 @@ def _difference(name: str, a: Ran, b: Ran) -> str:
 def _collected(name: str, ran: Ran) -> tuple[Any, Any]:
     """(rows, origins) of an output; by instrument, where it has one, and each one's in order."""
     steps = [
-        (step[1].copy(), step[2].copy())  # views of rings
+        (copied(step[1]), step[2].copy())  # views of rings
         for step in ran.rows()
         if isinstance(step, tuple) and step[0] == name
     ]
     if not steps:
         return np.empty(0, np.int64), np.empty(0, [("sequence", "<i8"), ("tape_offset", "<i8")])
-    rows, origins = (np.concatenate([step[n] for step in steps]) for n in (0, 1))
-    if "instrument_id" in (rows.dtype.names or ()):
-        order = np.argsort(rows["instrument_id"], kind="stable")
-        return rows[order], origins[order]
-    return rows, origins
+    of = steps[0][0].dtype
+    rows = np.concatenate([raw_rows(step[0]) for step in steps])
+    origins = np.concatenate([step[1] for step in steps])
+    if "instrument_id" in (of.names or ()):
+        order = np.argsort(rows.view(of)["instrument_id"], kind="stable")
+        rows, origins = rows[order], origins[order]
+    return rows.view(of), origins
 
 
 def _causes(origins: Any) -> Any:
