@@ -1,5 +1,6 @@
 """What is known of Kafka without a broker: settings, errors, marks on a tape."""
 
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +11,7 @@ from tests import servers
 
 from onetape.compiled.frame import CONTROL, DATA, END, READ
 from onetape.connect.kafka import topics
+from onetape.connect.kafka.bounded import Bounded, Stuck
 from onetape.connect.kafka.errors import Heard, problem
 from onetape.connect.kafka.events import Gatherer, Spreader, dead_letter
 from onetape.connect.kafka.publisher import Publisher
@@ -265,3 +267,17 @@ def test_the_place_on_a_tape_is_its_last_mark_and_the_frames_behind_it(monkeypat
     del tape[3:]
     assert place_on("tape", 0, len(tape)) == Place(first, 2)
     assert place_on("tape", 1, len(tape)) is None
+
+
+def test_a_call_that_does_not_come_back_is_left_behind():
+    bounded, release = Bounded(), threading.Event()
+
+    assert bounded(divmod, 5.0, 7, 2) == (3, 1)
+    with pytest.raises(ZeroDivisionError):
+        bounded(divmod, 5.0, 7, 0)
+    with pytest.raises(Stuck):
+        bounded(release.wait, 0.01, 60.0)
+    assert bounded(divmod, 5.0, 9, 4) == (2, 1)
+
+    release.set()
+    bounded.close()

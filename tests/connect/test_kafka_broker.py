@@ -19,6 +19,7 @@ from tests.connect.kafka_topics import everything, made, wait_for
 import onetape as ot
 from onetape.codecs.block import read_header
 from onetape.codecs.event import decoder
+from onetape.connect.kafka import publisher as kafka_publisher
 from onetape.connect.kafka import sink as kafka_sink
 from onetape.connect.kafka.events import Gatherer, dead_letter
 from onetape.connect.kafka.publisher import Publisher, Reached, Record
@@ -174,6 +175,62 @@ def test_a_commit_whose_answer_was_lost_is_looked_up(kafka, came_through):
     assert values(everything(kafka, topic)) == [b"once", b"and on"]
 
 
+def test_a_commit_whose_answer_was_lost_does_not_go_behind_another_ones(kafka):
+    from confluent_kafka import KafkaError, KafkaException
+
+    topic, to = made(kafka, "passed"), settings(kafka.address)
+    with Publisher(to, f"{topic}-id") as publisher:
+        publisher.put(Record(topic, b"ours", 0))
+        publisher.commit([Reached(topic, 0, 1)])
+        client = publisher._client
+
+        class Losing:
+            def __getattr__(self, name):
+                return getattr(client, name)
+
+            def commit_transaction(self, timeout):
+                with Publisher(to, f"{topic}-id") as newer:
+                    newer.put(Record(topic, b"newer", 0))
+                    newer.commit([Reached(topic, 0, 2)])
+                raise KafkaException(KafkaError(KafkaError.INVALID_TXN_STATE, "lost", fatal=True))
+
+        publisher._client = Losing()
+        publisher.put(Record(topic, b"late", 0))
+        with pytest.raises(OperatorError, match="another one with the same name has taken over"):
+            publisher.commit([Reached(topic, 0, 3)])
+
+    assert values(everything(kafka, topic)) == [b"ours", b"newer"]
+
+
+@pytest.mark.parametrize("comes_back", [False, True])
+def test_brokers_that_go_in_a_commit_are_waited_for_and_not_for_ever(monkeypatch, comes_back):
+    monkeypatch.setattr(kafka_publisher, "PATIENCE_S", 60.0 if comes_back else 3.0)
+    monkeypatch.setattr(kafka_publisher, "CALL_S", 1.0)
+    monkeypatch.setattr(kafka_publisher, "STUCK_S", 2.0)
+    server = servers.start("kafka")
+    publisher = None
+    try:
+        topic = made(server, "gone")
+        publisher = Publisher(settings(server.address), "gone-id")
+        publisher.put(Record(topic, b"0", 0))
+        publisher.commit([Reached(topic, 0, 1)])
+        publisher.put(Record(topic, b"1", 0))
+        server.kill()
+        if comes_back:
+            soon = threading.Timer(4.0, server.begin)
+            soon.start()
+            publisher.commit([Reached(topic, 0, 2)])
+            assert publisher.committed(topic) == Reached(topic, 0, 2)
+            assert values(everything(server, topic)) == [b"0", b"1"]
+        else:
+            with pytest.raises(OperatorError, match="gone-id: no answer from"):
+                publisher.commit([Reached(topic, 0, 2)])
+    finally:
+        if publisher is not None:
+            publisher.close(False)
+        server.stop()
+
+
 def test_a_topic_that_is_not_there_is_said_and_not_made(kafka):
     to, name = settings(kafka.address), f"nowhere-{time.time_ns()}"
 
@@ -203,6 +260,23 @@ def test_a_record_that_is_too_large_is_said(kafka):
     with pytest.raises(OperatorError, match="larger than it takes"):
         publisher.put(Record(topic, bytes(RECORD_MAX_BYTES + 1), 0))
     publisher.close(False)
+
+
+def test_behind_a_record_that_the_topic_refuses_there_is_none(kafka):
+    """Else what stands in the topic would have a hole, which nobody could mend."""
+    topic, to = f"small-{time.time_ns()}", settings(kafka.address)
+    Admin(to).make(topic, 1, {"max.message.bytes": "2000"})
+    publisher = Publisher(to)
+    with pytest.raises(OperatorError, match="larger than it takes"):
+        for n in range(2000):
+            size = 5000 if n == 50 else 100
+            publisher.put(Record(topic, b"%d" % n + b" " * size, 0))
+        publisher.flush()
+    publisher.close(False)
+
+    numbers = [int(one) for one in values(everything(kafka, topic))]
+    assert numbers == list(range(len(numbers)))
+    assert len(numbers) <= 50
 
 
 def test_a_publisher_that_was_interrupted_goes_on_without_doubles(kafka, blocks):

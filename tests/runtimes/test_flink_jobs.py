@@ -11,6 +11,7 @@ from tests.runtimes.test_flink_kept import version
 from tests.runtimes.test_worker import day, plain  # noqa: F401
 
 from onetape.connect.kafka.settings import settings
+from onetape.connect.kafka.topics import Admin
 from onetape.records import OperatorError
 from onetape.runtimes import batch
 from onetape.runtimes.answer import Answer
@@ -228,12 +229,15 @@ def test_the_command_prints_the_digests(day, plain):  # noqa: F811
     assert facts["messages"] == plain.counts.events
 
 
-def test_the_command_ends_when_all_shards_have(day, plain, tmp_path, server):  # noqa: F811
+@pytest.mark.parametrize("partitions", [1, 2])
+def test_the_command_ends_when_all_shards_have(day, plain, tmp_path, server, partitions):  # noqa: F811
     flink_job.environment(kafka=True)
     blocks = blocks_of(STANDARD.pipeline(), inputs_of(STANDARD.pipeline(), day), shards=2)
-    publish(blocks, settings(server.address), "day", 2)
+    day_in, out = f"day-{partitions}", f"rows-{partitions}"
+    publish(blocks, settings(server.address), day_in, 2)
+    Admin(settings(server.address)).make(out, partitions)
     command = [sys.executable, "-m", "onetape.cli", "run", "standard", "--on", "flink", "--json"]
-    topics = ["--kafka", server.address, "--topic", "day", "--topic-out", "rows"]
+    topics = ["--kafka", server.address, "--topic", day_in, "--topic-out", out]
     done = subprocess.run(
         [*command, *topics, "--state", str(tmp_path / "state")],
         capture_output=True,
@@ -242,10 +246,10 @@ def test_the_command_ends_when_all_shards_have(day, plain, tmp_path, server):  #
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "all 2 shards of day have ended; to go on: " in done.stderr
+    assert f"all shards of {day_in} have ended; to go on: " in done.stderr
     assert json.loads(done.stdout)["counters"]["events"] == plain.counts.events
     answer = Answer(STANDARD.pipeline())
-    for _ in taken(settings(server.address), "rows", answer, to_end=True):
+    for _ in taken(settings(server.address), out, answer, to_end=True):
         pass
     assert answer.is_complete
     assert answer.digests == plain.digests

@@ -15,11 +15,13 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from onetape.codecs.block import read_header
+from onetape.connect.kafka.bounded import Bounded, Stuck
 from onetape.connect.kafka.errors import Heard, client, error_of, is_fenced, load, may_pass, problem
 from onetape.connect.kafka.settings import Settings
 
 PATIENCE_S = 120.0  # how long brokers may be away
 CALL_S, RETRY_S = 5.0, 0.02
+STUCK_S = 2 * CALL_S  # a call that should have come back
 # After it the brokers abort what a killed producer left open; and shut out one that had to wait for
 # them as long, which then looks as if another had taken over. So it is long.
 TRANSACTION_MS = 60_000
@@ -76,7 +78,9 @@ class Publisher:
         self._client = client("Producer", self._config)
         self._asking: Any = None  # the consumer that tells what the own group has committed
         self._open: list[Record] | None = None  # the records of the transaction, if one is open
+        self._bounded = Bounded()
         self._failure: Any = None
+        self._reached: dict[tuple[str, int], Reached] = {}  # by the own group, as far as we know
         self.written = 0
         if transactional_id:
             self._begin_producing()
@@ -111,8 +115,7 @@ class Publisher:
         while self._client.flush(min(1.0, within_s)):
             self._check("")
             if time.monotonic() > end_s:
-                error = self._kafka.KafkaError(self._kafka.KafkaError._TIMED_OUT)
-                raise self._problem(error)
+                raise self._problem(_timed_out(self._kafka))
         self._check("")
 
     def commit(self, reached: Sequence[Reached] = (), group: Any = None) -> None:
@@ -142,10 +145,16 @@ class Publisher:
                 if reached and not has_offsets:
                     places = [self._kafka.TopicPartition(*one) for one in reached]
                     of = group if group is not None else self._own().consumer_group_metadata()
-                    self._client.send_offsets_to_transaction(places, of, CALL_S)
+                    send = self._client.send_offsets_to_transaction
+                    self._bounded(send, STUCK_S, places, of, CALL_S)
                     has_offsets = True
                 self._client.commit_transaction(CALL_S)
                 break
+            except Stuck:  # nothing was committed: as if it had been aborted
+                if time.monotonic() > end_s:
+                    raise self._problem(_timed_out(self._kafka)) from None
+                self._renew()
+                is_put = has_offsets = is_lost = False
             except self._kafka.KafkaException as why:
                 error = error_of(why)
                 if is_fenced(why) or time.monotonic() > end_s:
@@ -153,6 +162,7 @@ class Publisher:
                 if error.fatal():  # as when the transaction had ended already, one way or the other
                     if group is not None or not reached:
                         raise self._problem(why) from None
+                    self._leave()
                     self._renew()
                     is_put = has_offsets = is_lost = False
                     if self._was_committed(reached, group):
@@ -164,6 +174,7 @@ class Publisher:
                 time.sleep(RETRY_S)
         self._open = None
         self._failure = None
+        self._reached |= {one[:2]: one for one in reached}
         self.written += len(records)
 
     def note(self, reached: Sequence[Reached], *, wait: bool = True) -> None:
@@ -185,6 +196,7 @@ class Publisher:
     def committed(self, topic: str, partition: int = 0) -> Reached | None:
         """What the own group has reached; None: it has committed none."""
         found = self._asked([self._kafka.TopicPartition(topic, partition)])[0]
+        self._reached[topic, partition] = found
         return found if found.offset >= 0 else None
 
     def abort(self) -> None:
@@ -210,17 +222,18 @@ class Publisher:
             pass  # the brokers abort it, after its time
         finally:
             self._leave()
+            self._bounded.close()
             if self._asking is not None:
                 self._asking.close()
 
     def _leave(self) -> None:
-        with contextlib.suppress(self._kafka.KafkaException):  # as it was shut out
+        # As it was shut out; or, of the binding, as no broker has answered it at all.
+        with contextlib.suppress(self._kafka.KafkaException, SystemError):
             self._client.purge()
             self._client.close()
 
     def _renew(self) -> None:
         """Another producer of the same name: what this one left is committed or aborted by then."""
-        self._leave()
         self._client = client("Producer", self._config)
         self._begin_producing()
 
@@ -246,11 +259,16 @@ class Publisher:
                 time.sleep(RETRY_S)
 
     def _was_committed(self, reached: Sequence[Reached], group: Any) -> bool:
-        """Did the commit come through whose answer did not?"""
+        """Did the commit come through whose answer did not? OperatorError: one of another did."""
         if group is not None or not reached:
             return False
         places = [self._kafka.TopicPartition(one.topic, one.partition) for one in reached]
-        return self._asked(places) == list(reached)
+        found = self._asked(places)
+        if found == list(reached):
+            return True
+        if any(self._reached.get(one[:2], one) != one for one in found):
+            raise self._problem(self._kafka.KafkaError(self._kafka.KafkaError._FENCED))
+        return False
 
     def _begin_producing(self) -> None:
         """Shut out who had this id before; what it left open is aborted."""
@@ -281,8 +299,7 @@ class Publisher:
                 self._client.poll(0.05)
                 self._check(record.topic)
                 if time.monotonic() > end_s and not self.transactional_id:
-                    error = self._kafka.KafkaError(self._kafka.KafkaError._TIMED_OUT)
-                    raise self._problem(error, record.topic) from None
+                    raise self._problem(_timed_out(self._kafka), record.topic) from None
         self._client.poll(0)
 
     def _delivered(self, error: Any, message: Any) -> None:
@@ -325,3 +342,7 @@ class Publisher:
 
 # What a member of a group is told when its partitions are another's by now.
 _NOT_OURS = ("ILLEGAL_GENERATION", "UNKNOWN_MEMBER_ID", "FENCED_INSTANCE_ID", "STALE_MEMBER_EPOCH")
+
+
+def _timed_out(kafka: Any) -> Any:
+    return kafka.KafkaError(kafka.KafkaError._TIMED_OUT)

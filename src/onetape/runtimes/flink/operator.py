@@ -21,7 +21,7 @@ from pyflink.common import Types  # noqa: E402
 from pyflink.datastream import KeyedProcessFunction, ProcessFunction  # noqa: E402
 from pyflink.datastream.state import MapStateDescriptor  # noqa: E402
 
-from onetape.codecs.block import END, read_header  # noqa: E402
+from onetape.codecs.block import read_header  # noqa: E402
 from onetape.records import OnetapeError, OperatorError  # noqa: E402
 from onetape.runtimes.code import Code  # noqa: E402
 from onetape.runtimes.flink.blocks_file import BlocksFile  # noqa: E402
@@ -29,7 +29,7 @@ from onetape.runtimes.flink.kept import Kept  # noqa: E402
 from onetape.runtimes.worker import Worker  # noqa: E402
 
 KEPT = "kept"
-COUNTED = ("events", "blocks", "rows", "folds", "shards_ended")
+COUNTED = ("events", "blocks", "rows", "folds")
 
 
 class Turn(KeyedProcessFunction):
@@ -77,9 +77,7 @@ class Turn(KeyedProcessFunction):
         if kept.folds > folds:
             self._counters["folds"].inc(1)
             self._told["state_bytes"].update(kept.size_bytes)
-        headers = [read_header(one) for one in made]
-        self._counters["rows"].inc(sum(one.count for one in headers))
-        self._counters["shards_ended"].inc(sum(one.kind == END for one in headers))
+        self._counters["rows"].inc(sum(read_header(one).count for one in made))
         return made
 
     def _warm(self, manifest: dict[str, Any]) -> Worker:

@@ -22,7 +22,7 @@ from onetape.runtimes.flink.jobs import LOOK_S, Running
 from onetape.runtimes.flink.options import CHECKPOINT_S, check, settings_of
 from onetape.runtimes.flink.recorded import run_recorded
 from onetape.runtimes.flink.rest import Cluster
-from onetape.runtimes.flink.streams import make_output, manifest_in
+from onetape.runtimes.flink.streams import Ends, make_output, manifest_in
 from onetape.runtimes.flink.submit import Job
 from onetape.runtimes.inputs import inputs_of
 from onetape.runtimes.progress import Progress
@@ -99,11 +99,11 @@ def _run_topics(pipeline: Pipeline, args: argparse.Namespace) -> int:
             f"status {name} --cluster {cluster.address}",
             file=sys.stderr,
         )
-        shards = job.manifest["shards"] if job.manifest else 0
+        ends = Ends(settings(args.kafka, args.kafka_options), args.topic_out)
         with noting_interrupts() as asked:
-            facts = _attend(running, Progress(quiet=args.json), shards, asked)
+            facts = _attend(running, Progress(quiet=args.json), ends, asked)
         if not facts["finished"]:
-            why = f"all {shards} shards of {args.topic} have ended"
+            why = f"all shards of {args.topic} have ended"
             if asked.is_set():
                 why = "stopped, nothing is lost"
             if local is None:
@@ -156,24 +156,24 @@ def job_of(
 
 
 def _attend(
-    running: Running, progress: Progress, shards: int, asked: threading.Event
+    running: Running, progress: Progress, ends: Ends, asked: threading.Event
 ) -> dict[str, Any]:
     """Until all shards have ended, the job ends by itself, or Ctrl-C; a line of progress a second.
 
-    shards  of the stream; 0: not known, as its topic was empty at the beginning
+    The topic is asked for the ends while nothing moves: what Flink counts begins anew with a task.
     """
     shown_s = 0.0
     facts = _facts(running)
     while not asked.is_set():
         if running.look() == "FINISHED":
             return facts | {"finished": True}
-        if 0 < shards <= facts["counters"].get("shards_ended", 0):
-            break
         if time.monotonic() - shown_s > SHOW_S:
             shown_s = time.monotonic()
-            with suppress(OperatorError):
-                facts = _facts(running)
+            before, facts = facts, _facts(running)
             progress.update(0, 0, int(facts["counters"].get("events", 0)), "events")
+            with suppress(OperatorError):  # of a broker that is away: the job says it, if it lasts
+                if facts == before and ends.look():
+                    break
         time.sleep(LOOK_S)
     return _facts(running) | {"finished": False}
 

@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from onetape.codecs.block import MANIFEST, read_header, told_of
+from onetape.codecs.block import END, MANIFEST, read_header, told_of
 from onetape.connect.kafka.settings import Settings
 from onetape.connect.kafka.subscriber import Subscriber
 from onetape.connect.kafka.topics import Admin, last_record
@@ -50,3 +50,41 @@ def make_output(
                 "come twice; go on with --from SAVEPOINT (or a checkpoint), or give another "
                 "--topic-out"
             )
+
+
+class Ends:
+    """Which shards have ended, as the topic of the rows says: END is the last of a shard."""
+
+    def __init__(self, known: Settings, topic: str) -> None:
+        self._known, self._topic = known, topic
+        self._at: dict[int, int | None] = dict.fromkeys(range(Admin(known).partitions(topic)))
+        self._ended = set[int]()
+        self._shards = 0  # not known yet
+
+    def look(self) -> bool:
+        """Have all ended? OperatorError: no broker answers.
+
+        It is in the last committed record of each partition, which is some 10 ms each. Of shards
+        that share a partition all is read, once.
+        """
+        for partition in self._at:
+            last = last_record(self._known, self._topic, partition)
+            if last is not None:
+                self._note(last.value())
+        if self._shards > len(self._at):
+            self._read()
+        return 0 < self._shards == len(self._ended)
+
+    def _read(self) -> None:
+        with Subscriber(self._known, self._topic) as incoming:
+            incoming.assign(self._at)
+            while len(incoming.at_end) < len(self._at):
+                for taken in incoming.take():
+                    self._note(taken.value)
+            self._at |= incoming.next_offsets
+
+    def _note(self, block: bytes) -> None:
+        header = read_header(block)
+        self._shards = header.shards
+        if header.kind == END:
+            self._ended.add(header.shard)
