@@ -247,7 +247,8 @@ def test_the_command_ends_when_all_shards_have(day, plain, tmp_path, server, par
     )
     assert done.returncode == 0, done.stderr
     assert f"all shards of {day_in} have ended; to go on: " in done.stderr
-    assert json.loads(done.stdout)["counters"]["events"] == plain.counts.events
+    facts = json.loads(done.stdout)
+    assert (facts["messages"], facts["rows"]) == (plain.counts.events, plain.counts.rows)
     answer = Answer(STANDARD.pipeline())
     for _ in taken(settings(server.address), out, answer, to_end=True):
         pass

@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 import time
+from collections import Counter
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -102,12 +103,14 @@ def _run_topics(pipeline: Pipeline, args: argparse.Namespace) -> int:
         ends = Ends(settings(args.kafka, args.kafka_options), args.topic_out)
         with noting_interrupts() as asked:
             facts = _attend(running, Progress(quiet=args.json), ends, asked)
+        if has_ended := bool(ends.told) and ends.look():
+            facts |= _answered(ends)
         if not facts["finished"]:
-            why = f"all shards of {args.topic} have ended"
-            if asked.is_set():
-                why = "stopped, nothing is lost"
+            why = "stopped, nothing is lost"
+            if has_ended:
+                why = f"all shards of {args.topic} have ended"
             if local is None:
-                said = "" if asked.is_set() else f"{why}; "
+                said = f"{why}; " if has_ended else ""
                 print(f"onetape: {said}job {name} runs on at {cluster.address}", file=sys.stderr)
             else:
                 saved = running.stop()
@@ -117,8 +120,10 @@ def _run_topics(pipeline: Pipeline, args: argparse.Namespace) -> int:
         if args.json:
             print(json.dumps(facts))
         else:
-            shown = ("events", "blocks", "rows")
-            print(", ".join(f"{facts['counters'].get(n, 0):,.0f} {n}" for n in shown))
+            counted = facts["counters"]  # as Flink has told them last
+            if has_ended:
+                counted = {"events": facts["messages"], "rows": sum(facts["rows"].values())}
+            print(", ".join(f"{counted.get(n, 0):,.0f} {n}" for n in ("events", "rows")))
     return 0
 
 
@@ -176,6 +181,18 @@ def _attend(
                     break
         time.sleep(LOOK_S)
     return _facts(running) | {"finished": False}
+
+
+def _answered(ends: Ends) -> dict[str, Any]:
+    """What the shards say that have ended, however often their tasks were made anew."""
+    rows = Counter[str]()
+    for one in ends.told.values():
+        rows.update(one.get("rows", {}))
+    return {
+        "messages": sum(one["events"] for one in ends.told.values()),
+        "rows": dict(rows),
+        "state_digests": {str(n): one["state_digest"] for n, one in sorted(ends.told.items())},
+    }
 
 
 def _facts(running: Running) -> dict[str, Any]:

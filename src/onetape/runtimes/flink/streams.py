@@ -53,12 +53,15 @@ def make_output(
 
 
 class Ends:
-    """Which shards have ended, as the topic of the rows says: END is the last of a shard."""
+    """Which shards have ended, as the topic of the rows says: END is the last of a shard.
+
+    told  {shard: what its END says}
+    """
 
     def __init__(self, known: Settings, topic: str) -> None:
         self._known, self._topic = known, topic
         self._at: dict[int, int | None] = dict.fromkeys(range(Admin(known).partitions(topic)))
-        self._ended = set[int]()
+        self.told: dict[int, dict[str, Any]] = {}
         self._shards = 0  # not known yet
 
     def look(self) -> bool:
@@ -73,7 +76,7 @@ class Ends:
                 self._note(last.value())
         if self._shards > len(self._at):
             self._read()
-        return 0 < self._shards == len(self._ended)
+        return 0 < self._shards == len(self.told)
 
     def _read(self) -> None:
         with Subscriber(self._known, self._topic) as incoming:
@@ -87,4 +90,4 @@ class Ends:
         header = read_header(block)
         self._shards = header.shards
         if header.kind == END:
-            self._ended.add(header.shard)
+            self.told[header.shard] = told_of(block)
