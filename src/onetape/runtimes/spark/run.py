@@ -26,6 +26,7 @@ from onetape.runtimes.progress import Progress
 from onetape.runtimes.run.options import given
 from onetape.runtimes.settings import load_with_settings
 from onetape.runtimes.spark import tables
+from onetape.runtimes.spark.clusters import check_cluster
 from onetape.runtimes.spark.made import Made, Rows, made_in
 from onetape.runtimes.spark.process import run_job
 from onetape.runtimes.spark.streams import Streams, of_lake, written
@@ -175,6 +176,8 @@ def _check(args: argparse.Namespace) -> None:
             option = {"start": "--from", "flink_settings": "-D"}.get(name)
             option = option or f"--{name.replace('_', '-')}"
             raise OperatorError(f"{option} does nothing with --on {args.on}; leave it out")
+    if args.cluster is not None:
+        check_cluster(args.cluster)  # at once, before anything is read
     if args.carry is not None and args.from_lake is None:
         raise OperatorError("--carry is of days in a lake: give --from-lake URL")
     if args.from_lake is not None and args.shards != 1:
