@@ -58,7 +58,5 @@ def test_a_port_that_is_not_said_is_that_of_the_engine():
 
 
 def test_a_flink_cluster_that_is_away_is_named_at_once(free_port):
-    with pytest.raises(
-        OperatorError, match=rf"cluster answers at 127.0.0.1:{free_port}"
-    ):
+    with pytest.raises(OperatorError, match=rf"cluster answers at 127.0.0.1:{free_port}"):
         Cluster(f"127.0.0.1:{free_port}").check()

@@ -11,6 +11,7 @@ from onetape.records import OperatorError
 from onetape.runtimes.blocks import blocks_of_tape
 from onetape.runtimes.dev.feed import open_input
 from onetape.runtimes.edge.node import EdgeNode
+from onetape.runtimes.inputs import inputs_of
 from onetape.runtimes.manifest import check_sources, sources_of
 from onetape.runtimes.verify.command import Answer, verify
 from onetape.tape.layout import read_facts
@@ -123,6 +124,11 @@ def test_a_tape_without_events_is_equal_and_says_that_it_has_none(tmp_path):
 
     assert equal
     assert lines[-1] == "all equal, of nothing: the input holds no events"
+
+
+def test_a_file_of_a_feed_is_not_for_a_pipeline_of_records():
+    with pytest.raises(OperatorError, match=r"day.itch is taken .* fill \(Fill\), of no feed"):
+        inputs_of(of(Fill), "day.itch")
 
 
 def test_the_commands_refuse_too(tmp_path, capsys):

@@ -150,6 +150,12 @@ def inputs_of(
     if pipeline.sources[0].feed and all(s.table is not None for s in pipeline.sources[1:]):
         url = one_feed(pipeline).url
         return _itch(pipeline, file or url, day)
+    if file is not None and not any(source.feed for source in pipeline.sources):
+        reads = ", ".join(f"{source.name} ({source.of.__name__})" for source in pipeline.sources)
+        raise OperatorError(
+            f"{file} is taken for a recorded feed (ITCH), and the pipeline reads {reads}, of no "
+            "feed; give a tape of these sources (--from-tape), or tables of theirs (ot.read) and no file"
+        )
     missing = [source.name for source in pipeline.sources if source.table is None]
     raise OperatorError(
         f"source {(missing or [s.name for s in pipeline.sources])[0]!r} has no table to run over; "
