@@ -154,7 +154,7 @@ def inputs_of(
         reads = ", ".join(f"{source.name} ({source.of.__name__})" for source in pipeline.sources)
         raise OperatorError(
             f"{file} is taken for a recorded feed (ITCH), and the pipeline reads {reads}, of no "
-            "feed; give a tape of these sources (--from-tape), or tables of theirs (ot.read) and no file"
+            "feed; give a tape of these sources (--from-tape), or no file and tables (ot.read)"
         )
     missing = [source.name for source in pipeline.sources if source.table is None]
     raise OperatorError(

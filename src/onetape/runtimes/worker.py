@@ -113,6 +113,7 @@ class Worker:
             "is_over": self.is_over,
             "made": self._made,
             "driver": self.engine.plan.driver if self.engine else "",
+            "events": self.engine.counts().events if self.engine else 0,
         }
         return to_pieces(facts, self.engine)
 
@@ -131,8 +132,8 @@ class Worker:
             if facts["driver"] != engine.plan.driver and not upgrade:
                 raise OperatorError(
                     f"the state is of another version of the pipeline (driver {facts['driver']}, "
-                    f"this one is {engine.plan.driver}); run that version, or say that this one "
-                    "is to take its state over"
+                    f"this one is {engine.plan.driver}); run that version, or begin without "
+                    "its state: with --carry another folder"
                 )
             put(engine)
             self.manifest = facts["manifest"]

@@ -111,8 +111,10 @@ def facts_of(made: Made, times: dict[str, float]) -> dict[str, Any]:
     """What `--json` prints, when all rows were read."""
     answer = made.answer
     ends = list(answer.ends.values())
+    events = answer.events if answer.is_complete else times["events"]
     return {
-        "messages": answer.events if answer.is_complete else times["events"],
+        "messages": max(events, made.events_before),
+        "messages_before": made.events_before,
         "rows": answer.rows,
         "late": sum(facts["late"] for facts in ends),
         "digests": answer.digests,
@@ -125,10 +127,13 @@ def lines_of(facts: dict[str, Any]) -> list[str]:
     """What a run came to, for a person."""
     job_s = facts["job_s"]
     many = f"{facts['shards']} shard{'s' * (facts['shards'] != 1)}"
+    before = facts["messages_before"]
+    new = facts["messages"] - before
     lines = [
-        f"{facts['messages']:,} events on {facts['on']} in {job_s:.2f} s, {many}, "
-        f"{facts['messages'] / max(job_s, 1e-9):,.0f} a second "
+        f"{new:,} events on {facts['on']} in {job_s:.2f} s, {many}, "
+        f"{new / max(job_s, 1e-9):,.0f} a second "
         f"(with all around it {facts['elapsed_s']:.2f} s)"
+        + (f"; {before:,} were in the state it began with" if before else "")
     ]
     for name, digest in facts["digests"].items():
         lines.append(f"  {name:12s} {facts['rows'][name]:>12,} rows   digest {digest}")
