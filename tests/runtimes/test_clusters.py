@@ -6,6 +6,7 @@ from contextlib import closing
 
 import pytest
 
+from onetape import cli
 from onetape.records import OperatorError
 from onetape.runtimes.flink.rest import Cluster
 from onetape.runtimes.spark import clusters
@@ -60,3 +61,10 @@ def test_a_port_that_is_not_said_is_that_of_the_engine():
 def test_a_flink_cluster_that_is_away_is_named_at_once(free_port):
     with pytest.raises(OperatorError, match=rf"cluster answers at 127.0.0.1:{free_port}"):
         Cluster(f"127.0.0.1:{free_port}").check()
+
+
+@pytest.mark.parametrize("word", ["status", "savepoint", "stop"])
+def test_a_job_of_a_cluster_that_is_away_may_have_gone_with_its_run(word, free_port, capsys):
+    assert cli.main(["flink", word, "watch", "--cluster", f"127.0.0.1:{free_port}"]) == 1
+
+    assert "lives only as long as the run that started it" in capsys.readouterr().err

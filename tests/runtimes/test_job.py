@@ -255,6 +255,7 @@ def test_a_job_file_that_cannot_be_is_named(here, change, said):
 
     with pytest.raises(OperatorError) as error:
         read_job(here / "copy.toml")
+    assert ".py:" not in str(error.value)  # the place is in the job file, not in a program
     assert "copy.toml" in str(error.value) and said in str(error.value)
 
 

@@ -131,6 +131,20 @@ def test_a_file_of_a_feed_is_not_for_a_pipeline_of_records():
         inputs_of(of(Fill), "day.itch")
 
 
+def test_a_run_of_no_events_tells_no_times(tmp_path, capsys):
+    program = tmp_path / "fill.py"
+    table = "pyarrow.table({'ts_event_ns': TIMES, 'qty_lots': TIMES})"
+    for times, said in (("pyarrow.array([], 'i8')", "0 events"), ("[1, 2]", "2 events")):
+        text = FILL.replace(
+            "ot.source(Fill,", f"ot.read({table.replace('TIMES', times)}, as_=Fill,"
+        )
+        program.write_text("import pyarrow\n" + text)
+        assert cli.main(["run", str(program), "--tape", str(tmp_path / said)]) == 0
+        line = capsys.readouterr().out.splitlines()[0]
+        assert line.startswith(said)
+        assert ("service p50" in line) == (said == "2 events")
+
+
 def test_the_commands_refuse_too(tmp_path, capsys):
     (tmp_path / "fill.py").write_text(FILL)
     tape = str(recorded(tmp_path / "tape", 5))

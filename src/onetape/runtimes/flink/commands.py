@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from onetape.records import OperatorError
 from onetape.runtimes.environments import folder_of
 from onetape.runtimes.flink.environment import ENGINE, PYTHON
 from onetape.runtimes.flink.rest import Cluster
@@ -76,9 +77,20 @@ def _setup(args: argparse.Namespace) -> int:
     return 0
 
 
-def _status(args: argparse.Namespace) -> int:
+def _job(args: argparse.Namespace) -> tuple[Cluster, dict[str, Any]]:
     cluster = Cluster(args.cluster)
-    job = cluster.job(args.job)
+    try:
+        cluster.get("/overview")
+    except OperatorError as why:
+        raise OperatorError(
+            f"{why}; give the one that the job runs on (--cluster HOST:PORT, as onetape run said). "
+            "A cluster of this machine lives only as long as the run that started it"
+        ) from None
+    return cluster, cluster.job(args.job)
+
+
+def _status(args: argparse.Namespace) -> int:
+    cluster, job = _job(args)
     saved = cluster.checkpoints(job["jid"])
     newest = saved["latest"]["completed"] or {}
     failures = cluster.failures(job["jid"])
@@ -111,14 +123,12 @@ def _status(args: argparse.Namespace) -> int:
 
 
 def _savepoint(args: argparse.Namespace) -> int:
-    cluster = Cluster(args.cluster)
-    job = cluster.job(args.job)
+    cluster, job = _job(args)
     return _told(args, job, cluster.savepoint(job["jid"], args.to))
 
 
 def _stop(args: argparse.Namespace) -> int:
-    cluster = Cluster(args.cluster)
-    job = cluster.job(args.job)
+    cluster, job = _job(args)
     return _told(args, job, cluster.stop(job["jid"], args.to))
 
 

@@ -117,7 +117,10 @@ def _add(actions: Any, name: str, text: str, run: Any, **more: Any) -> argparse.
     )
     parser.add_argument("--json", action="store_true", help="for programs: JSON, not prose")
     parser.add_argument(
-        "--jobs", type=Path, metavar="FOLDER", help="the records (default ~/.local/state/onetape)"
+        "--jobs",
+        type=Path,
+        metavar="FOLDER",
+        help="the records (default ~/.local/state/onetape/jobs)",
     )
     parser.set_defaults(run=run)
     return parser

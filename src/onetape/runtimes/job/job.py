@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from onetape.records import DeclarationError, OperatorError
-from onetape.records.options import check_options
+from onetape.records.options import unknown
 from onetape.records.types import parse_duration_ns
 
 ONCE = "once"
@@ -105,14 +105,15 @@ def read_job(path: Path, **over: Any) -> Job:
         said = tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise OperatorError(f"{path}: not TOML: {error}") from None
+    known = [field.name for field in fields(Job) if field.name != "folder"]
     lacks = [name for name in ("name", "command") if name not in said]
     if lacks:
-        known = ", ".join(field.name for field in fields(Job) if field.name != "folder")
-        raise OperatorError(f"{path} has no {lacks[0]}; a job file has {known}")
+        raise OperatorError(f"{path} has no {lacks[0]}; a job file has {', '.join(known)}")
+    if odd := unknown("a job file", [name for name in said if name != "folder"], known):
+        raise OperatorError(f"{path}: {odd}")
     try:
-        check_options(str(path), [name for name in said if name != "folder"], make_job)
         return make_job(**(said | over | {"folder": path.parent}))
-    except (OperatorError, DeclarationError) as error:
+    except OperatorError as error:
         raise OperatorError(f"{path}: {error}") from None
 
 

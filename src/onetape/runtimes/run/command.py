@@ -243,11 +243,13 @@ def _print_facts(facts: dict[str, Any], args: argparse.Namespace) -> None:
         before = facts.get("messages_before", 0)
         also = f" (and {before:,} that were there)" if before else ""
         on = f" on {args.tape}" if args.tape is not None else ""
-        print(
-            f"{facts['messages'] - before:,} events in {facts['elapsed_s']:.2f} s{on}{also}; "
-            f"service p50 {facts['service_ns_p50'] / 1000:.1f} us, "
+        events = facts["messages"] - before
+        took = (
+            f"; service p50 {facts['service_ns_p50'] / 1000:.1f} us, "
             f"p99 {facts['service_ns_p99'] / 1000:.1f} us a frame"
         )
+        said = f"{events:,} events in {facts['elapsed_s']:.2f} s{on}{also}"
+        print(said + (took if events else ""))  # of none there is nothing to tell
         print("\n".join(lines_of(facts)))
         for name, digest in facts["digests"].items():
             print(f"  {name:12s} {facts['rows'][name]:>12,} rows   digest {digest}")
