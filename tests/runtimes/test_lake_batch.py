@@ -381,6 +381,23 @@ def test_a_sink_writes_each_row_once_and_goes_on(files, tmp_path, capsys):
     assert again.to_pyarrow_table().num_rows == len(one.top)  # no tape: in place of what was there
 
 
+def test_a_file_that_goes_there_again_by_another_tape_is_said_to(files, tmp_path, capsys):
+    program, at = tmp_path / "program.py", tmp_path / "rows"
+    text = PROGRAM.replace("AT_LEAST", "1")
+    program.write_text(text.replace(".top_of_book()", f".top_of_book() >> ot.delta({str(at)!r})"))
+
+    def delivered(day, tape, *more):
+        file = ("--file", files / f"{day}.itch", "--date", day)
+        return said(capsys, "run", program, *file, "--tape", tmp_path / tape, *more)["delivered"]
+
+    assert "already" not in delivered(DAYS[0], "one")[0]
+    assert "already" not in delivered(DAYS[1], "two")[0]
+    rows = store.open_table(str(at / "top")).to_pyarrow_table().num_rows
+    (again,) = delivered(DAYS[0], "three")
+    assert "of this very file and pipeline are there already, by another tape" in again
+    assert rows < store.open_table(str(at / "top")).to_pyarrow_table().num_rows  # it is true
+
+
 def test_tables_go_into_a_lake_too(tmp_path, capsys):
     rows = {"ts_event_ns": range(1, 301), "instrument_id": [n % 7 for n in range(300)]}
     rows |= {"price_ticks": [100 + n % 5 for n in range(300)], "qty_lots": [1] * 300}

@@ -64,6 +64,7 @@ class OutputTable:
 
     has_day   it is partitioned by day
     replaces  its first commit takes the place of all that is there
+    marks     {name: number} that each commit carries besides
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class OutputTable:
         import numpy as np
 
         self.url, self.name, self.of = store.place(url, name), name, of
+        self.marks: dict[str, int] = {}
         schema = lake_table(of, np.empty(0, of.dtype), {}, date(1970, 1, 1)).schema
         if not has_day:
             schema = schema.remove(schema.get_field_index(store.DAY))
@@ -103,7 +105,7 @@ class OutputTable:
                     store.write(
                         self._table,
                         data,
-                        {run: begin + len(data)},
+                        {run: begin + len(data)} | self.marks,
                         instead_of=instead_of,
                         properties=writer_properties(),
                     )

@@ -6,6 +6,8 @@ rows are there; a run that is resumed makes its rows again from the first on, an
 over.
 """
 
+import hashlib
+import json
 import secrets
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,6 +23,10 @@ from onetape.tape.layout import read_facts
 EVERY_S = 5.0
 WAITING_MAX_ROWS = 1 << 23
 NEVER = 1 << 62
+AGAIN = (
+    "rows of this very file and pipeline are there already, by another tape, and those of this one "
+    "are added: each is there twice. Go on with that tape (--resume), or take another folder"
+)
 
 
 @dataclass(frozen=True)
@@ -49,12 +55,17 @@ class DeltaSink(OpenableSink):
 
 class _Delta:
     def __init__(self, url: str, output: Output) -> None:
-        has_tape = output.folder is not None
-        name = f"{read_facts(str(output.folder.parent)).tape_id:016x}" if output.folder else ""
-        run = f"tape/{name or secrets.token_hex(8)}/{output.name}/{output.number}"
+        facts = read_facts(str(output.folder.parent)) if output.folder is not None else None
+        name = f"{facts.tape_id:016x}" if facts else secrets.token_hex(8)
+        run = f"tape/{name}/{output.name}/{output.number}"
+        input = _input_of(facts.manifest, f"{output.name}/{output.number}") if facts else ""
         has_day = "ts_event_ns" in output.of.fields
-        table = OutputTable(url, output.name, output.of, has_day=has_day, replaces=not has_tape)
+        table = OutputTable(url, output.name, output.of, has_day=has_day, replaces=not facts)
         self._output, self._where = output, table.url
+        self._is_again = bool(input) and not table.count(run) and table.count(input) > 0
+        self._warns = self._is_again
+        if input:
+            table.marks[input] = 1
         self._writer = RowsWriter(table, run, None)
         self._waiting: list[tuple[int, Any]] = []  # (offset of the last row, rows)
         self._taken = self._handed = 0  # rows: of the output, and those that the writer has
@@ -77,6 +88,9 @@ class _Delta:
     def tend(self) -> list[str]:
         if time.monotonic() - self._tried_s > EVERY_S:
             self._begin()
+        if self._warns:
+            self._warns = False
+            return [f"{self._where}: {AGAIN}"]
         if self._has_ended:
             return [f"{self._where}: {self._failure}; too many rows wait, no more are written"]
         return [f"{self._where}: {self._failure}; rows wait"] if self._failure else []
@@ -95,7 +109,8 @@ class _Delta:
         self._pool.shutdown(wait=True)
 
     def told(self) -> str:
-        return f"{self._taken:,} rows to {self._where}"
+        again = f"; {AGAIN}" if self._is_again else ""
+        return f"{self._taken:,} rows to {self._where}{again}"
 
     def _begin(self, *, final: bool = False) -> None:
         """Have what cannot be taken back committed, unless a commit is under way."""
@@ -132,3 +147,13 @@ class _Delta:
             self._handed += len(rows)
             self._writer.take(rows, symbols)
         self._writer.flush(symbols)
+
+
+def _input_of(manifest: dict[str, Any], output: str) -> str:
+    """What names the rows that this pipeline makes of this file, whichever tape; "": of no file."""
+    origin = manifest.get("origin", {})
+    if "sha256_of_ends" not in origin:
+        return ""
+    told = [origin["size_bytes"], origin["sha256_of_ends"], manifest["midnight_ns"]]
+    text = json.dumps([*told, manifest["driver"]])
+    return f"input/{hashlib.sha256(text.encode()).hexdigest()[:16]}/{output}"
