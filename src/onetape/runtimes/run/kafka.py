@@ -121,6 +121,8 @@ def run_kafka(
         stack.callback(feeder.stop)
         if not run.has_ended:
             feeder.start()
+        else:
+            print(f"onetape: {tape} is complete: its stream has ended", file=sys.stderr)
         with noting_interrupts() as asked:  # a live input ends when it is told to
             _follow(run, feeder, outlet, progress, seconds, asked)
         feeder.stop()
@@ -135,8 +137,7 @@ def run_kafka(
             facts["elapsed_s"] = round(run.elapsed_s, 6)
         if isinstance(feeder, EventFeeder):
             facts["dead_letters"] = feeder.refused
-    facts["delivered"] = run.delivery.told()
-    return facts
+    return facts | run.delivered()
 
 
 def _taker(outlet: TopicOutlet, feeder: TopicFeeder) -> Taker:
