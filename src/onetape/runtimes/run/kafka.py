@@ -124,6 +124,8 @@ def run_kafka(
         else:
             print(f"onetape: {tape} is complete: its stream has ended", file=sys.stderr)
         with noting_interrupts() as asked:  # a live input ends when it is told to
+            if outlet is not None:
+                outlet.end_with(asked)
             _follow(run, feeder, outlet, progress, seconds, asked)
         feeder.stop()
         facts = run.end({})
