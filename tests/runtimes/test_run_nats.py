@@ -104,6 +104,15 @@ def test_what_does_not_fit_is_said(nats, day, tmp_path, capsys):
     assert "is no block of rows" in capsys.readouterr().err
 
 
+def test_a_date_that_was_forgotten_is_said_and_does_not_stay(nats, day, capsys):
+    words = ["nats", "publish", "standard", "--file", str(day), "--nats", nats.address]
+    assert main([*words, "--stream", "UNDATED"]) == 0
+    assert "give --date YYYY-MM-DD" in capsys.readouterr().err
+
+    assert main([*words, "--stream", "UNDATED", "--date", DATE]) == 1
+    assert "(--date?)" in capsys.readouterr().err
+
+
 PROGRAM = """
 import onetape as ot
 from onetape import c, market as mk
