@@ -104,6 +104,18 @@ def test_what_does_not_fit_is_said(nats, day, tmp_path, capsys):
     assert "is no block of rows" in capsys.readouterr().err
 
 
+def test_rows_of_another_run_are_refused_before_the_tape_is_made(nats, day, tmp_path, capsys):
+    publish(nats, day, "BOTH")
+    rows = ["--stream-out", "BOTH_ROWS"]
+    assert main(run(nats, "BOTH", tmp_path / "a", *rows, "--seconds", "3")) == 0
+    assert main(run(nats, "BOTH", tmp_path / "b", *rows)) == 1
+    assert "has rows of another run; give another stream" in capsys.readouterr().err
+    assert not (tmp_path / "b").exists()
+
+    assert main(run(nats, "BOTH", tmp_path / "a", *rows, "--resume")) == 0
+    assert digests(nats, "BOTH_ROWS", capsys)["digests"]
+
+
 def test_a_date_that_was_forgotten_is_said_and_does_not_stay(nats, day, capsys):
     words = ["nats", "publish", "standard", "--file", str(day), "--nats", nats.address]
     assert main([*words, "--stream", "UNDATED"]) == 0
