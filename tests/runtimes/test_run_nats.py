@@ -153,6 +153,11 @@ def test_one_event_a_message(nats, tmp_path, monkeypatch, capsys):
                 link.call(link.js.publish("theirs.other", b"not ours"))
 
         publish(range(100))
+        of_blocks = [word for word in words if word not in ("--encoding", "json", "--subject",
+                                                            "theirs.trade")]  # fmt: skip
+        assert main(of_blocks) == 1
+        said = capsys.readouterr().err
+        assert "holds no blocks, and the stream 200 messages" in said and "--encoding json" in said
         assert main(words) == 0
         assert json.loads(capsys.readouterr().out)["messages"] == 100
         (tape / NOTE).unlink()

@@ -28,13 +28,16 @@ class Admin:
         found = self._describe(topic)
         return len(found.partitions) if found is not None else 0
 
-    def existing(self, topic: str) -> int:
-        """As `partitions`; OperatorError if there is no such topic."""
+    def existing(self, topic: str, *, makes: str = "onetape publish does") -> int:
+        """As `partitions`; OperatorError if there is no such topic.
+
+        makes  who makes such topics, for the message
+        """
         count = self.partitions(topic)
         if not count:
             raise OperatorError(
-                f"topic {topic} is not on {self.settings.brokers}; make it (onetape publish does), "
-                "or look at its name"
+                f"topic {topic} is not on {self.settings.brokers}; make it ({makes}), or look "
+                "at its name"
             )
         return count
 
