@@ -137,6 +137,7 @@ def run_kafka(
             facts["elapsed_s"] = round(run.elapsed_s, 6)
         if isinstance(feeder, EventFeeder):
             facts["dead_letters"] = feeder.refused
+            facts["dead_letters_topic"] = topics.dead_letters
     facts["delivered"] = run.delivery.told()
     return facts
 
