@@ -204,6 +204,8 @@ def _remains(args: argparse.Namespace) -> str:
         return "; what is on the tape stays: go on with the same command and --resume"
     if command in ("lake", "batch", "backfill"):
         return "; what is done stays: go on with the same command"
+    if command == "publish" or (command == "nats" and "file" in args):
+        return "; the blocks that are there stay: the same command writes the rest, and none twice"
     return "; no half-written file is left"
 
 

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from datetime import date
 from itertools import islice
 from pathlib import Path
 
@@ -312,6 +313,11 @@ def test_another_input_is_not_put_behind_the_first(kafka, blocks, tmp_path):
 
     with pytest.raises(OperatorError, match=f"topic {topic} holds another input"):
         publish(other, to, topic, 3)
+    with pytest.raises(OperatorError, match="blocks before its block"):  # one that is shorter
+        publish(blocks[:6], to, topic, 3)
+    dated = inputs_of(pipeline, tmp_path / "other.itch", date(2026, 1, 5))
+    with pytest.raises(OperatorError, match="--date"):
+        publish(blocks_of(pipeline, dated, shards=3, events=256), to, topic, 3)
 
 
 @ot.record

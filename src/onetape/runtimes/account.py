@@ -58,6 +58,8 @@ def lines_of(facts: dict[str, Any]) -> list[str]:
         "bad_events": "bad events",
     }
     odd = [f"{facts[name]:,} {words}" for name, words in named.items() if facts[name]]
+    if letters := facts.get("dead_letters"):
+        odd.append(f"{letters:,} dead letters, on topic {facts['dead_letters_topic']}")
     lines = [f"  {', '.join(odd) or 'no gaps, nothing late, no bad events'}"]
     if 2 * facts["late"] > facts.get("messages", FEW):
         lines.append(
