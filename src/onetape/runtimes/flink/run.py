@@ -83,6 +83,8 @@ def _run_file(pipeline: Pipeline, args: argparse.Namespace) -> int:
 
 def _run_topics(pipeline: Pipeline, args: argparse.Namespace) -> int:
     environment = find()
+    if args.cluster:
+        Cluster(args.cluster).check()
     name = args.name or Path(args.pipeline).stem
     folder = _state(args, name)
     assert folder is not None
