@@ -135,11 +135,11 @@ def test_three_brokers_lose_one_and_get_it_back():
 def test_a_script_that_is_asked_for_help_helps_and_does_nothing(name, words, tmp_path):
     ran = subprocess.run(
         [servers.DEPLOY / name, *words],
-        check=False,
         cwd=tmp_path,
         capture_output=True,
         text=True,
         timeout=20,
+        check=False,
     )
 
     assert (ran.returncode, ran.stderr) == (0, "")

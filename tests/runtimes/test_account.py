@@ -21,3 +21,10 @@ def test_a_run_of_which_most_is_late_says_why_that_may_be(late, is_said):
 
 def test_nothing_odd_is_one_line():
     assert lines_of(FINE) == ["  no gaps, nothing late, no bad events"]
+
+
+def test_dead_letters_are_counted_and_their_topic_is_named():
+    lines = lines_of(FINE | {"dead_letters": 20, "dead_letters_topic": "fills.dead"})
+
+    assert lines == ["  20 dead letters, on topic fills.dead"]
+    assert lines_of(FINE | {"dead_letters": 0, "dead_letters_topic": ""}) == lines_of(FINE)

@@ -310,12 +310,13 @@ def test_what_nobody_expected_is_one_line_and_all_of_it_with_traceback(monkeypat
     ("argv", "is_begun", "words"),
     [
         (["explain", "standard"], False, "no half-written file"),
+        (["publish", "standard", "--kafka", "h:1", "--topic", "t"], False, "the blocks that are"),
         (RUN, False, "nothing was begun"),
         (RUN, True, "--resume"),
     ],
 )
 def test_an_interrupt_says_what_is_left(tmp_path, monkeypatch, capsys, argv, is_begun, words):
-    from onetape.runtimes import explain
+    from onetape.runtimes import explain, publish
     from onetape.runtimes.run import command as run
 
     monkeypatch.chdir(tmp_path)
@@ -328,6 +329,7 @@ def test_an_interrupt_says_what_is_left(tmp_path, monkeypatch, capsys, argv, is_
 
     for command in (explain, run):
         monkeypatch.setattr(command, "load_with_settings", interrupted)
+    monkeypatch.setattr(publish, "load_pipeline", interrupted)
     assert cli.main(argv) == 130
     assert words in capsys.readouterr().err
 

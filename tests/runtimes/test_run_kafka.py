@@ -19,6 +19,7 @@ from onetape.codecs.block import ROWS, read_header
 from onetape.connect.kafka.publisher import Publisher, Record
 from onetape.connect.kafka.settings import settings
 from onetape.connect.kafka.subscriber import Subscriber
+from onetape.connect.kafka.topics import Admin
 from onetape.records import OperatorError
 from onetape.runtimes import batch
 from onetape.runtimes.answer import Answer
@@ -105,7 +106,7 @@ def test_a_complete_run_that_is_resumed_adds_nothing(kafka, day, plain, tmp_path
     node(kafka, topic, out, tmp_path / "tape", seconds=60)
     before = everything(kafka, out)
 
-    facts = node(kafka, topic, out, tmp_path / "tape", seconds=60, resume=True)
+    facts = node(kafka, topic, out, tmp_path / "tape", seconds=600, resume=True)  # ends by itself
 
     assert facts["digests"] == plain.digests
     assert everything(kafka, out) == before
@@ -384,6 +385,25 @@ def test_events_of_others_go_in_and_out_one_a_record(kafka, tmp_path):
     refused = everything(kafka, dead)
     assert len({dict(t.headers)["onetape.offset"] for t in refused}) == letters
     assert {t.value for t in refused} == {b"no event"}
+
+
+def test_events_that_are_taken_for_blocks_are_said(kafka, tmp_path):
+    topic, out = made(kafka, "events"), f"never-{time.time_ns()}"
+    with Publisher(settings(kafka.address)) as publisher:
+        publisher.put(Record(topic, b'{"price": 1}', 0))
+        publisher.flush()
+
+    with pytest.raises(OperatorError, match=r"offset 0: .*--encoding json, avro or protobuf"):
+        node(kafka, topic, out, tmp_path / "tape")
+    assert Admin(settings(kafka.address)).partitions(out) == 0
+    with pytest.raises(OperatorError, match="--encoding json"):
+        node(kafka, made(kafka, "many", 2), out, tmp_path / "tape")
+
+
+def test_a_topic_that_is_not_there_is_not_made_by_publish_where_events_are_read(kafka, tmp_path):
+    topics = Topics(settings(kafka.address), "nobodys", encoding="json")
+    with pytest.raises(OperatorError, match=r"nobodys is not on .*its writer does"):
+        run_kafka(market_watch(), tmp_path / "tape", topics, progress=Progress(quiet=True))
 
 
 def test_a_record_that_cannot_be_read_ends_the_run_where_there_are_no_dead_letters(kafka, tmp_path):

@@ -104,6 +104,27 @@ def test_what_does_not_fit_is_said(nats, day, tmp_path, capsys):
     assert "is no block of rows" in capsys.readouterr().err
 
 
+def test_rows_of_another_run_are_refused_before_the_tape_is_made(nats, day, tmp_path, capsys):
+    publish(nats, day, "BOTH")
+    rows = ["--stream-out", "BOTH_ROWS"]
+    assert main(run(nats, "BOTH", tmp_path / "a", *rows, "--seconds", "3")) == 0
+    assert main(run(nats, "BOTH", tmp_path / "b", *rows)) == 1
+    assert "has rows of another run; give another stream" in capsys.readouterr().err
+    assert not (tmp_path / "b").exists()
+
+    assert main(run(nats, "BOTH", tmp_path / "a", *rows, "--resume")) == 0
+    assert digests(nats, "BOTH_ROWS", capsys)["digests"]
+
+
+def test_a_date_that_was_forgotten_is_said_and_does_not_stay(nats, day, capsys):
+    words = ["nats", "publish", "standard", "--file", str(day), "--nats", nats.address]
+    assert main([*words, "--stream", "UNDATED"]) == 0
+    assert "give --date YYYY-MM-DD" in capsys.readouterr().err
+
+    assert main([*words, "--stream", "UNDATED", "--date", DATE]) == 1
+    assert "(--date?)" in capsys.readouterr().err
+
+
 PROGRAM = """
 import onetape as ot
 from onetape import c, market as mk
@@ -132,6 +153,11 @@ def test_one_event_a_message(nats, tmp_path, monkeypatch, capsys):
                 link.call(link.js.publish("theirs.other", b"not ours"))
 
         publish(range(100))
+        of_blocks = [word for word in words if word not in ("--encoding", "json", "--subject",
+                                                            "theirs.trade")]  # fmt: skip
+        assert main(of_blocks) == 1
+        said = capsys.readouterr().err
+        assert "holds no blocks, and the stream 200 messages" in said and "--encoding json" in said
         assert main(words) == 0
         assert json.loads(capsys.readouterr().out)["messages"] == 100
         (tape / NOTE).unlink()

@@ -58,11 +58,14 @@ def lines_of(facts: dict[str, Any]) -> list[str]:
         "bad_events": "bad events",
     }
     odd = [f"{facts[name]:,} {words}" for name, words in named.items() if facts[name]]
+    if letters := facts.get("dead_letters"):
+        odd.append(f"{letters:,} dead letters, on topic {facts['dead_letters_topic']}")
     lines = [f"  {', '.join(odd) or 'no gaps, nothing late, no bad events'}"]
     if 2 * facts["late"] > facts.get("messages", FEW):
         lines.append(
             "  most events are late: time had gone beyond them, and windows left them out; is the "
-            "feed of another day (--date), or are its sources years apart?"
+            "feed of another day (--date), are its sources years apart, or are the partitions of a "
+            "topic, which are read as they come (lateness= of the source waits for them)?"
         )
     if facts["refused"]:
         lines.append(f"  refused: {_listed(facts['refused'])}")

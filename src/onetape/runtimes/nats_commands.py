@@ -15,11 +15,10 @@ from onetape.connect.nats.settings import settings
 from onetape.connect.nats.streams import existing
 from onetape.records import OperatorError
 from onetape.runtimes.answer import Answer
-from onetape.runtimes.blocks import EVENTS, blocks_of, blocks_of_tape
-from onetape.runtimes.inputs import inputs_of
+from onetape.runtimes.blocks import EVENTS
 from onetape.runtimes.load import load_pipeline
+from onetape.runtimes.publish import blocks_given
 from onetape.runtimes.replay import parse_date
-from onetape.runtimes.run.options import given
 
 DESCRIPTION = "Streams of NATS JetStream that hold blocks: of an input, or of what was made of one."
 EXAMPLES = """\
@@ -74,11 +73,7 @@ def _add_where(parser: Any) -> None:
 
 def run_publish(args: argparse.Namespace) -> int:
     pipeline = load_pipeline(args.pipeline)
-    if args.from_tape is not None:
-        blocks = blocks_of_tape(pipeline, args.from_tape, events=args.events)
-    else:
-        inputs = inputs_of(pipeline, given(args.file), args.date)
-        blocks = blocks_of(pipeline, inputs, events=args.events)
+    blocks = blocks_given(pipeline, args, events=args.events)
     began_s = time.perf_counter()
     with Link(settings(args.nats)) as link:
         made = publish_blocks(link, args.stream, blocks, args.replicas)

@@ -9,16 +9,19 @@ wrote at the same time is there twice, and readers pass over it, for blocks are 
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from onetape.codecs.block import CODECS, decode, read_header, stamped
+from onetape.codecs.block import CODECS, read_header, stamped
+from onetape.codecs.stream_there import There
+from onetape.connect.itch_file import EPOCH, midnight_ns
 from onetape.connect.kafka.publisher import Publisher, Reached
 from onetape.connect.kafka.settings import Settings, settings
-from onetape.connect.kafka.topics import Admin, last_record
+from onetape.connect.kafka.topics import Admin, first_record, last_record
+from onetape.engine.graph import Pipeline
 from onetape.records import OperatorError
 from onetape.runtimes.blocks import EVENTS, Block, blocks_of, blocks_of_tape
 from onetape.runtimes.inputs import inputs_of
@@ -41,6 +44,10 @@ examples:
 Who we are to the brokers is said in the environment (ONETAPE_KAFKA_USER, ...), or in a file of
 librdkafka's options (--kafka-options).
 """
+UNDATED = (
+    "neither the name of the file nor --date tells the trading date, so times begin on 1970-01-01; "
+    "give --date YYYY-MM-DD"
+)
 COMMIT_MS = 250.0
 COMMIT_BYTES = 32 << 20
 
@@ -99,10 +106,7 @@ def run(args: argparse.Namespace) -> int:
         raise OperatorError(f"--transaction was {args.transaction:g} ms; expected 0 to 60000")
     pipeline = load_pipeline(args.pipeline)
     options = {"shards": args.shards, "events": args.events, "codec": args.codec}
-    if args.from_tape is not None:
-        blocks = blocks_of_tape(pipeline, args.from_tape, **options)
-    else:
-        blocks = blocks_of(pipeline, inputs_of(pipeline, given(args.file), args.date), **options)
+    blocks = blocks_given(pipeline, args, **options)
     progress = Progress(quiet=args.json)
     try:
         facts = publish(
@@ -125,6 +129,16 @@ def run(args: argparse.Namespace) -> int:
             + (f"; {facts['skipped']:,} blocks were there" if facts["skipped"] else "")
         )
     return 0
+
+
+def blocks_given(pipeline: Pipeline, args: argparse.Namespace, **options: Any) -> Iterable[Block]:
+    """Those of --file or --from-tape."""
+    if args.from_tape is not None:
+        return blocks_of_tape(pipeline, args.from_tape, **options)
+    inputs = inputs_of(pipeline, given(args.file), args.date)
+    if inputs.framing and inputs.midnight_ns == midnight_ns(EPOCH):
+        print(f"onetape: {UNDATED}", file=sys.stderr)
+    return blocks_of(pipeline, inputs, **options)
 
 
 def publish(
@@ -153,7 +167,7 @@ def publish(
         publisher = Publisher(to)
     with publisher:
         there = _what_is_there(to, topic, shards)
-        had = sum(ordinal + 1 for ordinal, _ in there)
+        had = sum(one.ordinal + 1 for one in there)
         began_s = commit_s = time.perf_counter()
         open_bytes, committed = 0, 0
 
@@ -168,8 +182,7 @@ def publish(
 
         for shard, block in blocks:
             header = read_header(block)
-            if header.ordinal <= there[shard][0]:
-                _check_same(topic, block, there[shard])
+            if there[shard].has(block):
                 made["skipped"] += 1
                 continue
             if rate is not None:
@@ -189,30 +202,20 @@ def publish(
                 open_bytes, commit_s = 0, now_s
             if progress is not None:
                 progress.update(0, 0, made["events"], "events")
+        for one in there:
+            one.check_end()
         commit()
         publisher.flush()
     elapsed_s = time.perf_counter() - began_s
     return made | {"topic": topic, "shards": shards, "elapsed_s": round(elapsed_s, 6)}
 
 
-def _what_is_there(to: Settings, topic: str, shards: int) -> list[tuple[int, bytes]]:
-    """(ordinal, block) of the last block of each shard; (-1, nothing) where there is none."""
+def _what_is_there(to: Settings, topic: str, shards: int) -> list[There]:
+    """Each shard, as it stands."""
     found = []
     for shard in range(shards):
-        message = last_record(to, topic, shard)
-        block = message.value() if message is not None else b""
-        found.append((read_header(block).ordinal if block else -1, block))
+        last = last_record(to, topic, shard)
+        first = first_record(to, topic, shard) if last is not None else None
+        ends = [one.value() if one is not None else b"" for one in (first, last)]
+        found.append(There(f"topic {topic}", *ends))
     return found
-
-
-def _check_same(topic: str, block: bytes, there: tuple[int, bytes]) -> None:
-    """The last block that is there must be the one that would be written."""
-    ours, theirs = read_header(block), read_header(there[1])
-    if ours.ordinal != there[0]:
-        return
-    is_same = replace(ours, ts_made_ns=0, codec="") == replace(theirs, ts_made_ns=0, codec="")
-    if not is_same or bytes(decode(block)[1]) != bytes(decode(there[1])[1]):
-        raise OperatorError(
-            f"topic {topic} holds another input: its {theirs.place} differs from that of this one; "
-            "give another topic, or what it was begun with"
-        )

@@ -28,13 +28,16 @@ class Admin:
         found = self._describe(topic)
         return len(found.partitions) if found is not None else 0
 
-    def existing(self, topic: str) -> int:
-        """As `partitions`; OperatorError if there is no such topic."""
+    def existing(self, topic: str, *, makes: str = "onetape publish does") -> int:
+        """As `partitions`; OperatorError if there is no such topic.
+
+        makes  who makes such topics, for the message
+        """
         count = self.partitions(topic)
         if not count:
             raise OperatorError(
-                f"topic {topic} is not on {self.settings.brokers}; make it (onetape publish does), "
-                "or look at its name"
+                f"topic {topic} is not on {self.settings.brokers}; make it ({makes}), or look "
+                "at its name"
             )
         return count
 
@@ -125,6 +128,21 @@ def last_record(settings: Settings, topic: str, partition: int) -> Any:
         consumer.close()
 
 
+def first_record(settings: Settings, topic: str, partition: int) -> Any:
+    """The first committed record of a partition that is still there; None if it has none."""
+    kafka, heard = load(), Heard()
+    consumer = client("Consumer", settings.consumer(group_id="onetape") | {"error_cb": heard})
+    try:
+        at = kafka.TopicPartition(topic, partition)
+        low, _ = consumer.get_watermark_offsets(at, timeout=WITHIN_S)
+        begin = kafka.TopicPartition(topic, partition, low)
+        return next(_records_since(kafka, consumer, begin), None)
+    except kafka.KafkaException as why:
+        raise problem(f"topic {topic}", why, settings.brokers, heard) from None
+    finally:
+        consumer.close()
+
+
 def end_of(settings: Settings, topic: str) -> int:
     """The offset behind the last record of partition 0."""
     kafka, heard = load(), Heard()
@@ -166,17 +184,25 @@ def records_behind(
 
 def _last_since(kafka: Any, consumer: Any, at: Any) -> Any:
     """The last record from there to the end of what is committed."""
+    found = None
+    for message in _records_since(kafka, consumer, at):
+        found = message
+    return found
+
+
+def _records_since(kafka: Any, consumer: Any, at: Any) -> Generator[Any, None, None]:
+    """The records from there to the end of what is committed."""
     consumer.assign([at])
-    found, end_s = None, time.monotonic() + WITHIN_S
+    end_s = time.monotonic() + WITHIN_S
     while time.monotonic() < end_s:
         message = consumer.poll(0.2)
         if message is None:
             continue
         error = message.error()
         if error is None:
-            found = message
+            yield message
         elif error.name() == "_PARTITION_EOF":
-            return found
+            return
         elif not may_pass(error):
             raise kafka.KafkaException(error)
     raise kafka.KafkaException(kafka.KafkaError(kafka.KafkaError._TIMED_OUT))

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from onetape.codecs.block import read_header
+from onetape.codecs.stream_there import There
 from onetape.connect.nats.link import Away, Link, Overtaken
-from onetape.connect.nats.streams import ensure, first, last, publish
-from onetape.records import OperatorError
+from onetape.connect.nats.streams import Message, ensure, first, last, publish
 
 TRIES = 30  # for one block, some ten seconds each
 
@@ -31,19 +31,23 @@ def publish_blocks(
     it goes on.
     """
     ensure(link, stream, replicas)
-    made = Published()
+    made, there = Published(), dict[str, There]()
     for shard, block in blocks:
         subject, header = f"{stream}.shard.{shard}", read_header(block)
-        if header.ordinal == 0:
-            _check_same(link, stream, subject, block)
-            made._behind[subject] = _behind(link, stream, subject)
-        if header.ordinal <= made._behind[subject][0]:
+        if subject not in there:
+            found = _last(link, stream, subject)
+            first_of = first(link, stream, subject).data if found.sequence else b""
+            there[subject] = There(f"stream {stream}", first_of, found.data)
+            made._behind[subject] = (there[subject].ordinal, found.sequence)
+        if there[subject].has(block):
             made.there_before += 1
             continue
         _put(link, stream, subject, block, header.ordinal, made)
         made.blocks += 1
         made.events += header.count
         made.size_bytes += len(block)
+    for one in there.values():
+        one.check_end()
     return made
 
 
@@ -65,19 +69,16 @@ def _put(
 
 def _behind(link: Link, stream: str, subject: str) -> tuple[int, int]:
     """(ordinal, sequence) of the last block there; (-1, 0) if there is none."""
-    for tries_left in reversed(range(TRIES)):
-        try:
-            found = last(link, stream, subject)
-            break
-        except Away:
-            if not tries_left:
-                raise
+    found = _last(link, stream, subject)
     return (read_header(found.data).ordinal, found.sequence) if found.sequence else (-1, 0)
 
 
-def _check_same(link: Link, stream: str, subject: str, manifest: bytes) -> None:
-    found = first(link, stream, subject)
-    if found.sequence and found.data != manifest:
-        raise OperatorError(
-            f"stream {stream} holds another input, or one of other shards; give it a new name"
-        )
+def _last(link: Link, stream: str, subject: str) -> Message:
+    """The last message there; a server that is away is waited for."""
+    for tries_left in reversed(range(TRIES)):
+        try:
+            return last(link, stream, subject)
+        except Away:
+            if not tries_left:
+                raise
+    raise AssertionError("unreachable")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from onetape.connect.nats.link import Link
-from onetape.connect.nats.streams import existing, first
+from onetape.connect.nats.streams import existing, first, messages_in
 from onetape.records import OperatorError
 
 FETCH, FETCH_S = 64, 1.0
@@ -63,6 +63,11 @@ class Reader:
     def first(self) -> bytes:
         found = first(self._link, self._stream, self._subject)
         if not found.sequence:
+            if many := messages_in(self._link, self._stream):
+                raise OperatorError(
+                    f"{self.name} holds no blocks, and the stream {many} messages on other "
+                    "subjects; one event a message? Say how: --encoding json, avro or protobuf"
+                )
             raise OperatorError(
                 f"{self.name} is empty; publish an input to it: onetape nats publish"
             )

@@ -64,13 +64,23 @@ def existing(link: Link, stream: str, *, keeps: bool) -> str:
         try:
             return await link.js.stream_info(stream)
         except NotFoundError:
+            makes = "onetape nats publish does" if keeps else "its writer does"
             raise OperatorError(
-                f"there is no stream {stream} at {link.settings.url}; make it (onetape nats "
-                "publish does), or look at its name"
+                f"there is no stream {stream} at {link.settings.url}; make it ({makes}), or look "
+                "at its name"
             ) from None
 
     info = link.call(found())
     return _checked(stream, info) if keeps else str(info.created)
+
+
+def messages_in(link: Link, stream: str) -> int:
+    """How many the stream holds now, on all its subjects."""
+
+    async def found() -> Any:
+        return await link.js.stream_info(stream)
+
+    return int(link.call(found()).state.messages)
 
 
 def first(link: Link, stream: str, subject: str) -> Message:

@@ -8,6 +8,8 @@ only there. A stream that has rows of another run is refused; the rows then wait
 import json
 import os
 import secrets
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from onetape.codecs.block import END, Header, encode_json, read_header
@@ -102,10 +104,7 @@ class _Writer:
     def _look(self, link: Link) -> None:
         found = last(link, self._sink.stream, self.subject())
         if found.sequence and found.headers.get("Onetape-Run") != self._run:
-            raise OperatorError(
-                f"{self.subject()} has rows of another run; give another stream, or go on with the "
-                "tape of that run (--resume)"
-            )
+            raise _of_another_run(self.subject())
         self._sequence = found.sequence
         self._rows = int(found.headers.get("Onetape-Rows", 0))
         self._ordinal = self._next_ordinal(found.data)
@@ -141,6 +140,21 @@ class _Events(_Writer):
         return made
 
 
+def check_whose(link: Link, stream: str, outputs: Iterable[str], kept: Path | None) -> None:
+    """OperatorError: the stream has rows of another run, and would never take those of this one.
+
+    kept  where the sinks of the run that goes on keep what they remember; None: it is a new one
+    """
+    for name in outputs:
+        subject = f"{stream}.shard.0.{name}"
+        runs = {path.read_text() for path in kept.glob(f"{name}-*.run")} if kept else set()
+        found = last(link, stream, subject)
+        if found.sequence and found.headers.get("Onetape-Run") not in runs:
+            raise _of_another_run(subject)
+    if kept is None and last(link, stream, f"{stream}.shard.0").sequence:
+        raise _of_another_run(f"{stream}.shard.0")
+
+
 def publish_end(link: Link, stream: str, rows: dict[str, int], facts: dict[str, Any]) -> bool:
     """The END block behind all rows of a run, once all of them are there; whether they are.
 
@@ -159,6 +173,13 @@ def publish_end(link: Link, stream: str, rows: dict[str, int], facts: dict[str, 
         block = encode_json(Header(END), told)
         publish(link, stream, subject, block, after=0, key=f"{subject}.end")
     return True
+
+
+def _of_another_run(subject: str) -> OperatorError:
+    return OperatorError(
+        f"{subject} has rows of another run; give another stream, or go on with the tape of that "
+        "run (--resume)"
+    )
 
 
 def _run_of(output: Output) -> str:

@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from onetape.codecs.block import END, MANIFEST, read_header, told_of
+from onetape.codecs.block import END, MANIFEST, BlockError, read_header, told_of
 from onetape.connect.kafka.settings import Settings
 from onetape.connect.kafka.subscriber import Subscriber
 from onetape.connect.kafka.topics import Admin, last_record
@@ -23,13 +23,20 @@ def manifest_in(known: Settings, topic: str) -> dict[str, Any] | None:
         end_s = time.monotonic() + MANIFEST_S
         while time.monotonic() < end_s and len(incoming.at_end) < partitions:
             for taken in incoming.take(0.1, at_most=1):
-                if taken.offset == 0 and read_header(taken.value).kind != MANIFEST:
+                if taken.offset == 0 and not _is_manifest(taken.value):
                     raise OperatorError(
                         f"topic {topic} does not begin with the manifest of a stream; a job reads "
                         "topics of blocks (onetape publish, docs/BLOCKS.md)"
                     )
                 return told_of(taken.value) if taken.offset == 0 else None
     return None
+
+
+def _is_manifest(record: bytes) -> bool:
+    try:
+        return read_header(record).kind == MANIFEST
+    except BlockError:
+        return False
 
 
 def make_output(

@@ -6,7 +6,7 @@ with ExitStack() as stack:
     run.begin()
     ...                             # push; run.take(run.node.drain()); run.tell()
     facts = run.end({})
-facts["delivered"] = run.delivery.told()
+facts |= run.delivered()
 """
 
 import sys
@@ -154,9 +154,13 @@ class TapeRun:
         }
         live.write(node.folder, live.snapshot(node))
         write_result(node.folder, facts)
-        for line in node.troubles():
+        for line in [*node.troubles(), *self.delivery.tend()]:
             print(f"onetape: {line}", file=sys.stderr)
         return facts
+
+    def delivered(self) -> dict[str, Any]:
+        """What became of the rows, when all is closed."""
+        return {"delivered": self.delivery.told(), "rows_waiting": self.delivery.waiting()}
 
 
 def follow_swaps(
@@ -178,9 +182,26 @@ def check_origin(tape: Path, origin: dict[str, Any], same: str) -> dict[str, Any
     same  what is to be given again, for the message: "input"
     """
     was = read_facts(str(tape)).manifest
-    if was.get("origin") != origin:
+    begun = was.get("origin") or {}
+    if begun != origin:
         raise OperatorError(
-            f"{tape} was fed from {was.get('origin')}, this run from {origin}; go on with the "
-            f"same {same}, or give a new folder as --tape"
+            f"{tape} was fed from {_words(begun, origin)}, this run from {_words(origin, begun)}; "
+            f"go on with the same {same}, or give a new folder as --tape"
         )
     return was
+
+
+def _words(origin: dict[str, Any], other: dict[str, Any]) -> str:
+    """What it is, and where it differs from the other: "kafka fills (encoding json)"."""
+    said = [f"{name.replace('_', ' ')} {_plain(value)}" for name, value in origin.items()]
+    differs = [other.get(name) != value for name, value in origin.items()]
+    more = [text for text, is_other in zip(said[1:], differs[1:], strict=True) if is_other]
+    rest = f" ({', '.join(more)})" if more else ""
+    return (said[0] if said else "nothing that it says") + rest
+
+
+def _plain(value: Any) -> str:
+    """A value of an origin: its files by their names."""
+    if isinstance(value, list):
+        return ", ".join(map(_plain, value))
+    return str(value.get("file", "")) if isinstance(value, dict) else str(value)

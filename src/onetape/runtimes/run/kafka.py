@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from onetape.codecs.block import MANIFEST, read_header, told_of
+from onetape.codecs.block import MANIFEST, BlockError, read_header, told_of
 from onetape.connect.kafka.events import EVENTS, Gatherer, Spreader, dead_letter
 from onetape.connect.kafka.publisher import Publisher
 from onetape.connect.kafka.settings import Settings
@@ -42,6 +42,7 @@ WAIT_MAX_NS = 200_000  # the loop's longest nap: a frame from Python does not wa
 COMMIT_NS = 10_000_000  # of the tape: what a crash takes back is read again from the topic
 SWITCH_S = 0.0005  # how long a thread may have to wait for Python: feeder and drain are two
 BLOCKS = "blocks"
+HOW_EVENTS = "--encoding json, avro or protobuf"
 FRAME_BYTES = 1 << 19  # of rows: what was gathered is one frame
 
 
@@ -88,7 +89,8 @@ def run_kafka(
         stack.callback(sys.setswitchinterval, sys.getswitchinterval())
         sys.setswitchinterval(SWITCH_S)
         admin = Admin(topics.settings)
-        partitions = admin.existing(topics.topic)
+        makes = "onetape publish does" if topics.encoding == BLOCKS else "its writer does"
+        partitions = admin.existing(topics.topic, makes=makes)
         incoming = stack.enter_context(Subscriber(topics.settings, topics.topic))
         origin = {"kafka": topics.topic, "topic_id": admin.identity(topics.topic)}
         origin["encoding"] = topics.encoding
@@ -121,7 +123,11 @@ def run_kafka(
         stack.callback(feeder.stop)
         if not run.has_ended:
             feeder.start()
+        else:
+            print(f"onetape: {tape} is complete: its stream has ended", file=sys.stderr)
         with noting_interrupts() as asked:  # a live input ends when it is told to
+            if outlet is not None:
+                outlet.end_with(asked)
             _follow(run, feeder, outlet, progress, seconds, asked)
         feeder.stop()
         facts = run.end({})
@@ -135,8 +141,8 @@ def run_kafka(
             facts["elapsed_s"] = round(run.elapsed_s, 6)
         if isinstance(feeder, EventFeeder):
             facts["dead_letters"] = feeder.refused
-    facts["delivered"] = run.delivery.told()
-    return facts
+            facts["dead_letters_topic"] = topics.dead_letters
+    return facts | run.delivered()
 
 
 def _taker(outlet: TopicOutlet, feeder: TopicFeeder) -> Taker:
@@ -198,7 +204,8 @@ def _told(
     if partitions != 1:
         raise OperatorError(
             f"topic {topics.topic} has {partitions} partitions, a shard each; a node takes one "
-            "stream: publish with --shards 1, or run the shards on an engine (--on flink)"
+            "stream: publish with --shards 1, or run the shards on an engine (--on flink); if it "
+            f"holds no blocks, but one event a record, say how: {HOW_EVENTS}"
         )
     incoming.assign({0: None})
     began_s, is_said = time.monotonic(), False
@@ -216,7 +223,13 @@ def _told(
 
 
 def _manifest(pipeline: Pipeline, topic: str, taken: Taken) -> dict[str, Any]:
-    header = read_header(taken.value)
+    try:
+        header = read_header(taken.value)
+    except BlockError as why:
+        raise OperatorError(
+            f"topic {topic} holds no blocks (partition {taken.partition}, offset {taken.offset}: "
+            f"{why}); one event a record? Say how: {HOW_EVENTS}"
+        ) from None
     if header.kind != MANIFEST:
         raise OperatorError(
             f"topic {topic} begins with {header.place}, not with a manifest: its beginning was "

@@ -15,8 +15,10 @@ from onetape.connect.nats.reader import shard_reader
 from onetape.connect.nats.settings import settings
 from onetape.connect.nats.sink import NatsSink
 from onetape.connect.nats.streams import ensure
+from onetape.connect.nats.writing import check_whose, publish_end
 from onetape.engine.graph import Pipeline
 from onetape.records import OperatorError
+from onetape.runtimes.delivery import FOLDER
 from onetape.runtimes.progress import Progress
 from onetape.runtimes.run.blocks import run_blocks
 from onetape.runtimes.run.options import (
@@ -47,6 +49,7 @@ def run_nats(pipeline: Pipeline, args: argparse.Namespace) -> dict[str, Any]:
         out = args.stream_out
         if out:
             ensure(link, out)
+            check_whose(link, out, pipeline.outputs, args.tape / FOLDER if args.resume else None)
         sink = NatsSink(args.nats, out, events=False) if out else None
         with closing(_reader(link, pipeline, args)) as reader:
             facts = run_blocks(
@@ -84,8 +87,6 @@ def _reader(link: Link, pipeline: Pipeline, args: argparse.Namespace) -> Any:
 
 
 def _end(link: Link, out: str, facts: dict[str, Any]) -> None:
-    from onetape.connect.nats.writing import publish_end
-
     told = {"events": facts["messages"], "state_digest": facts["state_digest"]}
     told |= {"late": facts["late"], "bad": facts["bad_frames"] + facts["bad_events"]}
     try:
