@@ -119,6 +119,16 @@ def test_nothing_was_compared_is_no_success(tmp_path, monkeypatch):
     assert lines[-1] == f"NOTHING WAS COMPARED: {tape} has data, and no way made an event of it"
 
 
+def test_ways_that_differ_in_state_alone_are_not_said_to_be_equal(tmp_path, monkeypatch):
+    tape = recorded(tmp_path / "tape")
+    other = lambda way, steps, pipeline: Answer(way, {}, way, 0)  # noqa: E731
+    monkeypatch.setattr("onetape.runtimes.verify.command.answer_of", other)
+
+    equal, _, lines = verify(of(Fill), tape)
+
+    assert (equal, lines[-1]) == (False, "NOT EQUAL")
+
+
 def test_a_tape_without_events_is_equal_and_says_that_it_has_none(tmp_path):
     equal, _, lines = verify(of(Fill), recorded(tmp_path / "tape"))
 
