@@ -14,6 +14,7 @@ import atexit
 import contextlib
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -29,6 +30,8 @@ from urllib.request import urlopen
 
 DEPLOY = Path(__file__).resolve().parent.parent / "deploy"
 START_S = 120  # a JVM on a busy machine
+PORTS = (16_000, 32_000)  # below those of Linux for clients
+_draw = random.SystemRandom()  # processes of one seed would draw the same
 STOP_S = 30  # after SIGTERM; then SIGKILL
 # A server goes when its test process does, however that ends.
 WITH_US = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
@@ -217,12 +220,19 @@ def installed(name: str) -> Path:
 
 
 def free_ports(count: int) -> list[int]:
-    """TCP ports of the loopback address that were free a moment ago, all different."""
+    """TCP ports of the loopback address that were free a moment ago, all different.
+
+    Not of those that the system gives to whoever connects: a client that tries a server which is
+    away is given the server's own port one day, is connected with itself, and keeps it.
+    """
     with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+        found: list[int] = []
+        while len(found) < count:
+            one = held.enter_context(socket.socket())
+            with contextlib.suppress(OSError):
+                one.bind(("127.0.0.1", _draw.randrange(*PORTS)))
+                found.append(one.getsockname()[1])
+        return found
 
 
 def _kafka_answers(server: Server) -> bool:

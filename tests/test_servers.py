@@ -128,3 +128,20 @@ def test_three_brokers_lose_one_and_get_it_back():
         assert len(server.ports) == 3
     finally:
         server.stop()
+
+
+@pytest.mark.parametrize("name", ["kafka", "nats", "questdb", "registry", "servers"])
+@pytest.mark.parametrize("words", [["--help"], ["start", "--help"], ["install", "-h"]])
+def test_a_script_that_is_asked_for_help_helps_and_does_nothing(name, words, tmp_path):
+    ran = subprocess.run(
+        [servers.DEPLOY / name, *words],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert f"deploy/{name} " in ran.stdout
+    assert not list(tmp_path.iterdir())

@@ -25,7 +25,8 @@ begin with
   onetape explain pipeline.py           what a pipeline is made of
 `onetape COMMAND --help` says more about each.
 
-exit status: 0 done, 1 it failed or found a difference, 2 wrong usage, 130 cut short by Ctrl-C.
+exit status: 0 done, 1 it failed or found a difference, 2 wrong usage, 75 rows wait for who is to
+have them (or a job for another), 130 cut short by Ctrl-C.
 What runs until somebody ends it (run --udp, listen, exchange, relay, top) is done at Ctrl-C: 0.
 """
 

@@ -203,9 +203,10 @@ def test_a_commit_whose_answer_was_lost_does_not_go_behind_another_ones(kafka):
     assert values(everything(kafka, topic)) == [b"ours", b"newer"]
 
 
-@pytest.mark.parametrize("comes_back", [False, True])
-def test_brokers_that_go_in_a_commit_are_waited_for_and_not_for_ever(monkeypatch, comes_back):
-    monkeypatch.setattr(kafka_publisher, "PATIENCE_S", 60.0 if comes_back else 3.0)
+@pytest.mark.parametrize("way", ["comes back", "stays away", "somebody wants an end"])
+def test_brokers_that_go_in_a_commit_are_waited_for_and_not_for_ever(monkeypatch, way):
+    monkeypatch.setattr(kafka_publisher, "PATIENCE_S", 3.0 if way == "stays away" else 600.0)
+    monkeypatch.setattr(kafka_publisher, "LEAVE_S", 1.0)
     monkeypatch.setattr(kafka_publisher, "CALL_S", 1.0)
     monkeypatch.setattr(kafka_publisher, "STUCK_S", 2.0)
     server = servers.start("kafka")
@@ -217,13 +218,15 @@ def test_brokers_that_go_in_a_commit_are_waited_for_and_not_for_ever(monkeypatch
         publisher.commit([Reached(topic, 0, 1)])
         publisher.put(Record(topic, b"1", 0))
         server.kill()
-        if comes_back:
+        if way == "comes back":
             soon = threading.Timer(4.0, server.begin)
             soon.start()
             publisher.commit([Reached(topic, 0, 2)])
             assert publisher.committed(topic) == Reached(topic, 0, 2)
             assert values(everything(server, topic)) == [b"0", b"1"]
         else:
+            if way != "stays away":
+                threading.Timer(1.0, publisher.leaves.set).start()
             with pytest.raises(OperatorError, match="gone-id: no answer from"):
                 publisher.commit([Reached(topic, 0, 2)])
     finally:

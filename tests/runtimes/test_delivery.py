@@ -9,6 +9,7 @@ import pytest
 
 from onetape import cli
 from onetape.connect.sinks import outbox
+from onetape.runtimes.delivery import ROWS_WAIT
 from onetape.sim.exchange import write_file
 
 PIPELINE = """
@@ -67,8 +68,10 @@ def test_rows_reach_every_sink_and_wait_for_one_that_is_away(tmp_path, day, caps
     path.write_text(PIPELINE.format(out=str(out), desk=f"127.0.0.1:{port}"))
     command = ["run", str(path), "--file", str(day), "--tape", str(tmp_path / "tape")]
 
-    assert cli.main(command) == 0
-    said = capsys.readouterr().out
+    assert cli.main(command) == ROWS_WAIT
+    told = capsys.readouterr()
+    said = told.out
+    assert f"onetape: tcp 127.0.0.1:{port}: " in told.err and "; rows wait" in told.err
     alerts = pq.read_table(out / "far.parquet", columns=["alert_id"]).to_pylist()
     lines = [json.loads(line) for line in (out / "far.jsonl").read_text().splitlines()]
 

@@ -2,6 +2,7 @@
 
 import json
 from datetime import date
+from unittest.mock import ANY
 
 import numpy as np
 import pyarrow as pa
@@ -32,6 +33,19 @@ trades = feed.trades()
 lots = trades.window("100ms", by=c.instrument_id).agg(lots=c.qty_lots.sum())
 large = trades.filter(c.qty_lots >= AT_LEAST)
 pipeline = ot.Pipeline(top=feed.top_of_book(), large=large, lots=lots)
+"""
+OTHER = """
+import onetape as ot
+import pyarrow
+
+@ot.record
+class Fill:
+    ts_event_ns: ot.i64
+    qty_lots: ot.i64
+
+table = pyarrow.table({"ts_event_ns": [1, 2], "qty_lots": [1, 2]})
+rows = ot.read(table, as_=Fill, name="fill")
+pipeline = ot.Pipeline(fill=rows)
 """
 DAYS = ("2026-01-05", "2026-01-06")
 
@@ -270,6 +284,77 @@ def test_a_tape_goes_into_a_lake(files, tmp_path, capsys):
     assert told["events"] == one["messages"]
     facts = said(capsys, "batch", files / "at_1.py", "--from-lake", url)
     assert facts["days"][DAYS[0]]["digests"] == one["digests"]
+
+
+def test_a_refused_batch_leaves_nothing_and_the_right_one_goes_there(files, lake, tmp_path, capsys):
+    program, out = tmp_path / "fill.py", tmp_path / "rows"
+    program.write_text(OTHER)
+    command = ["--from-lake", lake, "--out", str(out)]
+
+    assert main(["batch", str(program), *command]) == 1
+
+    assert "the stream is of itch, and the pipeline reads fill" in capsys.readouterr().err
+    assert not out.exists()
+    assert said(capsys, "batch", files / "at_1.py", *command)["shards_done"] == 6
+
+
+def test_a_day_of_other_sources_is_refused_before_anything_is_written(files, tmp_path, capsys):
+    """Also where it is not the first of the days."""
+    url, program, out = str(tmp_path / "lake"), tmp_path / "fill.py", tmp_path / "rows"
+    write(files, url, DAYS[0])
+    program.write_text(OTHER)
+    assert main(["run", str(program), "--tape", str(tmp_path / "tape"), "--json"]) == 0
+    ours = ["lake", "write", str(program), "--from-tape", str(tmp_path / "tape"), "--day", DAYS[1]]
+    assert main([*ours, "--to", url]) == 0
+
+    assert main(["batch", str(files / "at_1.py"), "--from-lake", url, "--out", str(out)]) == 1
+
+    assert "the stream is of fill, and the pipeline reads itch" in capsys.readouterr().err
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("at", "why"),
+    [
+        ("99", "has no version 99: the newest is "),
+        ("yesterday", "argument --at: 'yesterday' is no version; expected a number"),
+    ],
+)
+@pytest.mark.parametrize("command", ["batch", "backfill"])
+def test_a_version_that_is_not_there_is_named(files, lake, tmp_path, capsys, command, at, why):
+    rest = {
+        "batch": ["--from-lake", lake],
+        "backfill": ["--lake", lake, "--from", DAYS[0], "--to", DAYS[1], "--out", str(tmp_path)],
+    }[command]
+
+    assert _status([command, str(files / "at_1.py"), *rest, "--at", at]) != 0
+
+    assert why in capsys.readouterr().err
+
+
+def test_a_lake_is_read_as_it_was_at_a_time(files, lake, capsys):
+    batch = ("batch", files / "at_1.py", "--from-lake", lake)
+
+    assert said(capsys, *batch, "--at", "2100-01-01") == said(capsys, *batch) | {
+        "elapsed_s": ANY,
+        "events_per_s": ANY,
+    }
+
+
+def test_days_that_end_before_they_begin_are_said_to(files, lake, tmp_path, capsys):
+    days = ["--from", DAYS[1], "--to", DAYS[0]]
+    command = ["backfill", str(files / "at_1.py"), "--lake", lake, *days, "--out", str(tmp_path)]
+
+    assert main(command) == 1
+
+    assert f"--from {DAYS[1]} is after --to {DAYS[0]}" in capsys.readouterr().err
+
+
+def _status(command):
+    try:
+        return main(command)
+    except SystemExit as end:
+        return end.code
 
 
 def test_a_sink_writes_each_row_once_and_goes_on(files, tmp_path, capsys):

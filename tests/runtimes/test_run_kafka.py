@@ -106,7 +106,7 @@ def test_a_complete_run_that_is_resumed_adds_nothing(kafka, day, plain, tmp_path
     node(kafka, topic, out, tmp_path / "tape", seconds=60)
     before = everything(kafka, out)
 
-    facts = node(kafka, topic, out, tmp_path / "tape", seconds=60, resume=True)
+    facts = node(kafka, topic, out, tmp_path / "tape", seconds=600, resume=True)  # ends by itself
 
     assert facts["digests"] == plain.digests
     assert everything(kafka, out) == before

@@ -11,6 +11,7 @@ from onetape.connect.lake.tape_table import TapeWriter
 from onetape.runtimes import batch
 from onetape.runtimes.blocks import blocks_of
 from onetape.runtimes.inputs import inputs_of
+from onetape.runtimes.spark.run import lines_of
 from onetape.runtimes.standard import market_watch
 from onetape.sim.exchange import write_file
 
@@ -57,7 +58,7 @@ def test_a_day_of_a_lake_has_the_digests_of_batch(day, plain, tmp_path, name, ca
     assert facts["messages"] == plain.counts.events
     assert facts["shards"] == 2
     said = ran(capsys, tmp_path / "lake", name, "--date", "2026-01-06")
-    assert "has the days 2026-01-05; say which" in said
+    assert "has the days 2026-01-05; 2026-01-06 is not one of them" in said
 
 
 @pytest.mark.parametrize("name", ENGINES)
@@ -75,6 +76,10 @@ def test_a_day_that_grows_is_gone_on_with(day, plain, tmp_path, name, capsys):
     assert {n: first["rows"][n] + second["rows"][n] for n in total} == total
     assert 0 < first["messages"] < second["messages"] == plain.counts.events
     assert not any(third["rows"].values())
+    assert [facts["messages_before"] for facts in (first, second, third)] == [
+        0, first["messages"], second["messages"],
+    ]  # fmt: skip
+    assert lines_of(third)[0].startswith("0 events on ")
 
     assert TapeWriter(lake, DAY, "f" * 16, replace=True).write(all_of)
     assert "before it was written anew" in ran(capsys, lake, name, *carry)

@@ -26,6 +26,7 @@ from onetape.engine.frames import FramePacker
 from onetape.records import DeclarationError, IntegrityError, OperatorError, PeerError
 from onetape.runtimes import batch
 from onetape.runtimes.answer import Answer
+from onetape.runtimes.base import from_pieces
 from onetape.runtimes.blocks import blocks_of, blocks_of_tape, runs_of
 from onetape.runtimes.inputs import inputs_of
 from onetape.runtimes.standard import market_watch
@@ -142,10 +143,11 @@ def test_a_base_with_a_piece_missing_or_of_another_pipeline_is_refused(day):
     for block in blocks[:3]:
         first.turn(block)
     base = first.save()
+    assert from_pieces(base)[0]["events"] == first.counts().events > 0
     with pytest.raises(IntegrityError, match="pieces"):
         Worker(market_watch()).restore(base[:-1])
     other = ot.Pipeline(trades=ot.source("itch").trades())
-    with pytest.raises(OperatorError, match="another version"):
+    with pytest.raises(OperatorError, match="run that version, or begin without its state"):
         Worker(other).restore(base)
     with pytest.raises(OperatorError, match="laid out otherwise"):
         Worker(other).restore(base, upgrade=True)

@@ -64,7 +64,8 @@ def lines_of(facts: dict[str, Any]) -> list[str]:
     if 2 * facts["late"] > facts.get("messages", FEW):
         lines.append(
             "  most events are late: time had gone beyond them, and windows left them out; is the "
-            "feed of another day (--date), or are its sources years apart?"
+            "feed of another day (--date), are its sources years apart, or are the partitions of a "
+            "topic, which are read as they come (lateness= of the source waits for them)?"
         )
     if facts["refused"]:
         lines.append(f"  refused: {_listed(facts['refused'])}")

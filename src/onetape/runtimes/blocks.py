@@ -92,7 +92,7 @@ def blocks_of(
 
 def blocks_of_tape(pipeline: Pipeline, folder: str | Path, **options: Any) -> Iterator[Block]:
     """The frames of a tape as blocks: `blocks_of`, of what a run has recorded."""
-    return blocks_of(pipeline, inputs_of_tape(folder), **options)
+    return blocks_of(pipeline, inputs_of_tape(pipeline, folder), **options)
 
 
 def runs_of(blocks: Iterable[Any]) -> Iterator[Run]:

@@ -32,6 +32,7 @@ from onetape.native.pages import copy_touched
 from onetape.records import OperatorError
 from onetape.runtimes import code
 from onetape.runtimes.batch import set_midnight
+from onetape.runtimes.manifest import check_sources
 from onetape.tape.checkpoint import Checkpoint
 
 
@@ -168,7 +169,11 @@ def begin(
     *,
     output_rows: int = OUTPUT_ROWS,
 ) -> Course:
-    """The course of a tape from its first frame on; of `pipeline` alone, if it never ran there."""
+    """The course of a tape from its first frame on; of `pipeline` alone, if it never ran there.
+
+    OperatorError: the tape was recorded from other sources.
+    """
+    check_sources(pipeline, folder, manifest)
     planned = plan(pipeline, manifest["framing"])
     versions: Versions | None = Versions(folder, manifest)
     assert versions is not None

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from onetape.connect.sinks import ParquetFileSink
+from onetape.connect.sinks.outbox import Outbox
 from onetape.connect.sinks.taking import OpenableSink, Output, Replayed, Taker
 from onetape.engine.frames import Run
 from onetape.engine.graph import Pipeline
@@ -14,6 +15,7 @@ from onetape.tape.layout import read_facts
 from onetape.tape.reader import read_segments
 
 FOLDER = "sinks"  # in a tape's folder: what was delivered
+ROWS_WAIT = 75  # exit status (EX_TEMPFAIL): all was run, and some rows nobody has taken yet
 
 
 def rows_may_wait(pipeline: Pipeline) -> bool:
@@ -116,6 +118,10 @@ class Delivery:
     def told(self) -> list[str]:
         """What became of the rows, a line a sink; after leaving the block."""
         return [said for taker in self._all() if (said := taker.told())]
+
+    def waiting(self) -> int:
+        """Rows that nobody has taken; after leaving the block."""
+        return sum(taker.waiting() for taker in self._all() if isinstance(taker, Outbox))
 
     def _all(self) -> list[Taker]:
         return [taker for takers in self._takers.values() for taker in takers]

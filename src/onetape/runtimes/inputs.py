@@ -15,6 +15,7 @@ from onetape.engine.engine import Engine
 from onetape.engine.frames import Run, frames_of, packed
 from onetape.engine.graph import Node, Pipeline, Source
 from onetape.records import OperatorError
+from onetape.runtimes.manifest import check_sources
 from onetape.runtimes.run.tables_first import TablesFirst, items_first, one_feed
 from onetape.runtimes.twin import Twin, check_no_venue
 from onetape.tape.layout import read_facts
@@ -59,9 +60,10 @@ def _ticks_of(node: Node) -> set[Any]:
     return {tick for _, stream in node.inputs for tick in _ticks_of(stream.node)}
 
 
-def inputs_of_tape(folder: str | Path) -> Inputs:
-    """What a run has recorded."""
+def inputs_of_tape(pipeline: Pipeline, folder: str | Path) -> Inputs:
+    """What a run has recorded; OperatorError: of other sources than the pipeline reads."""
     manifest = read_facts(str(folder)).manifest
+    check_sources(pipeline, folder, manifest)
     return Inputs(
         runs=lambda: read_segments(folder),
         symbols=lambda _: None,
@@ -148,6 +150,12 @@ def inputs_of(
     if pipeline.sources[0].feed and all(s.table is not None for s in pipeline.sources[1:]):
         url = one_feed(pipeline).url
         return _itch(pipeline, file or url, day)
+    if file is not None and not any(source.feed for source in pipeline.sources):
+        reads = ", ".join(f"{source.name} ({source.of.__name__})" for source in pipeline.sources)
+        raise OperatorError(
+            f"{file} is taken for a recorded feed (ITCH), and the pipeline reads {reads}, of no "
+            "feed; give a tape of these sources (--from-tape), or no file and tables (ot.read)"
+        )
     missing = [source.name for source in pipeline.sources if source.table is None]
     if file is not None and not any(source.feed for source in pipeline.sources):
         reads = " and ".join(f"{s.name!r} (of {s.of.__name__})" for s in pipeline.sources)

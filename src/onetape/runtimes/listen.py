@@ -93,6 +93,7 @@ def run_network(
         for line in session.troubles():
             print(f"onetape: {line}", file=sys.stderr)
     facts["delivered"] = session.delivery.told()
+    facts["rows_waiting"] = session.delivery.waiting()
     return facts
 
 

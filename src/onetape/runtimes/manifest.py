@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from onetape.engine.graph import Pipeline
 from onetape.engine.planner import Plan
 from onetape.records import IntegrityError, OperatorError
 
@@ -30,11 +31,56 @@ def manifest_of(
         "driver": plan.driver,
         "framing": plan.framing,
         "midnight_ns": midnight_ns,
+        "sources": sources_of(plan.pipeline),
         "outputs": {n: s.of.__name__ for n, s in plan.pipeline.outputs.items()},
         "operators": operators,
         "origin": origin,
         "version": version,
     }
+
+
+def sources_of(pipeline: Pipeline) -> list[dict[str, Any]]:
+    """What its sources read, in the order in which frames number them, as JSON-ready data.
+
+    feed    the codec of a feed; "" for records, whose layout is in `fields`
+    """
+    return [
+        {
+            "name": source.name,
+            "feed": source.feed or "",
+            "fields": [] if source.feed else json.loads(json.dumps(source.of.dtype.descr)),
+        }
+        for source in pipeline.sources
+    ]
+
+
+def check_sources(pipeline: Pipeline, tape: str | Path, manifest: dict[str, Any]) -> None:
+    """The tape's frames are for the sources it was recorded from; this pipeline must read those.
+
+    It may leave out the last ones, whose frames are passed over. A tape that does not tell its
+    sources is judged by their names alone, which it always has.
+    """
+    now = sources_of(pipeline)
+    if "sources" in manifest:
+        was = manifest["sources"]
+    else:
+        was = [{"name": name} for name in manifest["framing"]]
+    known = [{name: one[name] for name in then} for one, then in zip(now, was, strict=False)]
+    if (len(now) <= len(was) and known == was[: len(now)]) or not was:
+        return
+    raise OperatorError(
+        f"{tape} was recorded from the sources {_said(was)}, and the pipeline reads {_said(now)}; "
+        "give the pipeline that it was recorded with, or a tape of these sources"
+    )
+
+
+def _said(sources: list[dict[str, Any]]) -> str:
+    """Names, each with what it reads."""
+    said = []
+    for one in sources:
+        fields = ", ".join(f"{field[0]} {field[1]}" for field in one.get("fields", []))
+        said.append(f"{one['name']} ({one.get('feed') or fields})" if len(one) > 1 else one["name"])
+    return ", ".join(said)
 
 
 def code_of(plan: Plan) -> dict[str, str]:

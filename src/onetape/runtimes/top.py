@@ -9,6 +9,7 @@ from typing import Any
 
 from onetape.runtimes.edge import live
 from onetape.runtimes.edge.network import ASKED
+from onetape.tape.inspect import is_open
 
 DESCRIPTION = """\
 Watch a node that runs on the tape in TAPE (`onetape run ... --tape TAPE`): rates, gaps and
@@ -69,7 +70,10 @@ def table(facts: dict[str, Any], before: dict[str, Any] | None) -> Any:
     from rich.text import Text
 
     age_s = (time.time_ns() - facts["ts_ns"]) / 1e9
-    ended = "" if age_s < STALE_S else f"  not renewed for {age_s:,.0f} s: it has ended"
+    ended = ""
+    if age_s >= STALE_S:  # a node that ends waits for who is to have its rows
+        does = "it is busy or waits" if is_open(facts["tape"]["folder"]) else "it has ended"
+        ended = f"  not renewed for {age_s:,.0f} s: {does}"
     rate = _rate(facts, before, "events")
     version = f"  version {facts['version'][:12]}" if facts.get("version") else ""
     head = Text(

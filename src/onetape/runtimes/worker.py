@@ -113,6 +113,7 @@ class Worker:
             "is_over": self.is_over,
             "made": self._made,
             "driver": self.engine.plan.driver if self.engine else "",
+            "events": self.engine.counts().events if self.engine else 0,
         }
         return to_pieces(facts, self.engine)
 
@@ -131,8 +132,8 @@ class Worker:
             if facts["driver"] != engine.plan.driver and not upgrade:
                 raise OperatorError(
                     f"the state is of another version of the pipeline (driver {facts['driver']}, "
-                    f"this one is {engine.plan.driver}); run that version, or say that this one "
-                    "is to take its state over"
+                    f"this one is {engine.plan.driver}); run that version, or begin without "
+                    "its state: with --carry another folder"
                 )
             put(engine)
             self.manifest = facts["manifest"]
@@ -143,14 +144,9 @@ class Worker:
 
     def _begin(self, header: Header, manifest: dict[str, Any]) -> None:
         lacks = {"framing", "midnight_ns", "sources", "shards", "by"} - set(manifest)
-        sources = [source.name for source in self.pipeline.sources]
         if lacks or manifest["shards"] != header.shards:
             raise BlockError(f"{header.place}: the manifest lacks {sorted(lacks) or 'its shards'}")
-        if manifest["sources"] != sources:
-            raise OperatorError(
-                f"the stream is of {', '.join(manifest['sources'])}, and the pipeline reads "
-                f"{', '.join(sources)}; give it the stream that was made for it"
-            )
+        check_stream(self.pipeline, manifest)
         self._engine_for(manifest, header.shard)
         self.manifest = manifest
 
@@ -212,3 +208,13 @@ class Worker:
             "driver": engine.plan.driver,
         }
         return encode_json(self._told("", ts_made_ns), facts)
+
+
+def check_stream(pipeline: Pipeline, manifest: dict[str, Any]) -> None:
+    """OperatorError: a stream's blocks are of other sources than the pipeline reads."""
+    sources = [source.name for source in pipeline.sources]
+    if manifest["sources"] != sources:
+        raise OperatorError(
+            f"the stream is of {', '.join(manifest['sources'])}, and the pipeline reads "
+            f"{', '.join(sources)}; give it the stream that was made for it"
+        )

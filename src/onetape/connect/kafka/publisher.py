@@ -10,6 +10,7 @@ whole: its records are kept until it is through.
 """
 
 import contextlib
+import threading
 import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -20,8 +21,9 @@ from onetape.connect.kafka.errors import Heard, client, error_of, is_fenced, loa
 from onetape.connect.kafka.settings import Settings
 
 PATIENCE_S = 120.0  # how long brokers may be away
+LEAVE_S = 5.0  # as long once somebody wants an end
 CALL_S, RETRY_S = 5.0, 0.02
-STUCK_S = 2 * CALL_S  # a call that should have come back
+STUCK_S = CALL_S + 1.0  # a call that should have come back
 # After it the brokers abort what a killed producer left open; and shut out one that had to wait for
 # them as long, which then looks as if another had taken over. So it is long.
 TRANSACTION_MS = 60_000
@@ -57,6 +59,7 @@ class Publisher:
     written            records that the brokers have confirmed (in transactions: put)
     next_offsets       {(topic, partition): behind the last one confirmed}, without transactions
     between            {(topic, partition): offset of somebody else's record between ours}, likewise
+    leaves             once it is set, brokers that are away are waited for no longer
 
     Calls raise OperatorError: one line of what went wrong.
     """
@@ -67,6 +70,7 @@ class Publisher:
         self.group = group or transactional_id
         self.next_offsets: dict[tuple[str, int], int] = {}
         self.between: dict[tuple[str, int], int] = {}
+        self.leaves, self._leave_s = threading.Event(), float("inf")
         self.heard = Heard()
         more = {
             "transactional_id": transactional_id,
@@ -114,7 +118,7 @@ class Publisher:
         end_s = time.monotonic() + within_s
         while self._client.flush(min(1.0, within_s)):
             self._check("")
-            if time.monotonic() > end_s:
+            if self._is_over(end_s):
                 raise self._problem(_timed_out(self._kafka))
         self._check("")
 
@@ -151,13 +155,13 @@ class Publisher:
                 self._client.commit_transaction(CALL_S)
                 break
             except Stuck:  # nothing was committed: as if it had been aborted
-                if time.monotonic() > end_s:
+                if self._is_over(end_s):
                     raise self._problem(_timed_out(self._kafka)) from None
                 self._renew()
                 is_put = has_offsets = is_lost = False
             except self._kafka.KafkaException as why:
                 error = error_of(why)
-                if is_fenced(why) or time.monotonic() > end_s:
+                if is_fenced(why) or self._is_over(end_s):
                     raise self._problem(why) from None
                 if error.fatal():  # as when the transaction had ended already, one way or the other
                     if group is not None or not reached:
@@ -189,7 +193,7 @@ class Publisher:
                 self._own().commit(offsets=places, asynchronous=not wait)
                 return
             except self._kafka.KafkaException as why:
-                if not may_pass(why) or time.monotonic() > end_s:
+                if not may_pass(why) or self._is_over(end_s):
                     raise self._problem(why) from None
                 time.sleep(RETRY_S)
 
@@ -207,7 +211,7 @@ class Publisher:
                 self._client.abort_transaction(CALL_S)
                 break
             except self._kafka.KafkaException as why:
-                if not error_of(why).retriable() or time.monotonic() > end_s:
+                if not error_of(why).retriable() or self._is_over(end_s):
                     raise self._problem(why) from None
         self._open = self._failure = None
 
@@ -254,7 +258,7 @@ class Publisher:
                     raise self._kafka.KafkaException(failed[0])
                 return [Reached(o.topic, o.partition, o.offset, o.metadata or "") for o in found]
             except self._kafka.KafkaException as why:
-                if not may_pass(why) or time.monotonic() > end_s:
+                if not may_pass(why) or self._is_over(end_s):
                     raise self._problem(why) from None
                 time.sleep(RETRY_S)
 
@@ -270,6 +274,13 @@ class Publisher:
             raise self._problem(self._kafka.KafkaError(self._kafka.KafkaError._FENCED))
         return False
 
+    def _is_over(self, end_s: float) -> bool:
+        """Is what failed not to be tried again?"""
+        now_s = time.monotonic()
+        if self.leaves.is_set():
+            self._leave_s = min(self._leave_s, now_s + LEAVE_S)
+        return now_s > min(end_s, self._leave_s)
+
     def _begin_producing(self) -> None:
         """Shut out who had this id before; what it left open is aborted."""
         end_s = time.monotonic() + PATIENCE_S
@@ -279,7 +290,7 @@ class Publisher:
                 return
             except self._kafka.KafkaException as why:
                 self._client.poll(0)
-                if not error_of(why).retriable() or time.monotonic() > end_s:
+                if not error_of(why).retriable() or self._is_over(end_s):
                     raise self._problem(why) from None
 
     def _produce(self, record: Record) -> None:

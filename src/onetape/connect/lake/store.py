@@ -74,13 +74,17 @@ def open_table(url: str, at: int | str | None = None) -> Any:
     library = deltalake()
     with heard(f"{url} cannot be opened"):
         try:
-            version = at if isinstance(at, int) else None
-            table = library.DeltaTable(url, version=version, storage_options=options(url))
+            table = library.DeltaTable(url, storage_options=options(url))
         except library.exceptions.TableNotFoundError:
             if at is None:
                 return None
             raise
-        if isinstance(at, str):
+        if isinstance(at, int) and at > table.version():
+            raise OperatorError(
+                f"{url} has no version {at}: the newest is {table.version()}; give that or an "
+                "older one as --at (onetape lake versions shows those that are kept)"
+            )
+        if at is not None:
             table.load_as_version(at)
         return table
 

@@ -4,11 +4,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from onetape.compiled import cache
 from onetape.connect.itch_file import open_itch
 from onetape.engine.frames import Run, frames_of, packed
 from onetape.engine.graph import Pipeline
+from onetape.runtimes.manifest import check_sources
 from onetape.runtimes.run.tables_first import items_first, one_feed
 from onetape.runtimes.twin import Twin
 from onetape.sim.exchange import write_file
@@ -28,6 +30,7 @@ class Input:
     runs: Callable[[], Iterator[Run]]
     midnight_ns: int
     framing: dict[str, str] = field(default_factory=dict)  # of a tape, by source
+    manifest: dict[str, Any] = field(default_factory=dict)  # of a tape
     itch: str = ""  # framing of the one ITCH source, if it is a file
     is_simulated: bool = False
 
@@ -50,6 +53,8 @@ class Input:
 
     def framing_of(self, pipeline: Pipeline) -> dict[str, str]:
         """The framing of each source. OperatorError: this cannot feed the pipeline."""
+        if self.manifest:
+            check_sources(pipeline, self.name, self.manifest)
         if not self.itch or self._has_twin(pipeline):
             return self.framing
         return {one_feed(pipeline).name: self.itch}
@@ -60,7 +65,11 @@ def open_input(path: Path | None) -> Input:
     if path is not None and path.is_dir():
         folder, manifest = path, read_facts(str(path.resolve())).manifest
         return Input(
-            str(path), lambda: read_segments(folder), manifest["midnight_ns"], manifest["framing"]
+            str(path),
+            lambda: read_segments(folder),
+            manifest["midnight_ns"],
+            manifest["framing"],
+            manifest,
         )
     name = str(path)
     if path is None:

@@ -271,6 +271,7 @@ class EdgeNode:
                 self._send(course.engine, course.engine.plan.outputs.index(name))
                 if take is not None:
                     take(name, rows, origins)
+        self.words[words.DONE_OFFSET] = self.next_offset()
         if sent.any():  # who heard of a row before the crash may still wait for its mark
             self.words[words.TOLD_OFFSET] = self.tape.durable_offset
         if course.engine.plan.driver != self.plan.driver:

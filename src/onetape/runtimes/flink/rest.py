@@ -47,6 +47,16 @@ class Cluster:
             return False
         return True
 
+    def check(self) -> None:
+        """OperatorError: nobody answers there. Flink's own client tries for more than a minute."""
+        try:
+            self.get("/overview")
+        except OperatorError as why:
+            raise OperatorError(
+                f"{why}; give the address of its REST, HOST:PORT, as --cluster, or leave that out: "
+                "the job then runs on this machine"
+            ) from None
+
     def slots(self) -> int:
         return int(self.get("/overview")["slots-total"])
 

@@ -83,6 +83,8 @@ def _run_file(pipeline: Pipeline, args: argparse.Namespace) -> int:
 
 def _run_topics(pipeline: Pipeline, args: argparse.Namespace) -> int:
     environment = find()
+    if args.cluster:
+        Cluster(args.cluster).check()
     name = args.name or Path(args.pipeline).stem
     folder = _state(args, name)
     assert folder is not None
@@ -120,10 +122,12 @@ def _run_topics(pipeline: Pipeline, args: argparse.Namespace) -> int:
         if args.json:
             print(json.dumps(facts))
         else:
-            counted = facts["counters"]  # as Flink has told them last
+            counted, which = facts["counters"], " or more: Flink tells its counts some seconds late"
             if has_ended:
                 counted = {"events": facts["messages"], "rows": sum(facts["rows"].values())}
-            print(", ".join(f"{counted.get(n, 0):,.0f} {n}" for n in ("events", "rows")))
+                which = ""
+            shown = (f"{counted.get(n, 0):,.0f} {n}" for n in ("events", "rows"))
+            print(", ".join(shown) + which)
     return 0
 
 

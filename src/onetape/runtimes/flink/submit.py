@@ -203,7 +203,7 @@ def _to_kafka(job: Job) -> Any:
         KafkaSink.builder()
         .set_bootstrap_servers(job.kafka)
         .set_delivery_guarantee(DeliveryGuarantee.EXACTLY_ONCE)
-        .set_transactional_id_prefix(f"onetape-{job.name}")
+        .set_transactional_id_prefix(f"onetape-{job.name}-{job.topic_out}")
     )
     own = {
         "transaction.timeout.ms": str(TRANSACTION_MS),

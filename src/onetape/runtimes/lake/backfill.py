@@ -50,7 +50,12 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--to", dest="last", type=parse_date, metavar="YYYY-MM-DD")
     parser.add_argument("--out", required=True, metavar="URL", help="where the outputs are")
     parser.add_argument("--name", metavar="NAME", help="of the version (else made of its code)")
-    parser.add_argument("--at", metavar="VERSION", help="the lake as it was: a version or a time")
+    parser.add_argument(
+        "--at",
+        type=parse_version,
+        metavar="VERSION",
+        help="the lake as it was: a version or a time",
+    )
     ends = parser.add_mutually_exclusive_group()
     ends.add_argument("--swap", action="store_true", help="then make the new version current")
     ends.add_argument("--undo", action="store_true", help="put back what the last swap replaced")
@@ -71,6 +76,8 @@ def run(args: argparse.Namespace) -> int:
         given = (args.pipeline, args.lake, args.first, args.last)
         if None in given:
             raise OperatorError("backfill takes PIPELINE, --lake, --from, --to; or --undo alone")
+        if args.first > args.last:
+            raise OperatorError(f"--from {args.first} is after --to {args.last}; turn them round")
         facts = backfill(args)
         lines = lines_of(facts)
     print(json.dumps(facts, default=str) if args.json else "\n".join(lines))
@@ -80,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
 def backfill(args: argparse.Namespace) -> dict[str, Any]:
     """Compute, compare, and swap if asked; the facts `--json` prints."""
     pipeline, progress = load_pipeline(args.pipeline), Progress(quiet=args.json)
-    tape, days = TapeTable(args.lake, parse_version(args.at)), (args.first, args.last)
+    tape, days = TapeTable(args.lake, args.at), (args.first, args.last)
     try:
         todo = prepare(pipeline, tape, days, progress, name=args.pipeline)
         runs = sorted({f"{unit.day} {unit.run}" for unit in todo.units})

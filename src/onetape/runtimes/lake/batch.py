@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 from onetape.connect.lake.tape_table import TapeTable
@@ -40,7 +41,12 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--day", type=parse_days, metavar="FROM[..TO]", help="one day or several (else all)"
     )
-    parser.add_argument("--at", metavar="VERSION", help="the lake as it was: a version or a time")
+    parser.add_argument(
+        "--at",
+        type=parse_version,
+        metavar="VERSION",
+        help="the lake as it was: a version or a time",
+    )
     parser.add_argument("--out", metavar="URL", help="where outputs go (none: only count)")
     parser.add_argument(
         "--threads", type=parse_count, metavar="N", help="beside each other (else all processors)"
@@ -51,7 +57,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     pipeline, progress = load_pipeline(args.pipeline), Progress(quiet=args.json)
-    tape = TapeTable(args.from_lake, parse_version(args.at))
+    tape = TapeTable(args.from_lake, args.at)
     try:
         todo = prepare(pipeline, tape, args.day, progress, name=args.pipeline, out=args.out)
         facts = run_over(todo, args.threads or default_threads(), progress)
@@ -61,8 +67,18 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def parse_version(text: str | None) -> int | str | None:
-    return int(text) if text is not None and text.isdecimal() else text
+def parse_version(text: str) -> int | str:
+    """The number of a version, or a time in ISO 8601: of UTC, where it does not say."""
+    if text.isdecimal():
+        return int(text)
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no version; expected a number (onetape lake versions URL) or a time like "
+            "2026-01-05T17:30:00Z"
+        ) from None
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)).isoformat()
 
 
 def lines_of(facts: dict[str, Any]) -> list[str]:

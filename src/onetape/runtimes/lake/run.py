@@ -18,8 +18,9 @@ from typing import Any
 
 from onetape.codecs.block import Header, json_of
 from onetape.compiled.bits import mix
+from onetape.connect.lake import RUNS, store
 from onetape.connect.lake.output_table import OutputTable, RowsWriter
-from onetape.connect.lake.runs import DONE, RunsTable, Unit
+from onetape.connect.lake.runs import DONE, RunsTable, Unit, units_at
 from onetape.connect.lake.tape_table import Stream, TapeTable
 from onetape.engine.digest import LANE_B, digests_of, state_digest
 from onetape.engine.engine import Engine
@@ -29,7 +30,7 @@ from onetape.records import IntegrityError, OperatorError
 from onetape.runtimes.blocks import check_frames
 from onetape.runtimes.inputs import symbols_of
 from onetape.runtimes.progress import Progress
-from onetape.runtimes.worker import Worker
+from onetape.runtimes.worker import Worker, check_stream
 
 POLL_S = 0.2
 OUTPUT_ROWS = 1 << 16
@@ -84,11 +85,17 @@ def prepare(
     name: str = "",
     out: str | None = None,
 ) -> LakeRun:
-    """Look what there is to do; compile. OperatorError: days that are not complete, or not there,
-    or whose rows in `out` are of another pipeline or input."""
+    """Look what there is to do; compile; write nothing.
+
+    OperatorError: days that are not complete, or not there, or of other sources, or whose rows in
+    `out` are of another pipeline or input.
+    """
+    if days is not None and days[0] > days[1]:
+        raise OperatorError(f"days {days[0]} to {days[1]} end before they begin; turn them round")
     streams = chosen(tape, days)
     first = next(iter(streams.values()))
     manifest = json_of(next(tape.blocks(first)))
+    check_stream(pipeline, manifest)
     warm = Worker(pipeline, output_rows=OUTPUT_ROWS)
     with progress.compiling():
         warm.warm(manifest["framing"], manifest["shards"], manifest["by"])
@@ -99,13 +106,16 @@ def prepare(
     ]
     there: dict[tuple[date, int], Unit] = {}
     if out is not None:
-        told = RunsTable(out).units()
+        told = units_at(store.place(out, RUNS))
         of_days = {unit.day: unit.run for unit in units}
         for (day, shard), unit in told.items():
             if of_days.get(day, unit.run) != unit.run:
                 raise OperatorError(_of_another(out, unit, driver, streams[day, 0].input))
             if day in of_days and unit.state == DONE:
                 there[day, shard] = unit
+        for day in {unit.day for unit in units if (unit.day, unit.shard) not in there}:
+            if streams[day, 0] is not first:
+                check_stream(pipeline, json_of(next(tape.blocks(streams[day, 0]))))
     return LakeRun(pipeline, tape, streams, units, there, warm, out)
 
 

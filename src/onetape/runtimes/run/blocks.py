@@ -101,8 +101,7 @@ def run_blocks(
         if position := feed.settle():
             blocks.keep(position)
     facts |= {"blocks": feed.place.next_ordinal - 1, "is_over": feed.is_over}
-    facts["delivered"] = run.delivery.told()
-    return facts
+    return facts | run.delivered()
 
 
 def _manifest(pipeline: Pipeline, blocks: Blocks) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from onetape.connect.udp import Address, parse_address
 from onetape.engine.graph import Pipeline, UdpSink
 from onetape.records import OperatorError
 from onetape.runtimes.account import lines_of
-from onetape.runtimes.delivery import rows_may_wait
+from onetape.runtimes.delivery import ROWS_WAIT, rows_may_wait
 from onetape.runtimes.edge.network import Network
 from onetape.runtimes.inputs import feed_files, has_several_feeds, has_tables, inputs_of
 from onetape.runtimes.listen import print_facts, run_network
@@ -73,15 +73,13 @@ def run(args: argparse.Namespace) -> int:
             **saving(args),
             progress=Progress(quiet=args.json),
         )
-        _print_facts(facts, args)
-        return 0
+        return _print_facts(facts, args)
     if args.simulate:
         return _run_twin(pipeline, args)
     if args.nats:
         from onetape.runtimes.run.nats import run_nats  # loads what speaks to servers
 
-        _print_facts(run_nats(pipeline, args), args)
-        return 0
+        return _print_facts(run_nats(pipeline, args), args)
     check_not_nats(args)
     named = given(args.file)
     if not (named and has_several_feeds(pipeline)):
@@ -133,8 +131,7 @@ def run(args: argparse.Namespace) -> int:
         **saving(args),
         progress=progress,
     )
-    _print_facts(facts, args)
-    return 0
+    return _print_facts(facts, args)
 
 
 def _schema_ids(pipeline: Pipeline, args: argparse.Namespace) -> dict[str, int]:
@@ -168,8 +165,7 @@ def _run_twin(pipeline: Pipeline, args: argparse.Namespace) -> int:
             **saving(args),
             progress=Progress(quiet=args.json),
         )
-        _print_facts(facts, args)
-    return 0
+        return _print_facts(facts, args)
 
 
 def _run_feeds(pipeline: Pipeline, named: Any, args: argparse.Namespace) -> int:
@@ -188,8 +184,7 @@ def _run_feeds(pipeline: Pipeline, named: Any, args: argparse.Namespace) -> int:
         checkpoint_every_s=args.checkpoint,
         progress=Progress(quiet=args.json),
     )
-    _print_facts(facts, args)
-    return 0
+    return _print_facts(facts, args)
 
 
 def _run_tables(pipeline: Pipeline, args: argparse.Namespace) -> int:
@@ -205,8 +200,7 @@ def _run_tables(pipeline: Pipeline, args: argparse.Namespace) -> int:
         **saving(args),
         progress=Progress(quiet=args.json),
     )
-    _print_facts(facts, args)
-    return 0
+    return _print_facts(facts, args)
 
 
 def _run_parts(pipeline: Pipeline, path: Any, args: argparse.Namespace) -> int:
@@ -233,10 +227,11 @@ def _run_parts(pipeline: Pipeline, path: Any, args: argparse.Namespace) -> int:
         progress=Progress(quiet=args.json),
     )
     print(json.dumps(facts) if args.json else "\n".join(lines_of_parts(facts)))
-    return 0
+    return ROWS_WAIT if facts["rows_waiting"] else 0
 
 
-def _print_facts(facts: dict[str, Any], args: argparse.Namespace) -> None:
+def _print_facts(facts: dict[str, Any], args: argparse.Namespace) -> int:
+    """The exit status: rows that nobody has taken yet are no success."""
     if args.json:
         print(json.dumps(facts))
     else:
@@ -253,6 +248,7 @@ def _print_facts(facts: dict[str, Any], args: argparse.Namespace) -> None:
             print(f"  {name:12s} {facts['rows'][name]:>12,} rows   digest {digest}")
         for line in facts.get("delivered", []):
             print(f"  {line}")
+    return ROWS_WAIT if facts.get("rows_waiting") else 0
 
 
 def _listen(pipeline: Pipeline, lines: list[str], args: argparse.Namespace) -> int:
@@ -284,7 +280,7 @@ def _listen(pipeline: Pipeline, lines: list[str], args: argparse.Namespace) -> i
             **saving(args),
         )
     print_facts(facts, args.json)
-    return 0
+    return ROWS_WAIT if facts["rows_waiting"] else 0
 
 
 def _declared_file(pipeline: Pipeline) -> Path | None:

@@ -76,5 +76,4 @@ def run_file(
                 "it, or delete it and run the whole file on a new tape"
             ) from why
         facts = run.end({"skipped_packets": dict(file.skipped)})
-    facts["delivered"] = run.delivery.told()
-    return facts
+    return facts | run.delivered()

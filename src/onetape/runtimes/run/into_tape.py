@@ -6,7 +6,7 @@ with ExitStack() as stack:
     run.begin()
     ...                             # push; run.take(run.node.drain()); run.tell()
     facts = run.end({})
-facts["delivered"] = run.delivery.told()
+facts |= run.delivered()
 """
 
 import sys
@@ -154,9 +154,13 @@ class TapeRun:
         }
         live.write(node.folder, live.snapshot(node))
         write_result(node.folder, facts)
-        for line in node.troubles():
+        for line in [*node.troubles(), *self.delivery.tend()]:
             print(f"onetape: {line}", file=sys.stderr)
         return facts
+
+    def delivered(self) -> dict[str, Any]:
+        """What became of the rows, when all is closed."""
+        return {"delivered": self.delivery.told(), "rows_waiting": self.delivery.waiting()}
 
 
 def follow_swaps(

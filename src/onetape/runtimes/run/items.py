@@ -101,5 +101,4 @@ def run_items(
             if brought.pace is None:
                 raise
         facts = run.end(brought.facts())
-    facts["delivered"] = run.delivery.told()
-    return facts
+    return facts | run.delivered()

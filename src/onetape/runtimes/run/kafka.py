@@ -123,7 +123,11 @@ def run_kafka(
         stack.callback(feeder.stop)
         if not run.has_ended:
             feeder.start()
+        else:
+            print(f"onetape: {tape} is complete: its stream has ended", file=sys.stderr)
         with noting_interrupts() as asked:  # a live input ends when it is told to
+            if outlet is not None:
+                outlet.end_with(asked)
             _follow(run, feeder, outlet, progress, seconds, asked)
         feeder.stop()
         facts = run.end({})
@@ -138,8 +142,7 @@ def run_kafka(
         if isinstance(feeder, EventFeeder):
             facts["dead_letters"] = feeder.refused
             facts["dead_letters_topic"] = topics.dead_letters
-    facts["delivered"] = run.delivery.told()
-    return facts
+    return facts | run.delivered()
 
 
 def _taker(outlet: TopicOutlet, feeder: TopicFeeder) -> Taker:

@@ -74,6 +74,7 @@ def run_parts(
         "elapsed_s": round(elapsed_s, 6),
         "digests": {name: digest.hexdigest() for name, digest in digests.items()},
         "delivered": delivery.told(),
+        "rows_waiting": delivery.waiting(),
     }
     write_result(tape, facts)
     return facts

@@ -11,6 +11,7 @@ of what is committed never see a row that a power cut takes back.
 """
 
 import json
+import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -105,6 +106,10 @@ class TopicOutlet:
             at += waiting.take(rows[at:], origins[at:], ts_made_ns)
             if waiting.count == len(waiting.rows):
                 self._put(name, waiting)
+
+    def end_with(self, asked: threading.Event) -> None:
+        """Once it is set, brokers that are away are not waited for."""
+        self._publisher.leaves = asked
 
     def follow(self, planned: Plan) -> None:
         """Another version of the pipeline goes on."""

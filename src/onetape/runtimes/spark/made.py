@@ -29,6 +29,7 @@ class Made:
     ends     {shard: the block that says what it came to}, of those that came to their end
     symbols  of the feed, by locate code; None without one
     state    {shard: pieces}, where they were to be kept
+    begun, events_before  blocks and events of the state that the run began with
     """
 
     answer: Answer
@@ -36,6 +37,7 @@ class Made:
     symbols: Any = None
     state: dict[int, list[bytes]] = field(default_factory=dict)
     begun: Next = field(default_factory=dict)
+    events_before: int = 0
 
     def rows(self, folder: Path) -> Iterator[Rows]:
         """All rows of all outputs, per instrument in the order they were made.
@@ -58,11 +60,13 @@ def made_in(folder: Path, pipeline: Pipeline, since: Kept | None = None) -> Made
     import pyarrow.dataset as ds
 
     begun: Next = {}
+    before = 0
     if since is not None:
         for shard in since.pieces:
             for output, count in since.facts(shard)["made"].items():
                 begun[shard, output] = count
-    made = Made(Answer(pipeline, begun), begun=begun)
+            before += since.facts(shard).get("events", 0)
+    made = Made(Answer(pipeline, begun), begun=begun, events_before=before)
     pieces: dict[int, dict[int, bytes]] = {}
     rest = ds.dataset(folder, format="parquet").to_table(filter=ds.field("kind") != ROWS)
     for kind, shard, _, ordinal, block in _rows_of(rest):

@@ -26,6 +26,7 @@ from onetape.runtimes.progress import Progress
 from onetape.runtimes.run.options import given
 from onetape.runtimes.settings import load_with_settings
 from onetape.runtimes.spark import tables
+from onetape.runtimes.spark.clusters import check_cluster
 from onetape.runtimes.spark.made import Made, Rows, made_in
 from onetape.runtimes.spark.process import run_job
 from onetape.runtimes.spark.streams import Streams, of_lake, written
@@ -110,8 +111,10 @@ def facts_of(made: Made, times: dict[str, float]) -> dict[str, Any]:
     """What `--json` prints, when all rows were read."""
     answer = made.answer
     ends = list(answer.ends.values())
+    events = answer.events if answer.is_complete else times["events"]
     return {
-        "messages": answer.events if answer.is_complete else times["events"],
+        "messages": max(events, made.events_before),
+        "messages_before": made.events_before,
         "rows": answer.rows,
         "late": sum(facts["late"] for facts in ends),
         "digests": answer.digests,
@@ -124,10 +127,13 @@ def lines_of(facts: dict[str, Any]) -> list[str]:
     """What a run came to, for a person."""
     job_s = facts["job_s"]
     many = f"{facts['shards']} shard{'s' * (facts['shards'] != 1)}"
+    before = facts["messages_before"]
+    new = facts["messages"] - before
     lines = [
-        f"{facts['messages']:,} events on {facts['on']} in {job_s:.2f} s, {many}, "
-        f"{facts['messages'] / max(job_s, 1e-9):,.0f} a second "
+        f"{new:,} events on {facts['on']} in {job_s:.2f} s, {many}, "
+        f"{new / max(job_s, 1e-9):,.0f} a second "
         f"(with all around it {facts['elapsed_s']:.2f} s)"
+        + (f"; {before:,} were in the state it began with" if before else "")
     ]
     for name, digest in facts["digests"].items():
         lines.append(f"  {name:12s} {facts['rows'][name]:>12,} rows   digest {digest}")
@@ -175,6 +181,8 @@ def _check(args: argparse.Namespace) -> None:
             option = {"start": "--from", "flink_settings": "-D"}.get(name)
             option = option or f"--{name.replace('_', '-')}"
             raise OperatorError(f"{option} does nothing with --on {args.on}; leave it out")
+    if args.cluster is not None:
+        check_cluster(args.cluster)  # at once, before anything is read
     if args.carry is not None and args.from_lake is None:
         raise OperatorError("--carry is of days in a lake: give --from-lake URL")
     if args.from_lake is not None and args.shards != 1:

@@ -58,7 +58,8 @@ def of_lake(url: str, day: date | None, carry: Path | None) -> Streams:
         day = days[0]
     if day not in days:
         shown = ", ".join(str(found) for found in days[-5:]) or "none"
-        raise OperatorError(f"{table.url} has the days {shown}; say which: --date YYYY-MM-DD")
+        lacks = "say which" if day is None else f"{day} is not one of them; give another"
+        raise OperatorError(f"{table.url} has the days {shown}; {lacks}: --date YYYY-MM-DD")
     assert day is not None
     streams = [stream for (found, _), stream in there.items() if found == day]
     inputs = {

@@ -52,6 +52,7 @@ from onetape.runtimes.verify.options import add_runtimes_options, check_no_runti
 from onetape.tape.layout import read_facts
 from onetape.tape.reader import read_segments
 
+EMPTY = "all equal, of nothing: the input holds no events"
 PLAIN_PYTHON_BYTES = 64 << 10  # of the tape: some two thousand messages, half a minute
 
 DESCRIPTION = """\
@@ -161,7 +162,11 @@ def verify(pipeline: Pipeline, folder: Path) -> tuple[bool, dict[str, Any], list
     if swaps := max(answer.swaps for answer in whole):
         many = f"{swaps} swap{'s' * (swaps > 1)} on the tape"
         lines.append(f"{many}; each frame was run by the version that ran it")
-    lines.append("all equal" if equal else "NOT EQUAL")
+    verdict = "all equal" if equal else "NOT EQUAL"
+    if not any(answer.events for answer in whole):
+        verdict = no_events(str(folder), read_segments(folder))
+        equal = equal and verdict == EMPTY
+    lines.append(verdict)
     facts = {
         "equal": equal,
         "same_code": same_code,
@@ -169,6 +174,14 @@ def verify(pipeline: Pipeline, folder: Path) -> tuple[bool, dict[str, Any], list
         "lines": lines,
     }
     return equal, facts, lines
+
+
+def no_events(name: str, runs: Iterator[Run]) -> str:
+    """The verdict where no way made an event: EMPTY, if there was nothing to make one of."""
+    for buffer, begin, _ in _one_by_one(runs):
+        if frame_kind(buffer, begin) == DATA and frame_length(buffer, begin) > 0:
+            return f"NOTHING WAS COMPARED: {name} has data, and no way made an event of it"
+    return EMPTY
 
 
 def rows_of(ran: Course, runs: Iterator[Run]) -> Iterator[Any]:

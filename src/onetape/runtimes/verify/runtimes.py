@@ -22,6 +22,7 @@ from onetape.runtimes import environments
 from onetape.runtimes.progress import Progress
 from onetape.runtimes.run.options import given
 from onetape.runtimes.settings import load_with_settings
+from onetape.runtimes.verify.command import EMPTY, no_events
 from onetape.runtimes.verify.options import check_runtimes
 from onetape.runtimes.verify.ways import (
     Ran,
@@ -54,10 +55,15 @@ def run(args: argparse.Namespace) -> int:
         )
         names = [name for name in args.runtimes if name not in absent]
         answers, differences = compare(recorded, names, say)
+        none = ""
+        if answers and not any(ran.events for ran in answers):
+            none = no_events("the input", recorded.inputs().runs())
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    equal = not differences
+    equal = not differences and none in ("", EMPTY)
     verdict = f"all equal: {len(answers)} ways" if equal else "NOT EQUAL"
+    if none and not differences:
+        verdict = none
     if len(answers) < 2:
         verdict = "nothing was compared"
     say("\n".join([*differences, verdict]))

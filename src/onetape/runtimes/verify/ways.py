@@ -70,7 +70,7 @@ class Recorded:
     def inputs(self) -> Inputs:
         if self.tape is None:
             return inputs_of(self.pipeline, self.named, self.day)
-        return inputs_of_tape(self.tape)
+        return inputs_of_tape(self.pipeline, self.tape)
 
     def streams(self) -> Streams:
         """As files of blocks, made once for all engines."""
