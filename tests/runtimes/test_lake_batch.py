@@ -281,6 +281,7 @@ def test_a_tape_goes_into_a_lake(files, tmp_path, capsys):
     told = said(capsys, "lake", "write", files / "at_1.py", "--from-tape", tape, "--to", url)
 
     assert (told["day"], told["is_complete"]) == (DAYS[0], True)
+    assert told["events"] == one["messages"]
     facts = said(capsys, "batch", files / "at_1.py", "--from-lake", url)
     assert facts["days"][DAYS[0]]["digests"] == one["digests"]
 

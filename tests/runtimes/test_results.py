@@ -384,11 +384,6 @@ def test_results_are_found_by_name(tmp_path):
     assert repr(results).startswith("12 events in 0.50 s")
 
 
-def test_a_file_for_a_source_that_is_no_feed_is_said_with_what_to_give():
-    with pytest.raises(OperatorError, match=r"is read as ITCH.*'trade' .of Trade.*--from"):
-        ot.run(ot.Pipeline(vwap=mk.vwap(ot.source(mk.Trade))), file="day.itch")
-
-
 def test_a_source_without_a_table_is_named():
     with pytest.raises(OperatorError, match="source 'trade' has no table to run over"):
         ot.run(ot.Pipeline(vwap=mk.vwap(ot.source(mk.Trade))))

@@ -241,10 +241,13 @@ def test_blocks_of_a_tape_are_its_frames(tmp_path):
         list(node.stop())
         expected = node.engine.counts().rows
     worker, answer = Worker(counted()), Answer(counted())
+    events = 0
     for _, block in blocks_of_tape(counted(), tmp_path / "tape", events=3):
+        events += read_header(block).count
         for made in worker.turn(block):
             answer.take(made)
     assert answer.rows == expected
+    assert events == 1000  # not its 20 frames
 
 
 def test_ticks_of_a_tape_are_kept_in_one_shard_and_refused_in_two(day):

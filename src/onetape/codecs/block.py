@@ -10,7 +10,7 @@ whole or refused.
           6  shard            u16   of `shards`: a stream each
           8  shards           u16
          10  row_bytes        u16   where they are: of a row, without what caused it; else 0
-         12  count            u32   events or rows in it; frames, where events are not counted
+         12  count            u32   events or rows in it
          16  ordinal          u64   0, 1, 2 ... in its stream: a reader sees what is lost or doubled
          24  schema_id        u64   of the record of ROWS; else 0
          32  first_sequence   i64

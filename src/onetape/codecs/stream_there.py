@@ -59,9 +59,9 @@ class There:
 
 
 def _content(block: bytes) -> tuple[Header, bytes]:
-    """All but how it is packed, and when it was sent."""
+    """All but how it is packed and counted, and when it was sent."""
     header, payload = decode(block)
-    return replace(header, ts_made_ns=0, codec="", row_bytes=0), payload.tobytes()
+    return replace(header, ts_made_ns=0, codec="", row_bytes=0, count=0), payload.tobytes()
 
 
 def _difference(header: Header, there: bytes, block: bytes) -> str:

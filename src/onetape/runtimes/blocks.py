@@ -14,6 +14,7 @@ import numpy as np
 from onetape.codecs import sharding
 from onetape.codecs.block import FRAMES, MANIFEST, BlockError, Header, decode, encode, encode_json
 from onetape.codecs.feed import new_feed
+from onetape.codecs.messages_in import messages_in
 from onetape.codecs.numbered import BASE_BYTES, PREFIX_BYTES
 from onetape.compiled.frame import (
     DATA,
@@ -23,6 +24,7 @@ from onetape.compiled.frame import (
     frame_bytes,
     frame_kind,
     frame_length,
+    frame_source,
 )
 from onetape.engine.frames import FramePacker, Run
 from onetape.engine.graph import Pipeline
@@ -85,7 +87,7 @@ def blocks_of(
     if divides:
         yield from _divided(inputs, begin, events)
     else:
-        yield from _whole(inputs.runs(), begin, events)
+        yield from _whole(pipeline, framing, inputs.runs(), begin, events)
 
 
 def blocks_of_tape(pipeline: Pipeline, folder: str | Path, **options: Any) -> Iterator[Block]:
@@ -181,13 +183,15 @@ def _payloads(buffer: Any, at: int, end: int) -> Iterator[tuple[int, int, int]]:
         at += int(frame_bytes(length))
 
 
-def _whole(runs: Iterable[Run], begin: Header, events: int) -> Iterator[Block]:
+def _whole(
+    pipeline: Pipeline, framing: dict[str, str], runs: Iterable[Run], begin: Header, events: int
+) -> Iterator[Block]:
     """Frames as they are: those that bring data or time, in one shard."""
     kept: list[bytes] = []
-    size, header = 0, begin
+    size, count, header = 0, 0, begin
 
     def block() -> Block:
-        return 0, encode(replace(header, count=len(kept)), b"".join(kept))
+        return 0, encode(replace(header, count=count), b"".join(kept))
 
     for buffer, at, end in runs:
         while at < end:
@@ -196,9 +200,23 @@ def _whole(runs: Iterable[Run], begin: Header, events: int) -> Iterator[Block]:
             if int(frame_kind(buffer, at)) in (DATA, TICK, END):
                 kept.append(buffer[at:following].tobytes())
                 size += following - at
+                count += _events_of(pipeline, framing, buffer, at)
             at = following
             if size >= FRAMES_BYTES or len(kept) >= events:
                 yield block()
-                kept, size, header = [], 0, replace(header, ordinal=header.ordinal + 1)
+                kept, size, count = [], 0, 0
+                header = replace(header, ordinal=header.ordinal + 1)
     if kept:
         yield block()
+
+
+def _events_of(pipeline: Pipeline, framing: dict[str, str], buffer: Any, at: int) -> int:
+    """How many events the frame at buffer[at] brings."""
+    if int(frame_kind(buffer, at)) != DATA:
+        return 0
+    source = pipeline.sources[int(frame_source(buffer, at)) & 255]
+    length = int(frame_length(buffer, at))
+    if not source.feed:
+        return length // int(source.of.dtype.itemsize)
+    payload = buffer[at + HEADER_BYTES : at + HEADER_BYTES + length]
+    return messages_in(source.feed, framing.get(source.name, ""), payload)

@@ -157,13 +157,6 @@ def inputs_of(
             "feed; give a tape of these sources (--from-tape), or no file and tables (ot.read)"
         )
     missing = [source.name for source in pipeline.sources if source.table is None]
-    if file is not None and not any(source.feed for source in pipeline.sources):
-        reads = " and ".join(f"{s.name!r} (of {s.of.__name__})" for s in pipeline.sources)
-        raise OperatorError(
-            f"{file} is read as ITCH, and the pipeline reads {reads}; give what a run of it has "
-            "recorded (--from-tape TAPE, of publish and of lake write), or make its tables with "
-            "ot.read(...)"
-        )
     raise OperatorError(
         f"source {(missing or [s.name for s in pipeline.sources])[0]!r} has no table to run over; "
         "make all of them with ot.read(...), or have one ITCH source (tables may be beside it): "
