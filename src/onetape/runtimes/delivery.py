@@ -120,7 +120,7 @@ class Delivery:
         return [said for taker in self._all() if (said := taker.told())]
 
     def waiting(self) -> int:
-        """Rows that nobody has taken; after leaving the block."""
+        """Rows that nobody has taken yet; after leaving the block those that nobody took."""
         return sum(taker.waiting() for taker in self._all() if isinstance(taker, Outbox))
 
     def _all(self) -> list[Taker]:

@@ -33,6 +33,7 @@ from onetape.runtimes.progress import Progress
 from onetape.tape.layout import read_facts
 
 SNAPSHOT_S = 1.0
+SOON_S = 1.0  # rows are on their way, or it is known why not
 Taker = Callable[[str, Any, Any, int], None]
 
 
@@ -154,9 +155,17 @@ class TapeRun:
         }
         live.write(node.folder, live.snapshot(node))
         write_result(node.folder, facts)
-        for line in [*node.troubles(), *self.delivery.tend()]:
+        for line in [*node.troubles(), *self._waits()]:
             print(f"onetape: {line}", file=sys.stderr)
         return facts
+
+    def _waits(self) -> list[str]:
+        """Why rows are not delivered, before `close` tries for longer."""
+        end_s, said = time.monotonic() + SOON_S, self.delivery.tend()
+        while self.delivery.waiting() and not said and time.monotonic() < end_s:
+            time.sleep(0.01)
+            said = self.delivery.tend()
+        return said
 
     def delivered(self) -> dict[str, Any]:
         """What became of the rows, when all is closed."""
