@@ -7,6 +7,7 @@ import pytest
 
 import onetape as ot
 from onetape import cli
+from onetape.codecs.block import read_header
 from onetape.records import OperatorError
 from onetape.runtimes.blocks import blocks_of_tape
 from onetape.runtimes.dev.feed import open_input
@@ -172,3 +173,19 @@ def test_the_commands_refuse_too(tmp_path, capsys):
         assert "was recorded from the sources fill" in capsys.readouterr().err, command
     assert not (tmp_path / "lake").exists()
     assert cli.main(["verify", str(tmp_path / "fill.py"), tape, "--runtimes", "edge,batch"]) == 0
+
+
+def test_events_of_a_source_that_is_left_out_are_not_counted(tmp_path):
+    fills, quotes = np.zeros(3, Fill.dtype), np.zeros(5, Quote.dtype)
+    with EdgeNode(of(Fill, Quote), tmp_path / "tape") as node:
+        assert node.push(fills.tobytes(), source=0)
+        assert node.push(quotes.tobytes(), source=1)
+        list(node.stop())
+        node.tape.sync()
+
+    counted = [
+        sum(read_header(block).count for _, block in blocks_of_tape(pipeline, tmp_path / "tape"))
+        for pipeline in (of(Fill, Quote), of(Fill))
+    ]
+
+    assert counted == [8, 3]

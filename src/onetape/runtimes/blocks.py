@@ -214,7 +214,10 @@ def _events_of(pipeline: Pipeline, framing: dict[str, str], buffer: Any, at: int
     """How many events the frame at buffer[at] brings."""
     if int(frame_kind(buffer, at)) != DATA:
         return 0
-    source = pipeline.sources[int(frame_source(buffer, at)) & 255]
+    number = int(frame_source(buffer, at)) & 255
+    if number >= len(pipeline.sources):  # of one that the pipeline leaves out
+        return 0
+    source = pipeline.sources[number]
     length = int(frame_length(buffer, at))
     if not source.feed:
         return length // int(source.of.dtype.itemsize)

@@ -210,11 +210,11 @@ class Worker:
         return encode_json(self._told("", ts_made_ns), facts)
 
 
-def check_stream(pipeline: Pipeline, manifest: dict[str, Any]) -> None:
+def check_stream(pipeline: Pipeline, manifest: dict[str, Any], stream: str = "the stream") -> None:
     """OperatorError: a stream's blocks are of other sources than the pipeline reads."""
     sources = [source.name for source in pipeline.sources]
     if manifest["sources"] != sources:
         raise OperatorError(
-            f"the stream is of {', '.join(manifest['sources'])}, and the pipeline reads "
+            f"{stream} is of {', '.join(manifest['sources'])}, and the pipeline reads "
             f"{', '.join(sources)}; give it the stream that was made for it"
         )

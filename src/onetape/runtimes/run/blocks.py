@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol
 
-from onetape.codecs.block import MANIFEST, json_of, read_header
+from onetape.codecs.block import MANIFEST, read_header, told_of
 from onetape.connect.sinks.taking import OpenableSink
 from onetape.engine.graph import Pipeline
 from onetape.records import OperatorError
@@ -19,6 +19,7 @@ from onetape.runtimes.edge.block_feed import BlockFeed
 from onetape.runtimes.edge.node import DRAIN_PAUSE_S
 from onetape.runtimes.progress import Progress
 from onetape.runtimes.run.into_tape import TapeRun, check_origin
+from onetape.runtimes.worker import check_stream
 
 WAIT_S = 0.002  # for blocks, while none is there
 
@@ -106,13 +107,11 @@ def run_blocks(
 
 def _manifest(pipeline: Pipeline, blocks: Blocks) -> dict[str, Any]:
     first = blocks.first()
-    header, manifest = read_header(first), json_of(first)
-    names = [source.name for source in pipeline.sources]
-    if header.kind != MANIFEST or manifest.get("sources") != names:
-        raise OperatorError(
-            f"{blocks.name} is of the sources {manifest.get('sources')}, and the pipeline reads "
-            f"{names}; give it the stream that was made for it"
-        )
+    header = read_header(first)
+    if header.kind != MANIFEST:
+        raise OperatorError(f"{blocks.name} begins with {header.place}, not with a manifest")
+    manifest = told_of(first)
+    check_stream(pipeline, manifest, blocks.name)
     if header.shards != 1:
         raise OperatorError(
             f"{blocks.name} has {header.shards} shards; a node runs a stream of one: publish it "

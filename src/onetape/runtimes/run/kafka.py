@@ -35,6 +35,7 @@ from onetape.runtimes.progress import Progress
 from onetape.runtimes.run.into_tape import Taker, TapeRun, check_origin
 from onetape.runtimes.run.topic_direct import DirectOutlet
 from onetape.runtimes.run.topic_outlet import EVERY_S, TopicOutlet, group_of
+from onetape.runtimes.worker import check_stream
 from onetape.tape.layout import read_facts
 
 SAID_S = 5.0
@@ -236,12 +237,7 @@ def _manifest(pipeline: Pipeline, topic: str, taken: Taken) -> dict[str, Any]:
             "removed (retention.ms), so it can only be gone on with from a tape (--resume)"
         )
     told = told_of(taken.value)
-    names = [source.name for source in pipeline.sources]
-    if told["sources"] != names:
-        raise OperatorError(
-            f"topic {topic} is a stream of {', '.join(told['sources'])}, and the pipeline reads "
-            f"{', '.join(names)}; give it the stream that was made for it"
-        )
+    check_stream(pipeline, told, f"topic {topic}")
     return told
 
 
